@@ -1,0 +1,140 @@
+//! The event catalogue: every kind of event, its dotted name and meaning.
+//!
+//! A closed set on purpose: a match over it is checked by the compiler. A name
+//! that is not in it is refused with [`UnknownKind`]; the hub then keeps the
+//! record in quarantine.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+macro_rules! kinds {
+    ($($variant:ident $name:literal, $meaning:literal, $made_by:literal, $fields:literal;)*) => {
+        /// What happened: a noun and a past participle, joined by a dot.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventKind {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl EventKind {
+            /// Every kind, in the order of the catalogue.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable dotted name, as in the wire form and in queries.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// One sentence: what the kind means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),* }
+            }
+
+            /// Which part of Palisade makes it.
+            #[must_use]
+            pub fn made_by(self) -> &'static str {
+                match self { $(Self::$variant => $made_by),* }
+            }
+
+            /// The fields that carry its substance, beside the common ones.
+            #[must_use]
+            pub fn fields(self) -> &'static str {
+                match self { $(Self::$variant => $fields),* }
+            }
+        }
+
+        impl FromStr for EventKind {
+            type Err = UnknownKind;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($name => Ok(Self::$variant),)*
+                    other => Err(UnknownKind(other.chars().take(64).collect())),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    ConnectionOpened "connection.opened",
+        "A client connected to a honeypot service.",
+        "honeypot", "source, target, session";
+    ConnectionProbed "connection.probed",
+        "A client connected to a real service and spoke no word, or not its protocol.",
+        "log parser", "source, request (what was sent), attributes.reason";
+    ConnectionClosed "connection.closed",
+        "A client left a real service before it had logged in.",
+        "log parser", "source, credentials.username, attributes.reason";
+    AuthAttempted "auth.attempted",
+        "Someone tried to log in, with or without success.",
+        "honeypot, log parser", "source, credentials, attributes.method";
+    AuthExhausted "auth.exhausted",
+        "A client used up its login attempts in one connection and was cut off.",
+        "log parser", "source, credentials.username";
+    UserProbed "user.probed",
+        "A login name that does not exist or may not log in was named.",
+        "log parser", "source, credentials.username";
+    CommandEntered "command.entered",
+        "An attacker typed a command line into a honeypot shell.",
+        "honeypot", "source, session, request (the line)";
+    HttpRequested "http.requested",
+        "An attacker sent a request to a honeypot web server.",
+        "honeypot", "source, session, request (method and target), attributes.headers, attributes.body";
+    DataReceived "data.received",
+        "A client sent bytes that are not the protocol of the honeypot service.",
+        "honeypot", "source, session, request (the bytes)";
+    SessionClosed "session.closed",
+        "A honeypot session ended.",
+        "honeypot", "session, attributes.reason, duration_ms, bytes_in, bytes_out";
+    SourceFailed "source.failed",
+        "A log source cannot be read; it is tried again.",
+        "agent", "attributes.source, attributes.reason";
+    SourceRecovered "source.recovered",
+        "A log source that had failed is read again.",
+        "agent", "attributes.source";
+    LossRecorded "loss.recorded",
+        "Events were dropped because a bound was reached; says how many and why.",
+        "agent", "attributes.records, attributes.bytes, attributes.reason";
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name is not in the event catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown event kind '{}'; docs/EVENTS.md lists the known ones", .0.escape_default())]
+pub struct UnknownKind(String);
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_dotted_unique_and_parses_back() {
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in EventKind::ALL {
+            assert_eq!(kind.as_str().split('.').count(), 2, "{kind}");
+            assert!(seen.insert(kind.as_str()));
+            assert_eq!(kind.as_str().parse::<EventKind>().as_ref(), Ok(kind));
+        }
+    }
+}

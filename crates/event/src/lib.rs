@@ -1,0 +1,30 @@
+//! The vocabulary of Palisade: what an event is, what it may contain and how
+//! it is written down.
+//!
+//! Everything that observes (sources, honeypots) makes [`Event`]s, everything
+//! that keeps or shows them takes [`Event`]s; nothing else crosses a crate
+//! boundary. This crate does no I/O, reads no clock and draws no random
+//! numbers: times and entropy are passed in, so that every use can be replayed.
+
+mod catalogue;
+mod event;
+mod id;
+mod kind;
+mod names;
+mod net;
+mod time;
+mod untrusted;
+pub mod wire;
+
+pub use catalogue::catalogue_markdown;
+pub use event::{
+    AttributeValue, Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision,
+    Invalid, MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES, MAX_EVENT_TEXT_BYTES, MAX_TEXT_BYTES,
+    Outcome, PayloadHash,
+};
+pub use id::{EventId, ParseIdError};
+pub use kind::{EventKind, UnknownKind};
+pub use names::{Category, CountryCode, HostName, InvalidName, SensorId, SessionId};
+pub use net::{Endpoint, Transport};
+pub use time::{Day, ParseTimeError, Timestamp};
+pub use untrusted::Untrusted;
