@@ -1,0 +1,1 @@
+//! State that is not events: accounts, sessions, keys, sensors, settings.
