@@ -1,0 +1,51 @@
+# Palisade. `make run` and `make test` are all a newcomer needs.
+SHELL := /bin/sh
+CARGO ?= cargo
+NPM ?= npm
+CONFIG ?= packaging/demo.toml
+
+.PHONY: run test check lint bench torture dist ui fuzz require packages
+
+run: require ui ## build everything and start on embedded defaults, with demo data
+	$(CARGO) build --locked --release --package palisade
+	exec ./target/release/palisade up --config $(CONFIG)
+
+test: require packages ui ## all tests, with real clients and a real browser
+	$(MAKE) check
+	$(CARGO) build --locked --package palisade
+	$(NPM) --prefix ui test
+
+check: lint ## what must be green before a change lands; needs no root
+	$(NPM) --prefix ui run check
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) xtask layers
+
+bench: ## print the tables of speed and memory
+	$(CARGO) build --locked --release --package palisade --package palisade-bench
+	./target/release/palisade-bench all
+
+torture: ## kill -9 at 200 random moments under load, then count
+	$(CARGO) build --locked --release --package palisade --package palisade-bench
+	./target/release/palisade-bench kill9 --rounds 200
+
+fuzz: ## a minute of fuzzing for each decoder (needs cargo-fuzz and clang)
+	sh scripts/fuzz.sh
+
+dist: require ui ## one archive with the binary, units and documents
+	sh scripts/dist.sh
+
+ui: ui/dist/index.html
+
+ui/dist/index.html: ui/package-lock.json $(shell find ui/src ui/index.html ui/vite.config.ts -type f 2>/dev/null)
+	$(NPM) --prefix ui ci --no-audit --no-fund
+	$(NPM) --prefix ui run build
+
+require:
+	@sh scripts/require.sh
+
+packages:
+	@sh scripts/test-packages.sh

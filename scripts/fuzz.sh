@@ -1,0 +1,13 @@
+#!/bin/sh
+# Fuzzes every decoder for FUZZ_SECONDS (60) each. libFuzzer needs sanitizer
+# flags that a stable compiler only takes with RUSTC_BOOTSTRAP.
+set -eu
+cd "$(dirname "$0")/../fuzz"
+command -v cargo-fuzz >/dev/null 2>&1 || {
+    echo "palisade: cargo-fuzz is missing; run 'cargo install cargo-fuzz'." >&2
+    exit 1
+}
+for target in ${FUZZ_TARGETS:-$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml | grep -v palisade-fuzz)}; do
+    echo "== $target"
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . "$target" -- -max_total_time="${FUZZ_SECONDS:-60}" -rss_limit_mb=1024
+done

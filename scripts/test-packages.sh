@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs the real clients that the tests drive, where they are missing:
+# telnet, curl, nmap, OpenSSH, and Chromium for the page.
+set -eu
+want=""
+need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
+need telnet telnet
+need curl curl
+need nmap nmap
+need ssh openssh-client
+need sshd openssh-server
+need chromium chromium
+[ -x /usr/sbin/sshd ] && want=$(echo "$want" | sed 's/ openssh-server//')
+[ -z "$want" ] && exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "palisade: install these for the tests:$want" >&2
+    exit 1
+fi
+sudo=""
+[ "$(id -u)" -eq 0 ] || sudo="sudo"
+echo "palisade: installing for the tests:$want"
+# shellcheck disable=SC2086
+{
+    $sudo apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $want >/dev/null
+}
