@@ -1,2 +1,75 @@
-//! The binary `palisade`.
-fn main() {}
+//! The binary `palisade`: arguments, settings, log, signals, wiring, exit codes.
+//!
+//! Policy of the whole process: a command that fails prints one error with its
+//! causes to standard error and exits with 1; wrong usage exits with 2 (clap);
+//! nothing panics on purpose. A second SIGINT or SIGTERM exits at once with 130.
+
+mod args;
+mod commands;
+mod logging;
+mod out;
+mod reach;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("palisade: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
+    use args::{Command, ConfigCommand};
+    if let Command::Completions { shell } = cli.command {
+        commands::completions::print(shell);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut settings = settings::Settings::load(&cli.global)?;
+    match cli.command {
+        Command::Config(ConfigCommand::Check) => return Ok(commands::config::check(&settings)),
+        Command::Config(ConfigCommand::Show) => {
+            commands::config::show(&settings)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    match &cli.command {
+        Command::Up(args) => {
+            settings.apply_hub(&args.hub);
+            settings.demo.enabled |= args.demo;
+        }
+        Command::Hub(args) => settings.apply_hub(args),
+        Command::Agent(args) | Command::Sensor(args) => settings.apply_agent(args)?,
+        // Commands that answer and end: only what went wrong is of interest.
+        _ if cli.global.log.is_none() => "error".clone_into(&mut settings.log.filter),
+        _ => {}
+    }
+    settings.validate()?;
+    logging::start(&settings.log)?;
+    let runtime = run::runtime()?;
+    let code = match cli.command {
+        Command::Up(_) => runtime.block_on(run::up(&settings))?,
+        Command::Hub(_) => runtime.block_on(run::hub(&settings))?,
+        Command::Agent(_) => runtime.block_on(run::agent(&settings))?,
+        Command::Sensor(_) => runtime.block_on(run::sensor(&settings))?,
+        Command::Demo(args) => runtime.block_on(commands::demo::replay(&settings, &args))?,
+        Command::Query(args) => runtime.block_on(commands::query::ask(&settings, &args))?,
+        Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,
+        Command::Key(command) => runtime.block_on(commands::key::run(&settings, command))?,
+        Command::Sensors(command) => runtime.block_on(commands::sensors::run(&settings, command))?,
+        Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args.format)),
+        Command::Config(_) | Command::Completions { .. } => ExitCode::SUCCESS,
+    };
+    // Blocking threads that outlive their task must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(code)
+}

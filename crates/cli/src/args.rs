@@ -1,0 +1,328 @@
+//! What can be typed: the command line as clap sees it. What it means is
+//! decided in [`crate::settings`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Guards a fleet of Linux servers: watches logs, lures attackers into
+/// honeypots, collects and shows it all.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, max_term_width = 100, after_help = "\
+Examples:
+  palisade up                         everything on this machine, on safe defaults
+  palisade up --demo                  the same, with recorded attacks to look at
+  palisade query 'kind:auth.attempted user:root since:1h'
+  palisade user add alice --role operator --password-stdin
+  palisade doctor                     what works here and what does not, and why")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Global {
+    /// Read settings from this TOML file; without it defaults apply
+    #[arg(long, global = true, value_name = "FILE", env = "PALISADE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keep all data here [default: /var/lib/palisade as root, else ./palisade-data]
+    #[arg(long, global = true, value_name = "DIR", env = "PALISADE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as palisade_hub=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "PALISADE_LOG")]
+    pub(crate) log: Option<String>,
+    /// How to write the log
+    #[arg(long, global = true, value_name = "FORM", env = "PALISADE_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: hub, page, agent and honeypots
+    #[command(after_help = "\
+Examples:
+  palisade up
+  palisade up --demo --listen 127.0.0.1:9443
+  palisade up --config /etc/palisade/palisade.toml --data /srv/palisade")]
+    Up(UpArgs),
+    /// Run the hub alone: it takes events from agents, keeps and shows them
+    Hub(HubArgs),
+    /// Run the agent alone: it watches this machine's logs and sends events to a hub
+    #[command(after_help = "\
+Example:
+  palisade agent --hub https://hub.example:8443 --key-file /etc/palisade/key --pin SHA256")]
+    Agent(AgentArgs),
+    /// Run the honeypots alone and send what they see to a hub
+    Sensor(AgentArgs),
+    /// Replay a small recorded set of attacks into a hub, marked as demo data
+    #[command(after_help = "\
+Examples:
+  palisade demo                        one event a second for a minute
+  palisade demo --rate 20 --count 2000")]
+    Demo(DemoArgs),
+    /// Ask the hub for events
+    #[command(after_help = "\
+Examples:
+  palisade query 'country:CN password:admin* since:7d'
+  palisade query --count 'kind:http.requested since:24h'
+  palisade query --top user,password 'since:7d'
+  palisade query --format json 'ip:198.51.100.0/24' | jq .request")]
+    Query(QueryArgs),
+    /// Add, list and remove accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Add, list and remove API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// List the sensors that have delivered events
+    #[command(subcommand)]
+    Sensors(SensorsCommand),
+    /// Check or show the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check this machine: what works, what does not, and what to do
+    Doctor(FormatArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Example:
+  palisade completions bash > /etc/bash_completion.d/palisade")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+    /// Replay recorded attacks too, marked as demo data
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct HubArgs {
+    /// Serve the page and the API here [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR", env = "PALISADE_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AgentArgs {
+    /// The hub's address, such as https://hub.example:8443
+    #[arg(long, value_name = "URL", env = "PALISADE_HUB")]
+    pub(crate) hub: Option<String>,
+    /// A file with the API key (scope ingest)
+    #[arg(long, value_name = "FILE", env = "PALISADE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// SHA-256 fingerprint of the hub's certificate, as the hub prints it at start
+    #[arg(long, value_name = "HEX")]
+    pub(crate) pin: Option<String>,
+}
+
+/// How a management command reaches the hub.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ReachArgs {
+    /// Talk to this hub instead of the one on this machine
+    #[arg(long, value_name = "URL", env = "PALISADE_HUB", requires = "key_file")]
+    pub(crate) hub: Option<String>,
+    /// A file with an API key for it
+    #[arg(long, value_name = "FILE", env = "PALISADE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// SHA-256 fingerprint of that hub's certificate
+    #[arg(long, value_name = "HEX")]
+    pub(crate) pin: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct FormatArgs {
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Events a second
+    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    pub(crate) rate: f64,
+    /// Stop after this many events
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    pub(crate) count: u64,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// The query; empty means all events. docs/QUERY.md explains the syntax
+    #[arg(default_value = "")]
+    pub(crate) query: String,
+    /// Print at most so many events
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Print only how many events match
+    #[arg(long, conflicts_with = "top")]
+    pub(crate) count: bool,
+    /// Print the most frequent values of one or two fields, such as country or user,password
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) top: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; its password is read from standard input
+    #[command(after_help = "\
+Example:
+  printf %s 'correct horse battery' | palisade user add alice --role operator --password-stdin")]
+    Add {
+        /// Its name
+        name: String,
+        /// What it may do: viewer sees, operator acts, admin manages
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Read the password from standard input
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Set a new password, read from standard input
+    Password {
+        /// The account
+        name: String,
+        /// Read the password from standard input
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// List accounts
+    List {
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Remove an account and end its sessions
+    Remove {
+        /// The account
+        name: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Viewer,
+    Operator,
+    Admin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    Ingest,
+    Read,
+    Admin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyDomain {
+    Private,
+    Community,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Add an API key; it is printed once and never again
+    #[command(after_help = "\
+Example:
+  palisade key add web-1 --scope ingest --format json > key.json")]
+    Add {
+        /// Its name; for scope ingest also the name of the sensor
+        name: String,
+        /// What it may do; may be given more than once
+        #[arg(long, value_enum, required = true)]
+        scope: Vec<Scope>,
+        /// Which domain its events belong to, or it may read
+        #[arg(long, value_enum, default_value = "private")]
+        domain: KeyDomain,
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List API keys, without their secrets
+    List {
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Revoke an API key
+    Remove {
+        /// Its id, as `palisade key list` shows it
+        id: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SensorsCommand {
+    /// List sensors with their last sign of life
+    List {
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the settings and list every mistake
+    Check,
+    /// Print the settings in force, secrets hidden
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

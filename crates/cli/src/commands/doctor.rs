@@ -1,0 +1,184 @@
+//! `palisade doctor`: looks at this machine and says what works, what does not
+//! and what to do about it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::args::{FormatArgs, OutputFormat};
+use crate::out;
+use crate::settings::{Settings, detect_sources};
+
+/// Free space below which the disk is called nearly full.
+const LOW_DISK_BYTES: u64 = 1024 * 1024 * 1024;
+/// Open files that a busy hub needs.
+const WANTED_FILES: u64 = 4_096;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    Note,
+    Bad,
+}
+
+struct Finding {
+    what: &'static str,
+    health: Health,
+    says: String,
+}
+
+/// Examines and prints; exits with 1 where something is bad.
+pub(crate) async fn examine(settings: &Settings, format: FormatArgs) -> ExitCode {
+    let data = settings.data_dir();
+    let running = tokio::net::UnixStream::connect(data.join("palisade.sock")).await.is_ok();
+    let mut findings = vec![hub_state(running, &data), data_dir(&data), disk(&data), open_files()];
+    if !running {
+        findings.extend(ports(settings));
+    }
+    findings.extend(logs(settings));
+    findings.push(page());
+    let bad = findings.iter().any(|finding| finding.health == Health::Bad);
+    let word = |health| match health {
+        Health::Good => "ok",
+        Health::Note => "note",
+        Health::Bad => "bad",
+    };
+    match format.format {
+        OutputFormat::Json => {
+            let rows: Vec<_> = findings
+                .iter()
+                .map(|f| json!({"what": f.what, "state": word(f.health), "says": f.says}))
+                .collect();
+            out::json(&json!({"findings": rows}));
+        }
+        OutputFormat::Table => {
+            let rows = findings
+                .iter()
+                .map(|f| vec![word(f.health).to_owned(), f.what.to_owned(), f.says.clone()])
+                .collect();
+            out::table(&["state", "what", "finding"], rows, "");
+        }
+    }
+    if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn hub_state(running: bool, data: &Path) -> Finding {
+    let says = match running {
+        true => format!("a hub runs on {}", data.display()),
+        false => format!("no hub runs on {}; `palisade up` starts one", data.display()),
+    };
+    Finding { what: "hub", health: if running { Health::Good } else { Health::Note }, says }
+}
+
+/// The nearest folder on the way to `path` that exists.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."))
+}
+
+fn data_dir(data: &Path) -> Finding {
+    let folder = existing(data);
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+    let (health, says) = match writable {
+        true => (Health::Good, format!("{} can be written", data.display())),
+        false => (
+            Health::Bad,
+            format!("{} cannot be written; choose another with --data or run as its owner", data.display()),
+        ),
+    };
+    Finding { what: "data directory", health, says }
+}
+
+fn disk(data: &Path) -> Finding {
+    let folder = existing(data);
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let health = if free < LOW_DISK_BYTES { Health::Bad } else { Health::Good };
+            let advice = if free < LOW_DISK_BYTES { "; make room, events need it" } else { "" };
+            Finding { what: "disk", health, says: format!("{} MiB free{advice}", free >> 20) }
+        }
+        Err(error) => {
+            Finding { what: "disk", health: Health::Bad, says: format!("cannot be examined: {error}") }
+        }
+    }
+}
+
+fn open_files() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let (health, says) = match limit {
+        Some(files) if files < WANTED_FILES => (
+            Health::Note,
+            format!("at most {files}; raise it with LimitNOFILE=65536 in the unit, or ulimit -n 65536"),
+        ),
+        Some(files) => (Health::Good, format!("up to {files}")),
+        None => (Health::Good, "unlimited".to_owned()),
+    };
+    Finding { what: "open files", health, says }
+}
+
+fn ports(settings: &Settings) -> Vec<Finding> {
+    let mut wanted: Vec<(&'static str, std::net::SocketAddr)> = Vec::new();
+    wanted.extend(settings.api.listeners.iter().map(|listener| ("page and API", listener.address)));
+    wanted.extend(settings.honeypot.services.iter().map(|service| ("honeypot", service.listen)));
+    wanted
+        .into_iter()
+        .map(|(what, address)| match TcpListener::bind(address) {
+            Ok(_) => Finding { what, health: Health::Good, says: format!("{address} is free") },
+            Err(error) => Finding {
+                what,
+                health: Health::Bad,
+                says: format!("{address} cannot be used: {error}; choose another in the settings"),
+            },
+        })
+        .collect()
+}
+
+fn logs(settings: &Settings) -> Vec<Finding> {
+    let sources = match settings.agent.sources.is_empty() {
+        true => detect_sources(),
+        false => settings.agent.sources.clone(),
+    };
+    if sources.is_empty() {
+        return vec![Finding {
+            what: "logs",
+            health: Health::Note,
+            says: "no log of sshd was found; name one in [[agent.sources]]".to_owned(),
+        }];
+    }
+    sources
+        .iter()
+        .map(|source| match source.path() {
+            None => Finding { what: "logs", health: Health::Good, says: "the journal".to_owned() },
+            Some(path) => match std::fs::File::open(path) {
+                Ok(_) => Finding {
+                    what: "logs",
+                    health: Health::Good,
+                    says: format!("{} can be read", path.display()),
+                },
+                Err(error) => Finding {
+                    what: "logs",
+                    health: Health::Bad,
+                    says: format!(
+                        "{} cannot be read: {error}; run as a user of its group (adm on Debian)",
+                        path.display()
+                    ),
+                },
+            },
+        })
+        .collect()
+}
+
+fn page() -> Finding {
+    match palisade_api::page_is_built_in() {
+        true => Finding { what: "page", health: Health::Good, says: "built in".to_owned() },
+        false => Finding {
+            what: "page",
+            health: Health::Note,
+            says: "not built in; `make ui` and a new build add it".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,17 @@
+//! The commands that ask or manage, and end.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod key;
+pub(crate) mod query;
+pub(crate) mod sensors;
+pub(crate) mod user;
+
+use serde_json::Value;
+
+/// The list under `name` in an answer.
+fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}

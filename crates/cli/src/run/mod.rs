@@ -1,0 +1,262 @@
+//! The composition root: which parts run together, in which order they start
+//! and end.
+//!
+//! Start: state and store, then the doors, then what attackers see, then the
+//! sources. End: honeypots and sources first, so that what they saw is drained
+//! into the hub, then the doors, then the hub. Each step has a deadline; a
+//! second signal ends the process at once.
+
+mod shutdown;
+mod uplink;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use palisade_event::{Event, HostName};
+use palisade_hub::{Hub, Principal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::demo::Replay;
+use crate::out;
+use crate::settings::{Settings, detect_sources, host_name};
+use uplink::LocalUplink;
+
+/// Events between honeypot sessions and the pipeline; full: the attacker waits.
+const SESSION_QUEUE_EVENTS: usize = 1_024;
+/// Longest wait for one part to end.
+const PART_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The runtime of the process: two worker threads at least, few blocking ones,
+/// small stacks, because an idle process shall be small.
+///
+/// # Errors
+/// The system gives no threads.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// `palisade up`: everything on this machine.
+///
+/// # Errors
+/// A part cannot start.
+pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal()?;
+    let doors = CancellationToken::new();
+    let (hub, server) = open_hub(settings, &doors).await?;
+    let sensor = settings.sensor();
+    let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
+    let honeypot = open_honeypot(settings, events).await?;
+    let uplink = LocalUplink::new(hub.clone(), Principal::local(Some(sensor.clone())));
+    let agent = start_agent(settings, uplink, pipeline, &stop)?;
+    let honeypot = tokio::spawn(honeypot.run(stop.clone()));
+    let demo = settings.demo.enabled.then(|| tokio::spawn(replay(hub.clone(), settings.demo.rate, stop.clone())));
+    ready();
+
+    stop.cancelled().await;
+    tracing::info!("ending: honeypots and sources first, then the page, then the hub");
+    ended("honeypots", honeypot).await;
+    if let Some(demo) = demo {
+        ended("demo", demo).await;
+    }
+    within("agent", agent.join()).await;
+    doors.cancel();
+    ended("page and API", server).await;
+    within("hub", hub.close()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `palisade hub`: takes events, keeps and shows them.
+///
+/// # Errors
+/// A part cannot start.
+pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal()?;
+    let (hub, server) = open_hub(settings, &stop).await?;
+    ready();
+    stop.cancelled().await;
+    tracing::info!("ending: the page first, then the hub");
+    ended("page and API", server).await;
+    within("hub", hub.close()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `palisade agent`: watches logs and forwards.
+///
+/// # Errors
+/// A part cannot start.
+pub(crate) async fn agent(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal()?;
+    let (events, pipeline) = mpsc::channel(1);
+    drop(events);
+    let agent = start_agent(settings, remote_uplink(settings)?, pipeline, &stop)?;
+    ready();
+    stop.cancelled().await;
+    within("agent", agent.join()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `palisade sensor`: honeypots alone, forwarded.
+///
+/// # Errors
+/// A part cannot start.
+pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal()?;
+    let mut settings = settings.clone();
+    settings.agent.sources.clear();
+    let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
+    let honeypot = open_honeypot(&settings, events).await?;
+    let uplink = remote_uplink(&settings)?;
+    let agent = start(&settings.agent, &settings, uplink, pipeline, &stop)?;
+    let honeypot = tokio::spawn(honeypot.run(stop.clone()));
+    ready();
+    stop.cancelled().await;
+    ended("honeypots", honeypot).await;
+    within("agent", agent.join()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the hub and its doors, and prints how to get in.
+async fn open_hub(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Hub, JoinHandle<()>)> {
+    let data = settings.data_dir();
+    let hub = Hub::open(&data, &settings.hub).await?;
+    let server = palisade_api::Server::bind(&settings.api, hub.clone(), &data).await?;
+    if let Some(password) = hub.bootstrap_admin().await? {
+        out::line(&format!("first start: sign in as admin with the password {password}"));
+        out::line("             (printed this once; change it with `palisade user password admin`)");
+    }
+    for address in server.addresses() {
+        out::line(&format!("page and API on {}", address));
+    }
+    if let Some(fingerprint) = server.certificate_fingerprint() {
+        out::line(&format!("certificate SHA-256 {fingerprint}"));
+    }
+    let socket = data.join("palisade.sock");
+    server.serve_unix(&socket).with_context(|| {
+        format!("cannot open the management socket {}", socket.display())
+    })?;
+    Ok((hub, tokio::spawn(server.run(stop.clone()))))
+}
+
+async fn open_honeypot(
+    settings: &Settings,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<palisade_honeypot::Honeypot> {
+    let host = HostName::new(&host_name()).ok();
+    let honeypot =
+        palisade_honeypot::Honeypot::bind(&settings.honeypot, settings.sensor(), host, events).await?;
+    for (kind, address) in honeypot.addresses() {
+        out::line(&format!("honeypot {kind} on {address}"));
+    }
+    Ok(honeypot)
+}
+
+fn remote_uplink(settings: &Settings) -> anyhow::Result<palisade_agent::HttpUplink> {
+    let hub = settings.agent.hub.as_ref().context("no hub is configured in [agent.hub]")?;
+    Ok(palisade_agent::HttpUplink::new(hub)?)
+}
+
+/// Starts the agent on the configured sources, or on those found here.
+fn start_agent<U: palisade_agent::Uplink>(
+    settings: &Settings,
+    uplink: U,
+    events: mpsc::Receiver<Event>,
+    stop: &CancellationToken,
+) -> anyhow::Result<palisade_agent::Agent> {
+    let mut config = settings.agent.clone();
+    if config.sources.is_empty() {
+        config.sources = detect_sources();
+    }
+    for source in &config.sources {
+        out::line(&format!("watching {source}"));
+    }
+    start(&config, settings, uplink, events, stop)
+}
+
+fn start<U: palisade_agent::Uplink>(
+    config: &palisade_agent::Config,
+    settings: &Settings,
+    uplink: U,
+    events: mpsc::Receiver<Event>,
+    stop: &CancellationToken,
+) -> anyhow::Result<palisade_agent::Agent> {
+    let data = settings.data_dir();
+    let agent = palisade_agent::Agent::start(
+        config,
+        &data,
+        settings.sensor(),
+        uplink,
+        events,
+        stop.clone(),
+    )?;
+    Ok(agent)
+}
+
+/// Replays recorded attacks: on an empty store one day of them at once, so that
+/// the first look has something to show, then `rate` a second.
+async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
+    let mut replay = match Replay::new() {
+        Ok(replay) => replay,
+        Err(error) => {
+            tracing::error!(error = %error, "no demo events");
+            return;
+        }
+    };
+    let who = Principal::local(None);
+    if hub.status().await.store.events == 0 {
+        let now = palisade_event::Timestamp::from(SystemTime::now());
+        let count = replay.len() * 4;
+        let step = 86_400_000 / count as i64;
+        let records: Vec<Vec<u8>> = (0..count)
+            .map(|index| replay.next(now.plus_millis(-86_400_000 + step * index as i64)))
+            .collect();
+        deliver(&hub, &who, &records).await;
+    }
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        deliver(&hub, &who, &[replay.next(SystemTime::now().into())]).await;
+    }
+}
+
+async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) {
+    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    if let Err(error) = hub.accept(who, None, &records).await {
+        tracing::warn!(error = %error, "demo events were not taken");
+    }
+}
+
+/// Tells systemd (sd_notify(3)) that the start is over.
+fn ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(error = %error, "no readiness notification");
+    }
+}
+
+async fn ended(part: &'static str, task: JoinHandle<()>) {
+    within(part, async {
+        if let Err(error) = task.await {
+            tracing::error!(part, error = %error, "a part ended badly");
+        }
+    })
+    .await;
+}
+
+async fn within(part: &'static str, end: impl Future<Output = ()>) {
+    if tokio::time::timeout(PART_DEADLINE, end).await.is_err() {
+        tracing::error!(part, "did not end within 10 s and is left behind");
+    }
+}
