@@ -1,0 +1,161 @@
+//! Who asks: the result of checking a credential, never made from a payload.
+
+use palisade_event::{Domain, SensorId};
+use palisade_store::state::{Role, Scope};
+
+/// Who asks: made by [`crate::Hub::sign_in`], [`crate::Hub::session`],
+/// [`crate::Hub::key`] or [`Principal::local`]; there is no other way to get one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal(pub(super) Identity);
+
+/// What kind of credential it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// This machine's operator or the agent in this process.
+    Local { sensor: Option<SensorId> },
+    /// A person.
+    Account { name: String, role: Role },
+    /// A program.
+    Key { id: String, sensor: SensorId, scopes: Vec<Scope>, domain: Domain },
+}
+
+/// What a principal may do.
+///
+/// Accounts: a viewer may read, an operator also operate, an admin also
+/// administer; none of them delivers events, as a person is no sensor.
+/// Keys: the scope `ingest` delivers, `read` reads, `admin` reads, operates
+/// and administers. The local operator may do all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Deliver events.
+    Ingest,
+    /// See events of its domain(s), sensors, aggregates.
+    Read,
+    /// See quarantine, act on hosts.
+    Operate,
+    /// Manage accounts and keys.
+    Administer,
+}
+
+impl Principal {
+    /// The operator on this machine (Unix socket, in-process agent): may do all.
+    ///
+    /// Events it delivers are from `sensor`; without one they keep the sensor
+    /// and domain that they name, as the process that made them is this one.
+    #[must_use]
+    pub fn local(sensor: Option<SensorId>) -> Self {
+        Self(Identity::Local { sensor })
+    }
+
+    /// Whether it may do this.
+    #[must_use]
+    pub fn may(&self, permission: Permission) -> bool {
+        match &self.0 {
+            Identity::Local { .. } => true,
+            Identity::Account { role, .. } => match permission {
+                Permission::Ingest => false,
+                Permission::Read => true,
+                Permission::Operate => matches!(role, Role::Operator | Role::Admin),
+                Permission::Administer => *role == Role::Admin,
+            },
+            Identity::Key { scopes, .. } => {
+                let has = |scope| scopes.contains(&scope);
+                match permission {
+                    Permission::Ingest => has(Scope::Ingest),
+                    Permission::Read => has(Scope::Read) || has(Scope::Admin),
+                    Permission::Operate | Permission::Administer => has(Scope::Admin),
+                }
+            }
+        }
+    }
+
+    /// Whether it may see events of this domain (if it may read at all):
+    /// community is for all; private for accounts, private keys, admin keys
+    /// and the local operator.
+    #[must_use]
+    pub fn sees(&self, domain: Domain) -> bool {
+        match (&self.0, domain) {
+            (_, Domain::Community)
+            | (Identity::Local { .. } | Identity::Account { .. }, Domain::Private) => true,
+            (Identity::Key { scopes, domain, .. }, Domain::Private) => {
+                *domain == Domain::Private || scopes.contains(&Scope::Admin)
+            }
+        }
+    }
+
+    /// Its name, for logs and the page: the account's or key's, or `local`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            Identity::Local { .. } => "local",
+            Identity::Account { name, .. } => name,
+            Identity::Key { sensor, .. } => sensor.as_str(),
+        }
+    }
+
+    /// The role, where it is an account.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match &self.0 {
+            Identity::Account { role, .. } => Some(*role),
+            Identity::Local { .. } | Identity::Key { .. } => None,
+        }
+    }
+
+    /// Id of the key, where it is one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        match &self.0 {
+            Identity::Key { id, .. } => Some(id),
+            Identity::Local { .. } | Identity::Account { .. } => None,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(scopes: &[Scope], domain: Domain) -> Principal {
+        Principal(Identity::Key {
+            id: "1".into(),
+            sensor: SensorId::new("web-1").unwrap(),
+            scopes: scopes.to_vec(),
+            domain,
+        })
+    }
+
+    fn account(role: Role) -> Principal {
+        Principal(Identity::Account { name: "anna".into(), role })
+    }
+
+    const ALL: [Permission; 4] =
+        [Permission::Ingest, Permission::Read, Permission::Operate, Permission::Administer];
+
+    #[test]
+    fn each_credential_may_do_exactly_its_part() {
+        let may = |who: &Principal| ALL.map(|permission| who.may(permission));
+        assert_eq!(may(&Principal::local(None)), [true, true, true, true]);
+        assert_eq!(may(&account(Role::Viewer)), [false, true, false, false]);
+        assert_eq!(may(&account(Role::Operator)), [false, true, true, false]);
+        assert_eq!(may(&account(Role::Admin)), [false, true, true, true]);
+        let private = Domain::Private;
+        assert_eq!(may(&key(&[Scope::Ingest], private)), [true, false, false, false]);
+        assert_eq!(may(&key(&[Scope::Read], private)), [false, true, false, false]);
+        assert_eq!(may(&key(&[Scope::Admin], private)), [false, true, true, true]);
+        assert_eq!(may(&key(&[], private)), [false, false, false, false]);
+    }
+
+    #[test]
+    fn a_community_key_does_not_see_private_events() {
+        assert!(!key(&[Scope::Read], Domain::Community).sees(Domain::Private));
+        assert!(key(&[Scope::Read], Domain::Community).sees(Domain::Community));
+        assert!(key(&[Scope::Read], Domain::Private).sees(Domain::Private));
+        assert!(key(&[Scope::Admin], Domain::Community).sees(Domain::Private));
+        assert!(account(Role::Viewer).sees(Domain::Private));
+    }
+}

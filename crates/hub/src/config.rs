@@ -1,0 +1,146 @@
+//! Settings of the hub. Not how they are read from a file; the binary does that.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Smallest bound of the hub's spool: one whole batch must fit, twice.
+const MIN_SPOOL_BYTES: u64 = 64 * 1024 * 1024;
+/// Smallest segment of the hub's spool.
+const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Smallest bound of the quarantine.
+const MIN_QUARANTINE_BYTES: u64 = 1024 * 1024;
+
+/// Settings of the hub.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The queue between ingest and store.
+    pub spool: SpoolConfig,
+    /// The event store.
+    pub store: palisade_store::Config,
+    /// Geolocation databases.
+    pub geo: GeoConfig,
+    /// What could not be understood.
+    pub quarantine: QuarantineConfig,
+    /// Where this installation is, for the map. Default: unknown.
+    pub home: Option<Home>,
+}
+
+/// Settings of the queue between ingest and store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpoolConfig {
+    /// Bytes on disk that wait for the store at most; above, ingest refuses
+    /// until the store has caught up. Default: 1 GiB.
+    pub max_bytes: u64,
+    /// Bytes of one segment file. Default: 16 MiB.
+    pub segment_bytes: u64,
+}
+
+/// Geolocation databases in the MaxMind DB format, read into memory at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeoConfig {
+    /// A city or country database: GeoLite2 and DB-IP (nested records), or a
+    /// flat one with `country_code`. Default: none; countries then come from
+    /// the registries' delegation tables that are built in.
+    pub city: Option<PathBuf>,
+    /// A database of autonomous systems. Default: none.
+    pub asn: Option<PathBuf>,
+}
+
+/// Bounds of the quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuarantineConfig {
+    /// Bytes of records that are kept; the oldest go first, and are counted.
+    /// Default: 64 MiB.
+    pub max_bytes: u64,
+}
+
+/// A place on the map.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Home {
+    /// Degrees north, -90 to 90.
+    pub lat: f64,
+    /// Degrees east, -180 to 180.
+    pub lon: f64,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self { max_bytes: 1024 * 1024 * 1024, segment_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self { max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+impl Config {
+    /// Checks what the types do not. That database files can be read is
+    /// checked when the hub is opened.
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut at_least = |name: &str, value: u64, least: u64| {
+            if value < least {
+                mistakes.push(format!("{name}: expected at least {least} bytes, found {value}"));
+            }
+        };
+        at_least("spool.max_bytes", self.spool.max_bytes, MIN_SPOOL_BYTES);
+        at_least("spool.segment_bytes", self.spool.segment_bytes, MIN_SEGMENT_BYTES);
+        at_least("quarantine.max_bytes", self.quarantine.max_bytes, MIN_QUARANTINE_BYTES);
+        if self.spool.segment_bytes > self.spool.max_bytes / 4 {
+            mistakes.push("spool.segment_bytes: expected at most a quarter of max_bytes".into());
+        }
+        if !(1..=36_500).contains(&self.store.retention_days) {
+            mistakes.push(format!(
+                "store.retention_days: expected 1 to 36500, found {}",
+                self.store.retention_days
+            ));
+        }
+        if let Some(home) = self.home {
+            if !(-90.0..=90.0).contains(&home.lat) {
+                mistakes.push(format!("home.lat: expected -90 to 90, found {}", home.lat));
+            }
+            if !(-180.0..=180.0).contains(&home.lon) {
+                mistakes.push(format!("home.lon: expected -180 to 180, found {}", home.lon));
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn all_mistakes_are_listed_at_once() {
+        let mut config = Config::default();
+        config.spool.max_bytes = 1;
+        config.quarantine.max_bytes = 0;
+        config.store.retention_days = 0;
+        config.home = Some(Home { lat: 91.0, lon: f64::NAN });
+        let mistakes = config.validate().unwrap_err();
+        assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        let text = r#"{"spool":{"max_byte":1}}"#;
+        assert!(serde_json::from_str::<Config>(text).is_err());
+    }
+}

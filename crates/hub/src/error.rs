@@ -1,0 +1,89 @@
+//! What can go wrong, by what the caller does next.
+
+/// The hub cannot start; the operator must act. One sentence that says what
+/// to change.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
+
+/// Nothing of the batch was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The principal may not deliver events.
+    #[error("this credential may not deliver events")]
+    Forbidden,
+    /// The spool is full or the disk is: try again after so many seconds.
+    #[error("the hub cannot take events now: {reason}")]
+    Busy {
+        /// Why.
+        reason: String,
+        /// Seconds after which to try again.
+        retry_after_secs: u32,
+    },
+}
+
+/// A question cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The principal may not read this.
+    #[error("this credential may not read this")]
+    Forbidden,
+    /// The engine cannot do this; another wording may help.
+    #[error("the store cannot answer this: {0}")]
+    Unsupported(String),
+    /// Reading failed; the operator must act.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Accounts, keys or sessions cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The principal may not do this.
+    #[error("this needs the role or scope 'admin'")]
+    Forbidden,
+    /// There is no such account, key or session.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The name is taken.
+    #[error("there is already {0}")]
+    Exists(String),
+    /// What was given breaks a rule; the sentence says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// The state database failed; the operator must act.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// No session was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Name or password is wrong, or the account is disabled; deliberately
+    /// not told apart.
+    #[error("user name or password is wrong")]
+    Wrong,
+    /// Too many attempts from this address or for this account.
+    #[error("too many attempts; try again in {retry_after_secs} s")]
+    Throttled {
+        /// Seconds after which to try again.
+        retry_after_secs: u32,
+    },
+    /// The state database failed; the operator must act.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A credential cannot be looked up: the state database failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StateError(pub String);
+
+impl From<palisade_store::QueryError> for QueryError {
+    fn from(error: palisade_store::QueryError) -> Self {
+        match error {
+            palisade_store::QueryError::Unsupported(what) => Self::Unsupported(what),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
