@@ -1,1 +1,79 @@
-fn main() {}
+//! Figures of speed and memory, printed as tables: `palisade-bench all`.
+//!
+//! Nothing here is a test and nothing fails for being slow, except `kill9`,
+//! which counts what must never be lost.
+
+#![allow(clippy::print_stdout, reason = "the tables are the product")]
+
+mod generate;
+mod idle;
+mod ingest;
+mod kill9;
+mod parser;
+mod process;
+mod spool;
+mod store;
+mod table;
+mod wire;
+
+use clap::Parser;
+
+#[derive(Parser)]
+enum Bench {
+    /// Everything but kill9
+    All {
+        /// Events in the store for the start row
+        #[arg(long, default_value_t = 10_000_000)]
+        events: u64,
+    },
+    /// Records a second into the spool
+    Spool,
+    /// Lines a second through the parser of sshd
+    Parser,
+    /// Bytes and CPU of an event in wire forms
+    Wire,
+    /// Events a second into the embedded store, bytes an event, queries
+    Store {
+        /// How many events
+        #[arg(long, default_value_t = 1_000_000)]
+        events: u64,
+    },
+    /// Events a second through HTTP with fsync
+    Ingest,
+    /// Memory and start of an idle `palisade up`
+    Idle {
+        /// Events in the store for the second row
+        #[arg(long, default_value_t = 10_000_000)]
+        events: u64,
+    },
+    /// Kill `palisade up` at random moments under load and count
+    Kill9 {
+        /// How often
+        #[arg(long, default_value_t = 200)]
+        rounds: u32,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match Bench::parse() {
+        Bench::All { events } => {
+            parser::run();
+            wire::run()?;
+            runtime.block_on(spool::run())?;
+            store::run(1_000_000)?;
+            runtime.block_on(ingest::run())?;
+            runtime.block_on(idle::run(events))
+        }
+        Bench::Spool => runtime.block_on(spool::run()),
+        Bench::Parser => {
+            parser::run();
+            Ok(())
+        }
+        Bench::Wire => wire::run(),
+        Bench::Store { events } => store::run(events),
+        Bench::Ingest => runtime.block_on(ingest::run()),
+        Bench::Idle { events } => runtime.block_on(idle::run(events)),
+        Bench::Kill9 { rounds } => runtime.block_on(kill9::run(rounds)),
+    }
+}

@@ -239,8 +239,9 @@ async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) {
     }
 }
 
-/// Tells systemd (sd_notify(3)) that the start is over.
+/// Says that the start is over, also to systemd (sd_notify(3)).
 fn ready() {
+    out::line("ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::debug!(error = %error, "no readiness notification");
     }

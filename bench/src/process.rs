@@ -1,0 +1,112 @@
+//! The real binary as a child process, and what the kernel says of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// The binary built beside this one.
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("palisade");
+    if !path.exists() {
+        bail!("{} is missing; run `cargo build --release --package palisade`", path.display());
+    }
+    Ok(path)
+}
+
+/// A running `palisade`.
+pub(crate) struct Process {
+    child: Child,
+    /// Time from start to the line `ready`.
+    pub(crate) started_in: Duration,
+    /// The plain-text listener.
+    pub(crate) url: String,
+}
+
+impl Process {
+    /// Starts `palisade up` with the settings of [`settings`] in `home`.
+    pub(crate) fn up(home: &Path) -> anyhow::Result<Self> {
+        let begin = Instant::now();
+        let mut child = Command::new(binary()?)
+            .args(["up", "--config", "palisade.toml"])
+            .current_dir(home)
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::options().create(true).append(true).open(home.join("log"))?)
+            .spawn()?;
+        let out = child.stdout.take().context("no output")?;
+        let mut url = String::new();
+        for line in BufReader::new(out).lines() {
+            let line = line?;
+            if let Some(address) = line.split("on http://").nth(1) {
+                url = format!("http://{address}");
+            }
+            if line == "ready" {
+                return Ok(Self { child, started_in: begin.elapsed(), url });
+            }
+        }
+        bail!("palisade ended at its start; see {}", home.join("log").display())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes settings for a run on free loopback ports.
+pub(crate) fn settings(home: &Path) -> anyhow::Result<()> {
+    let text = format!(
+        "data = \"data\"\nsensor = \"bench\"\n\n[log]\nfilter = \"warn\"\n\n\
+         [[api.listeners]]\naddress = \"127.0.0.1:0\"\ntls = false\n\n\
+         [[agent.sources]]\ntype = \"file\"\npath = \"{}/auth.log\"\nparser = \"sshd\"\nfrom = \"start\"\n\n\
+         [[honeypot.services]]\ntype = \"telnet\"\nlisten = \"127.0.0.1:0\"\n\n\
+         [[honeypot.services]]\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\n",
+        home.display()
+    );
+    std::fs::write(home.join("palisade.toml"), text)?;
+    Ok(())
+}
+
+/// Makes an API key with a scope and writes it to `home/key-SCOPE`.
+pub(crate) fn key(home: &Path, name: &str, scope: &str) -> anyhow::Result<PathBuf> {
+    let output = Command::new(binary()?)
+        .args(["key", "add", name, "--scope", scope, "--data", "data"])
+        .current_dir(home)
+        .output()?;
+    if !output.status.success() {
+        bail!("no key: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let path = home.join(format!("key-{scope}"));
+    std::fs::write(&path, output.stdout)?;
+    Ok(path)
+}
+
+/// CPU seconds used, resident bytes now, and the part of them that is not
+/// backed by files.
+pub(crate) fn usage(pid: u32) -> anyhow::Result<(f64, u64, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks: f64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<f64>().ok()).sum();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // The kernel counts in ticks of 1/100 s on all platforms Palisade runs on.
+    Ok((ticks / 100.0, kib("VmRSS:") * 1024, kib("RssAnon:") * 1024))
+}

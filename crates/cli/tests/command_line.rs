@@ -1,0 +1,85 @@
+//! The commands, against a running hub and against the files of a stopped one.
+
+mod support;
+
+use support::{Palisade, cli, cli_with_input};
+
+fn text(output: &std::process::Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn accounts_and_keys_are_managed_with_and_without_a_running_hub() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let add = ["user", "add", "alice", "--role", "operator", "--password-stdin"];
+    text(&cli_with_input(home, &add, "correct horse battery\n"));
+    let palisade = Palisade::up(home);
+    let add = ["user", "add", "bob", "--role", "viewer", "--password-stdin"];
+    text(&cli_with_input(home, &add, "another good one"));
+    let users = text(&palisade.cli(&["user", "list"]));
+    assert!(users.contains("alice") && users.contains("bob") && users.contains("admin"), "{users}");
+    let again = cli_with_input(home, &add, "another good one");
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("bob"));
+    text(&palisade.cli(&["user", "remove", "bob"]));
+    assert_eq!(palisade.cli(&["user", "remove", "admin"]).status.code(), Some(1));
+
+    let key = text(&palisade.cli(&["key", "add", "web-1", "--scope", "ingest", "--format", "json"]));
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    assert!(key["key"].as_str().unwrap().starts_with("pal_"));
+    palisade.kill();
+    let keys = text(&cli(home, &["key", "list", "--format", "json"]));
+    assert!(keys.contains("web-1") && !keys.contains(key["key"].as_str().unwrap()), "{keys}");
+}
+
+#[test]
+fn demo_events_arrive_marked_and_can_be_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let palisade = Palisade::up(home);
+    let said = text(&palisade.cli(&["demo", "--rate", "500", "--count", "60"]));
+    assert!(said.contains("took 60"), "{said}");
+    palisade.wait_count("sensor:demo", 60);
+    let top = text(&palisade.cli(&["query", "--top", "country", "sensor:demo"]));
+    assert!(top.starts_with("COUNT") || top.contains("COUNT"), "{top}");
+    let sensors = text(&palisade.cli(&["sensors", "list"]));
+    assert!(sensors.contains("demo"), "{sensors}");
+    palisade.kill();
+    // The same question, on the files alone.
+    assert_eq!(text(&cli(home, &["query", "--count", "sensor:demo"])).trim(), "60");
+}
+
+#[test]
+fn the_first_signal_ends_in_order_and_the_second_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let palisade = Palisade::up(home.path());
+    assert_eq!(palisade.terminate(), Some(0));
+    let mut palisade = Palisade::up(home.path());
+    palisade.signal("STOP");
+    palisade.signal("TERM");
+    palisade.signal("INT");
+    palisade.signal("CONT");
+    let code = support::wait("it ends", || palisade.child.try_wait().unwrap()).code();
+    assert!(matches!(code, Some(0 | 130)), "{code:?}");
+}
+
+#[test]
+fn help_has_examples_and_completions_are_scripts() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(text(&cli(home.path(), &["--help"])).contains("Examples:"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&cli(home.path(), &["completions", shell])).contains("palisade"));
+    }
+    let shown = text(&cli(home.path(), &["config", "show"]));
+    assert!(shown.contains("[hub"), "{shown}");
+}
+
+#[test]
+fn doctor_says_what_it_found() {
+    let home = tempfile::tempdir().unwrap();
+    let output = cli(home.path(), &["doctor"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("data directory") && said.contains("disk"), "{said}");
+}
