@@ -14,10 +14,16 @@ pub enum OpenError {
         /// Why not.
         source: io::Error,
     },
+    /// Somebody else has it open.
+    #[error("the spool at {} is in use by another process", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Written by a newer version.
     #[error("the spool at {} has format {found}; this build knows up to {known}", path.display())]
     Format {
-        /// The segment.
+        /// The segment or the checkpoint.
         path: PathBuf,
         /// Its format.
         found: u32,
@@ -45,7 +51,7 @@ pub enum AppendError {
     },
     /// Writing or syncing failed (disk full, device error): try later.
     #[error("cannot write the spool: {0}")]
-    Io(std::sync::Arc<io::Error>),
+    Io(#[source] std::sync::Arc<io::Error>),
     /// The spool was closed.
     #[error("the spool is closed")]
     Closed,
@@ -62,7 +68,7 @@ pub enum ReadError {
         /// Why not.
         source: io::Error,
     },
-    /// The spool was closed.
+    /// The spool was closed and everything in it has been read.
     #[error("the spool is closed")]
     Closed,
 }
