@@ -1,1 +1,34 @@
-//! placeholder
+//! The attacker-facing zone: it lets strangers in and writes down what they do.
+//!
+//! Data goes one way: socket → [`stream`](Stream) → service → [`Session`] →
+//! a bounded channel of events. The zone starts no process, opens no file and
+//! makes no connection of its own; it knows nothing of the hub or the
+//! firewall. Everything a stranger can make us hold is bounded by [`Limits`]
+//! or a named constant.
+//!
+//! A service gets a `Stream` that enforces the deadlines and budgets, and a
+//! `Session` whose identity was fixed when the connection was accepted. The
+//! listener alone says that a session opened and closed, so that both happen
+//! exactly once, whatever the service does.
+
+mod config;
+mod honeypot;
+mod listener;
+mod permits;
+mod persona;
+pub mod proxy;
+pub mod service;
+mod session;
+pub mod shell;
+mod stats;
+mod stream;
+
+pub use config::{
+    Accept, Config, HttpConfig, Limits, PersonaConfig, ProxyMode, ServiceConfig, ServiceKind,
+    TelnetConfig, TrustedProxy,
+};
+pub use honeypot::{BindError, Honeypot};
+pub use persona::Persona;
+pub use session::Session;
+pub use stats::{Counter, Refusal, Stats};
+pub use stream::{Closed, Stream};

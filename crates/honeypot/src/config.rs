@@ -1,0 +1,437 @@
+//! What the operator may set for the zone. Not how it is merged from files and
+//! flags; the binary does that.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The honeypots of one installation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What listens where. Default: telnet on 127.0.0.1:2323 and HTTP on
+    /// 127.0.0.1:8081.
+    pub services: Vec<ServiceConfig>,
+    /// What strangers may use up.
+    pub limits: Limits,
+    /// Whom the zone pretends to be.
+    pub persona: PersonaConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            services: vec![
+                ServiceConfig::new(ServiceKind::Telnet, local(2323)),
+                ServiceConfig::new(ServiceKind::Http, local(8081)),
+            ],
+            limits: Limits::default(),
+            persona: PersonaConfig::default(),
+        }
+    }
+}
+
+/// The protocol a service speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// A device's login and shell (RFC 854).
+    Telnet,
+    /// A device's web pages (RFC 9112).
+    Http,
+}
+
+impl ServiceKind {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Telnet => "telnet",
+            Self::Http => "http",
+        }
+    }
+
+    /// The category its events carry, in the words honeypot networks use.
+    #[must_use]
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::Telnet => "Telnet(palisade)",
+            Self::Http => "Webpage",
+        }
+    }
+}
+
+impl fmt::Display for ServiceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One listening service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// The protocol.
+    #[serde(rename = "type")]
+    pub kind: ServiceKind,
+    /// Address and port. `[::]:23` takes IPv4 as well; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whether a proxy in front tells the client's address. Default `off`.
+    #[serde(default)]
+    pub proxy_protocol: ProxyMode,
+    /// The proxies that are believed, as addresses or networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Settings of `type = "telnet"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telnet: Option<TelnetConfig>,
+    /// Settings of `type = "http"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpConfig>,
+}
+
+impl ServiceConfig {
+    /// A service with default settings.
+    #[must_use]
+    pub fn new(kind: ServiceKind, listen: SocketAddr) -> Self {
+        Self {
+            kind,
+            listen,
+            proxy_protocol: ProxyMode::Off,
+            trusted_proxies: Vec::new(),
+            telnet: None,
+            http: None,
+        }
+    }
+}
+
+/// Whether connections start with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyMode {
+    /// They do not; such a header is the attacker's own.
+    #[default]
+    Off,
+    /// They must, and come from a trusted proxy; others are turned away.
+    Required,
+}
+
+/// An address or a network whose PROXY headers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TrustedProxy(IpNet);
+
+impl TrustedProxy {
+    /// Whether `address` is meant.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for TrustedProxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let single = || text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
+        text.parse::<IpNet>()
+            .or_else(|_| single())
+            .map(Self)
+            .map_err(|_| format!("'{}' is neither an address nor a network", text.escape_default()))
+    }
+}
+
+impl TryFrom<String> for TrustedProxy {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<TrustedProxy> for String {
+    fn from(proxy: TrustedProxy) -> Self {
+        proxy.0.to_string()
+    }
+}
+
+/// Which logins the telnet service lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// None by policy.
+    Never,
+    /// Any.
+    Always,
+    /// The `n`-th try of a connection and all after it.
+    After(u32),
+}
+
+/// Settings of the telnet service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelnetConfig {
+    /// Which logins are let in: `"never"`, `"always"` or `{ after = 3 }`.
+    /// Default: the third of a connection.
+    pub accept: Accept,
+    /// Whether well-known factory passwords are let in, whatever `accept`
+    /// says. Default: yes.
+    pub weak_credentials: bool,
+    /// Failed logins of one connection before it is cut off. Default 3, as a
+    /// device does.
+    pub attempts: u32,
+    /// Milliseconds before a failed login is answered. Default 3,000.
+    pub fail_delay_ms: u64,
+}
+
+impl Default for TelnetConfig {
+    fn default() -> Self {
+        Self { accept: Accept::After(3), weak_credentials: true, attempts: 3, fail_delay_ms: 3_000 }
+    }
+}
+
+/// Settings of the HTTP service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Requests of one connection before it is closed. Default 100.
+    pub requests: u32,
+    /// Seconds within which a started request must be complete, so that a
+    /// client that drips bytes does not hold a place. Default 30.
+    pub request_secs: u64,
+    /// Milliseconds before a failed login is answered. Default 800.
+    pub fail_delay_ms: u64,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { requests: 100, request_secs: 30, fail_delay_ms: 800 }
+    }
+}
+
+/// What strangers may use up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open connections of all services. Default 4,096.
+    pub connections: usize,
+    /// Open connections of one IPv4 address or IPv6 /64. Default 64.
+    pub connections_per_address: usize,
+    /// Seconds a session may last. Default 900.
+    pub session_secs: u64,
+    /// Seconds a session may be silent. Default 120.
+    pub idle_secs: u64,
+    /// Bytes a session may send us. Default 8 MiB.
+    pub bytes_in: u64,
+    /// Bytes we send in a session. Default 8 MiB.
+    pub bytes_out: u64,
+    /// Seconds that open sessions have to hand over their events when the zone
+    /// ends. Default 10.
+    pub shutdown_secs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            connections_per_address: 64,
+            session_secs: 900,
+            idle_secs: 120,
+            bytes_in: 8 * 1024 * 1024,
+            bytes_out: 8 * 1024 * 1024,
+            shutdown_secs: 10,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_secs)
+    }
+
+    pub(crate) fn session(&self) -> Duration {
+        Duration::from_secs(self.session_secs)
+    }
+}
+
+/// Whom the zone pretends to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PersonaConfig {
+    /// The host name that services show. Default: made up from the seed.
+    pub hostname: Option<String>,
+    /// The number all made-up facts come from, so that no two installations
+    /// look alike and one always looks the same. The binary draws it once and
+    /// keeps it; without it the sensor's name takes its place.
+    pub seed: Option<u64>,
+}
+
+/// The longest deadline that may be set: a day.
+const MAX_SECS: u64 = 86_400;
+/// The longest delay of an answer: half a minute.
+const MAX_DELAY_MS: u64 = 30_000;
+/// Longest host name of a persona, as Linux has it.
+const MAX_HOSTNAME_BYTES: usize = 64;
+
+impl Config {
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// A sentence for every mistake, with the key it is about.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        for (index, service) in self.services.iter().enumerate() {
+            let mut wrong = |text: String| mistakes.push(format!("services[{index}]: {text}"));
+            service.check(&mut wrong);
+            let same = |other: &ServiceConfig| other.listen == service.listen;
+            if service.listen.port() != 0 && self.services.iter().take(index).any(same) {
+                wrong(format!("{} is used by a service above", service.listen));
+            }
+        }
+        self.limits.check(&mut |text| mistakes.push(format!("limits: {text}")));
+        if let Some(name) = &self.persona.hostname {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            if name.is_empty() || name.len() > MAX_HOSTNAME_BYTES || !name.bytes().all(plain) {
+                let rule = "use 1 to 64 letters, digits, '-', '_' or '.'";
+                mistakes.push(format!("persona: hostname '{}': {rule}", name.escape_default()));
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+impl ServiceConfig {
+    fn check(&self, wrong: &mut dyn FnMut(String)) {
+        match (self.proxy_protocol, self.trusted_proxies.is_empty()) {
+            (ProxyMode::Required, true) => {
+                wrong("proxy_protocol = \"required\" needs trusted_proxies".to_owned());
+            }
+            (ProxyMode::Off, false) => {
+                wrong("trusted_proxies has no effect with proxy_protocol = \"off\"".to_owned());
+            }
+            _ => {}
+        }
+        if self.telnet.is_some() && self.kind != ServiceKind::Telnet {
+            wrong(format!("the table 'telnet' does not belong to type = \"{}\"", self.kind));
+        }
+        if self.http.is_some() && self.kind != ServiceKind::Http {
+            wrong(format!("the table 'http' does not belong to type = \"{}\"", self.kind));
+        }
+        if let Some(telnet) = &self.telnet {
+            if telnet.attempts == 0 {
+                wrong("telnet.attempts must be at least 1".to_owned());
+            }
+            if telnet.accept == Accept::After(0) {
+                wrong("telnet.accept = { after = 0 } means nothing; use \"always\"".to_owned());
+            }
+            if telnet.fail_delay_ms > MAX_DELAY_MS {
+                wrong(format!("telnet.fail_delay_ms is more than {MAX_DELAY_MS}"));
+            }
+        }
+        if let Some(http) = &self.http {
+            if http.requests == 0 {
+                wrong("http.requests must be at least 1".to_owned());
+            }
+            if http.request_secs == 0 || http.request_secs > MAX_SECS {
+                wrong(format!("http.request_secs must be 1 to {MAX_SECS}"));
+            }
+            if http.fail_delay_ms > MAX_DELAY_MS {
+                wrong(format!("http.fail_delay_ms is more than {MAX_DELAY_MS}"));
+            }
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self, wrong: &mut dyn FnMut(String)) {
+        let counts = [
+            ("connections", self.connections as u64),
+            ("connections_per_address", self.connections_per_address as u64),
+            ("bytes_in", self.bytes_in),
+            ("bytes_out", self.bytes_out),
+        ];
+        for (name, _) in counts.into_iter().filter(|(_, value)| *value == 0) {
+            wrong(format!("{name} must be at least 1"));
+        }
+        let times = [
+            ("session_secs", self.session_secs),
+            ("idle_secs", self.idle_secs),
+            ("shutdown_secs", self.shutdown_secs),
+        ];
+        for (name, _) in times.into_iter().filter(|(_, v)| *v == 0 || *v > MAX_SECS) {
+            wrong(format!("{name} must be 1 to {MAX_SECS}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_on_loopback() {
+        let config = Config::default();
+        assert_eq!(config.validate(), Ok(()));
+        assert!(config.services.iter().all(|service| service.listen.ip().is_loopback()));
+        assert_eq!(toml::from_str::<Config>("").unwrap(), config);
+    }
+
+    #[test]
+    fn a_written_configuration_reads_back() {
+        let text = r#"
+            [[services]]
+            type = "telnet"
+            listen = "[::]:23"
+            proxy_protocol = "required"
+            trusted_proxies = ["192.0.2.1", "2001:db8::/32"]
+            telnet = { accept = { after = 2 }, weak_credentials = false }
+            [limits]
+            idle_secs = 5
+        "#;
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.services[0].telnet.as_ref().unwrap().accept, Accept::After(2));
+        let proxies = &config.services[0].trusted_proxies;
+        assert!(proxies[0].contains("::ffff:192.0.2.1".parse().unwrap()));
+        assert!(!proxies[0].contains("192.0.2.2".parse().unwrap()));
+        assert!(proxies[1].contains("2001:db8:7::1".parse().unwrap()));
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&written).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("limit = {}").is_err());
+        assert!(toml::from_str::<Config>("[limits]\nconnection = 1").is_err());
+        let service = "[[services]]\ntype = \"telnet\"\nlisten = \"[::]:23\"\nport = 1";
+        assert!(toml::from_str::<Config>(service).is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let text = r#"
+            [[services]]
+            type = "telnet"
+            listen = "127.0.0.1:23"
+            proxy_protocol = "required"
+            http = {}
+            telnet = { attempts = 0, accept = { after = 0 } }
+            [[services]]
+            type = "http"
+            listen = "127.0.0.1:23"
+            [limits]
+            connections = 0
+            idle_secs = 0
+            [persona]
+            hostname = "a b"
+        "#;
+        let config: Config = toml::from_str(text).unwrap();
+        let mistakes = config.validate().unwrap_err();
+        assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+        assert!(mistakes[0].starts_with("services[0]: proxy_protocol"), "{mistakes:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The zone as a whole: binds every service, runs them, ends them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_event::{Category, Event, HostName, SensorId};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::listener::{Listener, listen};
+use crate::permits::Permits;
+use crate::service::Service;
+use crate::session::Zone;
+use crate::{Config, Persona, ServiceKind, Stats};
+
+/// A service cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has the port.
+    #[error("cannot start the {kind} honeypot on {address}: the port is in use by another program")]
+    InUse {
+        /// The service.
+        kind: ServiceKind,
+        /// Its configured address.
+        address: SocketAddr,
+    },
+    /// Ports below 1024 need a right that the process does not have.
+    #[error(
+        "cannot start the {kind} honeypot on {address}: not allowed to use this port; give the program CAP_NET_BIND_SERVICE or choose one above 1023"
+    )]
+    Denied {
+        /// The service.
+        kind: ServiceKind,
+        /// Its configured address.
+        address: SocketAddr,
+    },
+    /// Anything else, such as an address this machine does not have.
+    #[error("cannot start the {kind} honeypot on {address}: {source}")]
+    Other {
+        /// The service.
+        kind: ServiceKind,
+        /// Its configured address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The configuration is wrong.
+    #[error("honeypot configuration: {}", .0.join("; "))]
+    Config(Vec<String>),
+}
+
+impl BindError {
+    fn new(kind: ServiceKind, address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { kind, address },
+            io::ErrorKind::PermissionDenied => Self::Denied { kind, address },
+            _ => Self::Other { kind, address, source },
+        }
+    }
+}
+
+/// All honeypot services of one installation, bound and ready to run.
+#[derive(Debug)]
+pub struct Honeypot {
+    listeners: Vec<Listener>,
+    stats: Arc<Stats>,
+    shutdown: Duration,
+}
+
+impl Honeypot {
+    /// Binds every service of `config`; none accepts before [`Self::run`].
+    /// Events go to `out`, which should hold 1,024: while it is full, the
+    /// attackers wait.
+    ///
+    /// # Errors
+    /// [`BindError`] of the first service that cannot listen; then none does.
+    #[expect(clippy::unused_async, reason = "needs a runtime; services may wait here later")]
+    pub async fn bind(
+        config: &Config,
+        sensor: SensorId,
+        host: Option<HostName>,
+        out: mpsc::Sender<Event>,
+    ) -> Result<Self, BindError> {
+        config.validate().map_err(BindError::Config)?;
+        let stats = Arc::new(Stats::default());
+        let persona = Persona::new(&config.persona, &sensor);
+        let zone = Arc::new(Zone { sensor, host, persona, out, stats: Arc::clone(&stats) });
+        let limits = Arc::new(config.limits.clone());
+        let permits = Permits::new(limits.connections, limits.connections_per_address);
+        let mut listeners = Vec::with_capacity(config.services.len());
+        for service in &config.services {
+            let fail = |error| BindError::new(service.kind, service.listen, error);
+            let socket = listen(service.listen).map_err(fail)?;
+            let address = socket.local_addr().map_err(fail)?;
+            listeners.push(Listener {
+                socket,
+                address,
+                kind: service.kind,
+                service: Service::new(service),
+                category: Category::new(service.kind.category()).ok(),
+                proxy_protocol: service.proxy_protocol,
+                trusted_proxies: service.trusted_proxies.clone().into(),
+                zone: Arc::clone(&zone),
+                permits: Arc::clone(&permits),
+                limits: Arc::clone(&limits),
+            });
+        }
+        let shutdown = Duration::from_secs(limits.shutdown_secs);
+        Ok(Self { listeners, stats, shutdown })
+    }
+
+    /// What listens where, with the ports the system chose for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(ServiceKind, SocketAddr)> {
+        self.listeners.iter().map(|listener| (listener.kind, listener.address)).collect()
+    }
+
+    /// The counters; they stay readable while the zone runs and after.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Serves until `cancel`, or until nobody takes events any more. Then the
+    /// sockets close, sessions end, and the future is ready when their last
+    /// events are handed over, or `shutdown_secs` later: sessions that have
+    /// not ended by then are cut off and counted.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut loops = JoinSet::new();
+        for listener in self.listeners {
+            loops.spawn(listener.run(cancel.child_token(), self.shutdown));
+        }
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a honeypot listener failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! One listening socket: takes connections while there are permits, gives each
+//! a session and a task, and says when it opened and closed.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_event::{Category, EventKind};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::permits::{AddressPermit, GlobalPermit, Permits};
+use crate::proxy::{self, Header};
+use crate::service::Service;
+use crate::session::{Session, Zone};
+use crate::stream::{Closed, Stream};
+use crate::{Limits, ProxyMode, Refusal, ServiceKind, TrustedProxy};
+
+/// Connections the kernel holds until we accept them; it may use less
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4_096;
+/// Pause after accept(2) failed, such as for want of file descriptors; doubled
+/// up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+/// Longest such pause.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// How often refusals are logged at most; a flood must not fill the log.
+const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(10);
+/// Time a proxy has to send its header.
+const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Binds a listening socket. `[::]` takes IPv4 too.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let IpAddr::V6(six) = address.ip() {
+        socket.set_only_v6(!six.is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A bound service.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) address: SocketAddr,
+    pub(crate) kind: ServiceKind,
+    pub(crate) service: Service,
+    pub(crate) category: Option<Category>,
+    pub(crate) proxy_protocol: ProxyMode,
+    pub(crate) trusted_proxies: Arc<[TrustedProxy]>,
+    pub(crate) zone: Arc<Zone>,
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+/// What one connection needs; owned by its task.
+struct Visit {
+    socket: TcpStream,
+    early: Vec<u8>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    service: Service,
+    category: Option<Category>,
+    zone: Arc<Zone>,
+    limits: Arc<Limits>,
+    end: CancellationToken,
+    // Both are given back when the visit is over.
+    _global: GlobalPermit,
+    _address: AddressPermit,
+}
+
+impl Listener {
+    /// Accepts until `end` or until nobody takes events; then see
+    /// [`crate::Honeypot::run`].
+    pub(crate) async fn run(self, end: CancellationToken, shutdown: Duration) {
+        let mut sessions = JoinSet::new();
+        let mut refusals = RefusalLog::new(self.kind);
+        let mut backoff = MIN_BACKOFF;
+        loop {
+            tokio::select! {
+                biased;
+                () = end.cancelled() => break,
+                () = self.zone.out.closed() => break,
+                Some(ended) = sessions.join_next() => self.joined(ended),
+                accepted = self.socket.accept() => match accepted {
+                    Ok((socket, peer)) => {
+                        backoff = MIN_BACKOFF;
+                        self.take(socket, peer, &end, &mut sessions, &mut refusals);
+                    }
+                    Err(error) if is_clients_fault(&error) => {}
+                    Err(error) => {
+                        self.zone.stats.accept_errors.increase();
+                        tracing::error!(%error, service = %self.kind, "cannot accept connections");
+                        // The connection stays in the backlog: trying again at
+                        // once would only burn the processor.
+                        tokio::select! {
+                            () = end.cancelled() => break,
+                            () = tokio::time::sleep(backoff) => {}
+                        }
+                        backoff = (backoff * 2).min(MAX_BACKOFF);
+                    }
+                },
+            }
+        }
+        end.cancel();
+        let Self { socket, zone, kind, .. } = self;
+        drop(socket);
+        let drained = tokio::time::timeout(shutdown, async {
+            while let Some(ended) = sessions.join_next().await {
+                count_panic(&zone, ended);
+            }
+        });
+        if drained.await.is_err() {
+            let open = sessions.len();
+            tracing::error!(open, service = %kind, "sessions did not end in time and were cut off");
+            (0..open).for_each(|_| zone.stats.aborted.increase());
+            sessions.shutdown().await;
+        }
+    }
+
+    fn joined(&self, ended: Result<(), JoinError>) {
+        count_panic(&self.zone, ended);
+    }
+
+    /// Gives a new connection its permits and its task, or turns it away.
+    fn take(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        end: &CancellationToken,
+        sessions: &mut JoinSet<()>,
+        refusals: &mut RefusalLog,
+    ) {
+        let mut refuse = |reason| {
+            self.zone.stats.refused_counter(reason).increase();
+            refusals.count(reason, peer.ip());
+        };
+        let Some(global) = self.permits.global() else {
+            return refuse(Refusal::Global);
+        };
+        // Without a local address the connection is already gone.
+        let Ok(local) = socket.local_addr() else { return };
+        let _ = socket.set_nodelay(true);
+        if self.proxy_protocol == ProxyMode::Required {
+            if !self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip())) {
+                return refuse(Refusal::UntrustedProxy);
+            }
+            sessions.spawn(self.proxied(socket, global, end.clone()));
+            return;
+        }
+        let Some(address) = self.permits.address(peer.ip()) else {
+            return refuse(Refusal::PerAddress);
+        };
+        sessions.spawn(
+            self.visit(socket, Vec::new(), (peer, local), (global, address), end.clone()).run(),
+        );
+    }
+
+    fn visit(
+        &self,
+        socket: TcpStream,
+        early: Vec<u8>,
+        (peer, local): (SocketAddr, SocketAddr),
+        (global, address): (GlobalPermit, AddressPermit),
+        end: CancellationToken,
+    ) -> Visit {
+        Visit {
+            socket,
+            early,
+            peer,
+            local,
+            service: self.service.clone(),
+            category: self.category.clone(),
+            zone: Arc::clone(&self.zone),
+            limits: Arc::clone(&self.limits),
+            end,
+            _global: global,
+            _address: address,
+        }
+    }
+
+    /// The task of a connection that starts with a PROXY header: the visit
+    /// begins when the header has said whose it is.
+    fn proxied(
+        &self,
+        mut socket: TcpStream,
+        global: GlobalPermit,
+        end: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let parts = (self.service.clone(), self.category.clone());
+        let (zone, limits) = (Arc::clone(&self.zone), Arc::clone(&self.limits));
+        let permits = Arc::clone(&self.permits);
+        async move {
+            let header = tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                header = tokio::time::timeout(PROXY_HEADER_TIMEOUT, read_header(&mut socket)) => header,
+            };
+            let (peer, local, early) = match header {
+                Ok(Some((Header::Proxied { source, target, .. }, early))) => {
+                    (source, target, early)
+                }
+                Ok(Some((Header::Local { .. }, _))) => return zone.stats.proxy_checks.increase(),
+                Ok(None) | Err(_) => {
+                    tracing::debug!("a trusted proxy sent no valid PROXY header");
+                    return zone.stats.refused_counter(Refusal::ProxyHeader).increase();
+                }
+            };
+            let Some(address) = permits.address(peer.ip()) else {
+                tracing::debug!(address = %peer.ip(), "refused a proxied connection");
+                return zone.stats.refused_counter(Refusal::PerAddress).increase();
+            };
+            let (service, category) = parts;
+            let visit = Visit {
+                socket,
+                early,
+                peer,
+                local,
+                service,
+                category,
+                zone,
+                limits,
+                end,
+                _global: global,
+                _address: address,
+            };
+            // In a box: else the largest state of a visit is part of every wait for a header.
+            Box::pin(visit.run()).await;
+        }
+    }
+}
+
+/// Reads a PROXY header and what came with it; `None` where there is none.
+async fn read_header(socket: &mut TcpStream) -> Option<(Header, Vec<u8>)> {
+    use tokio::io::AsyncReadExt;
+    let mut bytes = Vec::new();
+    loop {
+        match proxy::decode(&bytes) {
+            Ok(Some(header @ (Header::Proxied { length, .. } | Header::Local { length }))) => {
+                return Some((header, bytes.split_off(length)));
+            }
+            // Room for one byte at least: decode() has decided by MAX_HEADER_BYTES.
+            Ok(None) if bytes.len() < proxy::MAX_HEADER_BYTES => {
+                let mut room = AsyncReadExt::take(&mut *socket, proxy::MAX_HEADER_BYTES as u64);
+                if room.read_buf(&mut bytes).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+impl Visit {
+    /// The whole life of a session.
+    async fn run(self) {
+        let Self { socket, early, peer, local, service, category, zone, limits, end, .. } = self;
+        let _open = Open::new(&zone);
+        let mut session = Session::new(Arc::clone(&zone), category, peer, local);
+        let mut stream = Stream::new(socket, early, &limits, end);
+        let opened = session.event(EventKind::ConnectionOpened);
+        let why = match session.emit(opened).await {
+            Ok(()) => match caught(service.serve(&mut session, &mut stream)).await {
+                Ok(Ok(())) => Closed::Completed,
+                Ok(Err(why)) => why,
+                Err(Panicked) => {
+                    zone.stats.panics.increase();
+                    tracing::error!(session = %session.id(), "a honeypot service panicked");
+                    Closed::Error(io::Error::other("panicked"))
+                }
+            },
+            Err(why) => why,
+        };
+        if matches!(why, Closed::Completed) {
+            stream.linger().await;
+        }
+        session.close(&why, stream).await;
+    }
+}
+
+/// Counts a session as open for as long as it lives, even where its task is aborted.
+struct Open(Arc<Zone>);
+
+impl Open {
+    fn new(zone: &Arc<Zone>) -> Self {
+        zone.stats.accepted.increase();
+        zone.stats.open.increase();
+        Self(Arc::clone(zone))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.open.decrease();
+    }
+}
+
+/// A service panicked; the message is on stderr or wherever the hook puts it.
+struct Panicked;
+
+/// Runs `work` and turns a panic into a value, so that the session still ends in order.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |cx| {
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => std::task::Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// A panic outside of a service: the session's end could not be said.
+fn count_panic(zone: &Zone, ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        zone.stats.panics.increase();
+        tracing::error!(%error, "a honeypot session panicked");
+    }
+}
+
+/// The connection broke while it waited; the socket that listens is fine.
+fn is_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// Says in the log that connections are refused, but not for each.
+struct RefusalLog {
+    kind: ServiceKind,
+    next: Instant,
+    unsaid: u64,
+}
+
+impl RefusalLog {
+    fn new(kind: ServiceKind) -> Self {
+        Self { kind, next: Instant::now(), unsaid: 0 }
+    }
+
+    fn count(&mut self, reason: Refusal, address: IpAddr) {
+        self.unsaid += 1;
+        let now = Instant::now();
+        if now >= self.next {
+            let (service, refused, reason) = (self.kind.as_str(), self.unsaid, reason.as_str());
+            tracing::warn!(service, refused, reason, last = %address, "connections refused");
+            (self.next, self.unsaid) = (now + REFUSAL_LOG_EVERY, 0);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The services: each speaks one protocol with a stranger and records what was
+//! said. A service sees a [`Stream`] and a [`Session`], never a socket.
+
+pub mod guess;
+pub mod http;
+pub mod telnet;
+
+use std::sync::Arc;
+
+use crate::{Closed, ServiceConfig, ServiceKind, Session, Stream};
+
+/// A configured service; cheap to clone, one clone a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Service {
+    Telnet(Arc<telnet::Telnet>),
+    Http(Arc<http::Http>),
+}
+
+impl Service {
+    pub(crate) fn new(config: &ServiceConfig) -> Self {
+        match config.kind {
+            ServiceKind::Telnet => Self::Telnet(Arc::new(telnet::Telnet::new(
+                config.telnet.clone().unwrap_or_default(),
+            ))),
+            ServiceKind::Http => {
+                Self::Http(Arc::new(http::Http::new(config.http.clone().unwrap_or_default())))
+            }
+        }
+    }
+
+    /// Speaks with the client until one side has enough. `Ok` means that the
+    /// service ended it.
+    pub(crate) async fn serve(
+        &self,
+        session: &mut Session,
+        stream: &mut Stream,
+    ) -> Result<(), Closed> {
+        // In boxes, so that a session has the size of its own service.
+        match self {
+            Self::Telnet(telnet) => Box::pin(telnet.serve(session, stream)).await,
+            Self::Http(http) => Box::pin(http.serve(session, stream)).await,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a terminal driver does with keys: line ends, erasing, echo. Not the
+//! shell: it knows lines and no commands.
+
+/// Longest line kept, in bytes; what follows is dropped up to the line's end,
+/// and the line is marked.
+pub const MAX_LINE_BYTES: usize = 4_096;
+
+const INTERRUPT: u8 = 0x03;
+const END_OF_FILE: u8 = 0x04;
+const BACKSPACE: u8 = 0x08;
+const KILL_LINE: u8 = 0x15;
+const ESCAPE: u8 = 0x1b;
+const DELETE: u8 = 0x7f;
+
+/// How keys are echoed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Not at all, as at a password.
+    Off,
+    /// By the terminal driver, as at a login name.
+    Cooked,
+    /// By a shell's line editor: control keys and escape sequences do nothing.
+    Editing,
+}
+
+/// What a key completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A line, without its end.
+    Line {
+        /// What was typed; any bytes.
+        bytes: Vec<u8>,
+        /// Whether more was typed than is kept.
+        truncated: bool,
+    },
+    /// Control-C.
+    Interrupt,
+    /// Control-D on an empty line.
+    EndOfFile,
+}
+
+/// The line being typed.
+#[derive(Debug, Default)]
+pub struct LineEditor {
+    line: Vec<u8>,
+    truncated: bool,
+    after_cr: bool,
+    escape: Escape,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    Started,
+    Sequence,
+}
+
+impl LineEditor {
+    /// Takes a key, appends its echo to `out`, and returns what it completed.
+    /// CR LF, CR NUL, CR and LF each end a line.
+    pub fn push(&mut self, byte: u8, echo: Echo, out: &mut Vec<u8>) -> Option<Input> {
+        if std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0) {
+            return None;
+        }
+        if echo == Echo::Editing && self.swallows(byte) {
+            return None;
+        }
+        match byte {
+            b'\r' | b'\n' => {
+                self.after_cr = byte == b'\r';
+                out.extend_from_slice(b"\r\n");
+                let truncated = std::mem::take(&mut self.truncated);
+                return Some(Input::Line { bytes: self.take(), truncated });
+            }
+            INTERRUPT => return self.interrupt(out),
+            END_OF_FILE if self.line.is_empty() => return Some(Input::EndOfFile),
+            END_OF_FILE => {}
+            BACKSPACE | DELETE => {
+                if self.line.pop().is_some() && echo != Echo::Off {
+                    out.extend_from_slice(b"\x08 \x08");
+                }
+            }
+            KILL_LINE => {
+                let shown = if echo == Echo::Off { 0 } else { self.line.len() };
+                out.extend(b"\x08 \x08".iter().copied().cycle().take(shown * 3));
+                self.line.clear();
+            }
+            _ if echo == Echo::Editing && byte < b' ' => {}
+            _ if self.line.len() >= MAX_LINE_BYTES => self.truncated = true,
+            _ => {
+                self.line.push(byte);
+                match (echo, byte) {
+                    (Echo::Off, _) => {}
+                    (_, 0..b' ') if byte != b'\t' => out.extend([b'^', byte ^ 0x40]),
+                    _ => out.push(byte),
+                }
+            }
+        }
+        None
+    }
+
+    /// Drops the line, as control-C does.
+    pub fn interrupt(&mut self, out: &mut Vec<u8>) -> Option<Input> {
+        out.extend_from_slice(b"^C\r\n");
+        self.take();
+        self.truncated = false;
+        Some(Input::Interrupt)
+    }
+
+    /// What has been typed of the present line; leaves nothing.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.line)
+    }
+
+    /// Whether `byte` belongs to an escape sequence (ECMA-48), such as an arrow key.
+    fn swallows(&mut self, byte: u8) -> bool {
+        let (state, swallowed) = match (self.escape, byte) {
+            (Escape::None, ESCAPE) => (Escape::Started, true),
+            (Escape::None, _) => (Escape::None, false),
+            (Escape::Started, b'[' | b'O') => (Escape::Sequence, true),
+            (Escape::Sequence, b'0'..=b'9' | b';') => (Escape::Sequence, true),
+            // A line end is never part of one.
+            (_, b'\r' | b'\n') => (Escape::None, false),
+            (Escape::Started | Escape::Sequence, _) => (Escape::None, true),
+        };
+        self.escape = state;
+        swallowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(keys: &[u8], echo: Echo) -> (Vec<Input>, Vec<u8>) {
+        let (mut editor, mut out) = (LineEditor::default(), Vec::new());
+        let inputs = keys.iter().filter_map(|key| editor.push(*key, echo, &mut out)).collect();
+        (inputs, out)
+    }
+
+    fn line(text: &[u8]) -> Input {
+        Input::Line { bytes: text.to_vec(), truncated: false }
+    }
+
+    #[test]
+    fn every_line_end_ends_one_line() {
+        let (inputs, _) = typed(b"a\r\nb\r\0c\nd\re\r\n\r\n", Echo::Off);
+        let lines = [&b"a"[..], b"b", b"c", b"d", b"e", b""].map(line);
+        assert_eq!(inputs, lines);
+    }
+
+    #[test]
+    fn keys_erase_and_are_echoed() {
+        let (inputs, out) = typed(b"lx\x7fs\r", Echo::Editing);
+        assert_eq!((inputs, out), (vec![line(b"ls")], b"lx\x08 \x08s\r\n".to_vec()));
+        assert_eq!(typed(b"ab\x15c\r", Echo::Off).0, [line(b"c")]);
+        assert_eq!(typed(b"up\x1b[A\x1bOB\x1b[1;5C!\r", Echo::Editing).0, [line(b"up!")]);
+        assert_eq!(typed(b"x\x03y\r\x04", Echo::Editing).0.len(), 3);
+    }
+
+    #[test]
+    fn a_password_is_kept_as_it_is_and_not_shown() {
+        let (inputs, out) = typed(b"\xff\x1b[\tp\xc3\r", Echo::Off);
+        assert_eq!((inputs, out), (vec![line(b"\xff\x1b[\tp\xc3")], b"\r\n".to_vec()));
+    }
+
+    #[test]
+    fn a_line_without_end_is_bounded_and_marked() {
+        let keys = [vec![b'x'; 100_000], vec![b'\n']].concat();
+        let (inputs, _) = typed(&keys, Echo::Off);
+        let bytes = vec![b'x'; MAX_LINE_BYTES];
+        assert_eq!(inputs, [Input::Line { bytes, truncated: true }]);
+    }
+}

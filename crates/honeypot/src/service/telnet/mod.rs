@@ -1,0 +1,300 @@
+//! A device's telnet login and shell, after BusyBox `telnetd` and `login`.
+//! Records every login and every command line.
+
+mod line;
+mod negotiation;
+
+use std::time::Duration;
+
+use palisade_event::{Credentials, EventKind, MAX_TEXT_BYTES, Outcome, Untrusted};
+
+pub use self::line::{Echo, Input, LineEditor, MAX_LINE_BYTES};
+pub use self::negotiation::{Decoder, Item, MAX_SUBNEGOTIATION_BYTES};
+use self::negotiation::{Negotiation, OPENING};
+use super::guess;
+use crate::shell::Shell;
+use crate::{Accept, Closed, Session, Stream, TelnetConfig};
+
+/// Most bytes of one read.
+const READ_BYTES: usize = 4_096;
+/// Empty login names before the connection ends, as BusyBox has it.
+const EMPTY_NAMES: u32 = 10;
+/// Time for one login, as BusyBox has it.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Factory passwords that worms try, let in with `weak_credentials`. Common
+/// knowledge since 2016; short on purpose, each entry is one more device we
+/// could be.
+const WEAK: [(&[u8], &[u8]); 16] = [
+    (b"root", b"root"),
+    (b"root", b"admin"),
+    (b"root", b"12345"),
+    (b"root", b"123456"),
+    (b"root", b"password"),
+    (b"root", b"default"),
+    (b"root", b"xc3511"),
+    (b"root", b"vizxv"),
+    (b"root", b"888888"),
+    (b"root", b"xmhdipc"),
+    (b"root", b"juantech"),
+    (b"admin", b"admin"),
+    (b"admin", b"1234"),
+    (b"admin", b"password"),
+    (b"support", b"support"),
+    (b"user", b"user"),
+];
+
+/// The telnet service.
+#[derive(Debug)]
+pub(crate) struct Telnet {
+    config: TelnetConfig,
+}
+
+/// Where the dialogue is.
+enum Stage {
+    Name,
+    Password { name: Vec<u8> },
+    Shell(Box<Shell>),
+}
+
+/// One client's dialogue.
+struct Dialogue<'a> {
+    config: &'a TelnetConfig,
+    session: &'a mut Session,
+    stream: &'a mut Stream,
+    stage: Stage,
+    editor: LineEditor,
+    out: Vec<u8>,
+    failures: u32,
+    empty_names: u32,
+    // The client speaks another protocol: answered as a device would, without
+    // taking its lines for logins.
+    foreign: bool,
+}
+
+/// Whether the dialogue goes on.
+enum Next {
+    Continue,
+    End,
+}
+
+impl Telnet {
+    pub(crate) fn new(config: TelnetConfig) -> Self {
+        Self { config }
+    }
+
+    pub(crate) async fn serve(
+        &self,
+        session: &mut Session,
+        stream: &mut Stream,
+    ) -> Result<(), Closed> {
+        let mut opening = OPENING.to_vec();
+        opening.extend_from_slice(prompt_for_name(session).as_bytes());
+        stream.write(&opening).await?;
+        drop(opening);
+        let mut dialogue = Dialogue {
+            config: &self.config,
+            session,
+            stream,
+            stage: Stage::Name,
+            editor: LineEditor::default(),
+            out: Vec::new(),
+            failures: 0,
+            empty_names: 0,
+            foreign: false,
+        };
+        let ended = dialogue.hold().await;
+        dialogue.record_rest().await?;
+        ended
+    }
+}
+
+fn prompt_for_name(session: &Session) -> String {
+    format!("{} login: ", session.persona().hostname)
+}
+
+impl Dialogue<'_> {
+    async fn hold(&mut self) -> Result<(), Closed> {
+        let mut decoder = Decoder::default();
+        let mut negotiation = Negotiation::default();
+        let mut first = true;
+        self.stream.set_step(Some(LOGIN_TIMEOUT));
+        loop {
+            let mut chunk = Vec::new();
+            self.stream.read(&mut chunk, READ_BYTES).await?;
+            if std::mem::take(&mut first) {
+                self.record_foreign(&chunk).await?;
+            }
+            for byte in chunk {
+                let input = match decoder.push(byte) {
+                    Some(Item::Data(byte)) => self.edit(byte),
+                    Some(Item::Interrupt) => self.editor.interrupt(&mut self.out),
+                    Some(item) => {
+                        negotiation.take(&item, &mut self.out, self.session);
+                        None
+                    }
+                    None => None,
+                };
+                if let Some(input) = input
+                    && matches!(self.answer(input).await?, Next::End)
+                {
+                    return self.flush().await;
+                }
+            }
+            self.flush().await?;
+        }
+    }
+
+    fn edit(&mut self, byte: u8) -> Option<Input> {
+        let echo = match self.stage {
+            Stage::Name => Echo::Cooked,
+            Stage::Password { .. } => Echo::Off,
+            Stage::Shell(_) => Echo::Editing,
+        };
+        self.editor.push(byte, echo, &mut self.out)
+    }
+
+    async fn flush(&mut self) -> Result<(), Closed> {
+        let out = std::mem::take(&mut self.out);
+        self.stream.write(&out).await
+    }
+
+    async fn record_foreign(&mut self, first: &[u8]) -> Result<(), Closed> {
+        let Some(protocol) = guess::protocol(first).filter(|name| *name != "telnet") else {
+            return Ok(());
+        };
+        self.foreign = true;
+        let mut event = self.session.event(EventKind::DataReceived).with("protocol", protocol);
+        event.request = Some(first.into());
+        self.session.emit(event).await
+    }
+
+    /// Takes one line or key.
+    async fn answer(&mut self, input: Input) -> Result<Next, Closed> {
+        match (std::mem::replace(&mut self.stage, Stage::Name), input) {
+            (Stage::Shell(shell), Input::Line { bytes, truncated }) => {
+                return self.command(shell, bytes, truncated).await;
+            }
+            (Stage::Shell(shell), Input::Interrupt) => {
+                self.out.extend_from_slice(&shell.prompt());
+                self.stage = Stage::Shell(shell);
+            }
+            (Stage::Shell(_) | Stage::Name | Stage::Password { .. }, Input::EndOfFile)
+            | (Stage::Name | Stage::Password { .. }, Input::Interrupt) => return Ok(Next::End),
+            (Stage::Name, Input::Line { bytes, .. }) if bytes.is_empty() => {
+                self.empty_names += 1;
+                if self.empty_names >= EMPTY_NAMES {
+                    return Ok(Next::End);
+                }
+                self.ask_name();
+            }
+            (Stage::Name, Input::Line { bytes, .. }) => {
+                self.out.extend_from_slice(b"Password: ");
+                self.stage = Stage::Password { name: bytes };
+            }
+            (Stage::Password { name }, Input::Line { bytes, .. }) => {
+                return self.login(name, bytes).await;
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    fn ask_name(&mut self) {
+        self.out.extend_from_slice(prompt_for_name(self.session).as_bytes());
+    }
+
+    async fn login(&mut self, name: Vec<u8>, password: Vec<u8>) -> Result<Next, Closed> {
+        let accepted = !self.foreign && self.lets_in(&name, &password);
+        if !self.foreign {
+            let outcome = if accepted { Outcome::Accepted } else { Outcome::Failed };
+            let mut event = self.session.event(EventKind::AuthAttempted).with("method", "telnet");
+            event.credentials = Some(Credentials {
+                username: Some(Untrusted::new(name)),
+                password: Some(Untrusted::new(password)),
+                outcome: Some(outcome),
+            });
+            self.session.emit(event).await?;
+        }
+        self.flush().await?;
+        if accepted {
+            self.stream.set_step(None);
+            let shell = Box::new(Shell::new());
+            self.out.extend_from_slice(b"\r\n\r\n");
+            self.out.extend_from_slice(&crlf(Shell::banner(self.session.persona()).as_bytes()));
+            self.out.extend_from_slice(&shell.prompt());
+            self.stage = Stage::Shell(shell);
+            return Ok(Next::Continue);
+        }
+        self.failures += 1;
+        self.stream.pause(Duration::from_millis(self.config.fail_delay_ms)).await?;
+        self.out.extend_from_slice(b"Login incorrect\r\n");
+        if self.failures >= self.config.attempts {
+            return Ok(Next::End);
+        }
+        self.ask_name();
+        self.stream.set_step(Some(LOGIN_TIMEOUT));
+        Ok(Next::Continue)
+    }
+
+    fn lets_in(&self, name: &[u8], password: &[u8]) -> bool {
+        let weak = self.config.weak_credentials && WEAK.contains(&(name, password));
+        weak || match self.config.accept {
+            Accept::Never => false,
+            Accept::Always => true,
+            Accept::After(tries) => self.failures + 1 >= tries,
+        }
+    }
+
+    async fn command(
+        &mut self,
+        mut shell: Box<Shell>,
+        line: Vec<u8>,
+        truncated: bool,
+    ) -> Result<Next, Closed> {
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            let mut event = self.session.event(EventKind::CommandEntered);
+            if truncated {
+                event = event.with("truncated", true);
+            }
+            event.request = Some(line.as_slice().into());
+            self.session.emit(event).await?;
+        }
+        let reply = shell.run(self.session.persona(), &line);
+        self.flush().await?;
+        self.stream.pause(reply.pause).await?;
+        self.out = crlf(&reply.output);
+        if reply.ended {
+            return Ok(Next::End);
+        }
+        self.out.extend_from_slice(&shell.prompt());
+        self.stage = Stage::Shell(shell);
+        // Written before the next line of the same packet is looked at, so
+        // that answers to a long paste do not pile up.
+        self.flush().await?;
+        Ok(Next::Continue)
+    }
+
+    /// Records what was typed and not sent off when the session ended.
+    async fn record_rest(&mut self) -> Result<(), Closed> {
+        let rest = self.editor.take();
+        let in_shell = matches!(self.stage, Stage::Shell(_));
+        if !in_shell || rest.is_empty() || rest.len() > MAX_TEXT_BYTES {
+            return Ok(());
+        }
+        let mut event = self.session.event(EventKind::CommandEntered).with("unfinished", true);
+        event.request = Some(Untrusted::new(rest));
+        self.session.emit(event).await
+    }
+}
+
+/// Line ends as a terminal in raw mode needs them.
+fn crlf(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 16);
+    for byte in text {
+        if *byte == b'\n' {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    out
+}

@@ -1,0 +1,154 @@
+//! One stranger's visit: who, where to, when, and the way its events go out.
+//! Its identity is fixed when the connection is accepted; nothing a client
+//! says can change it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use palisade_event::{
+    AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind, HostName, SensorId,
+    SessionId, Timestamp,
+};
+use tokio::sync::mpsc;
+
+use crate::stream::{Closed, Stream};
+use crate::{Persona, Stats};
+
+/// Most facts about a client kept for `session.closed`.
+const MAX_NOTES: usize = 16;
+
+/// What all sessions of one zone share.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    pub(crate) sensor: SensorId,
+    pub(crate) host: Option<HostName>,
+    pub(crate) persona: Persona,
+    pub(crate) out: mpsc::Sender<Event>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// One stranger's visit. See the module's first lines.
+#[derive(Debug)]
+pub struct Session {
+    zone: Arc<Zone>,
+    id: SessionId,
+    category: Option<Category>,
+    peer: Endpoint,
+    local: Endpoint,
+    started: Instant,
+    // Event ids of a session in one millisecond must sort as they happened:
+    // random bits at first, one more for each event.
+    entropy: u128,
+    notes: Attributes,
+}
+
+impl Session {
+    pub(crate) fn new(
+        zone: Arc<Zone>,
+        category: Option<Category>,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Self {
+        let random: u128 = rand::random();
+        // 80 random bits name the session; always valid text for an id.
+        let name = format!("{:020x}", random >> 48);
+        let Ok(id) = SessionId::new(&name) else {
+            unreachable!("20 hex digits are a session id");
+        };
+        Self {
+            zone,
+            id,
+            category,
+            peer: Endpoint::tcp(peer),
+            local: Endpoint::tcp(local),
+            started: Instant::now(),
+            entropy: rand::random::<u128>() >> 49,
+            notes: Attributes::new(),
+        }
+    }
+
+    /// Its random id.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub fn peer(&self) -> Endpoint {
+        self.peer
+    }
+
+    /// Where the client connected to.
+    #[must_use]
+    pub fn local(&self) -> Endpoint {
+        self.local
+    }
+
+    /// The device that the zone pretends to be.
+    #[must_use]
+    pub fn persona(&self) -> &Persona {
+        &self.zone.persona
+    }
+
+    /// An event of this session that happened now. Send it with [`Self::emit`].
+    #[must_use]
+    pub fn event(&mut self, kind: EventKind) -> Event {
+        let now = Timestamp::from(SystemTime::now());
+        self.entropy += 1;
+        let id = EventId::new(now, self.entropy);
+        let mut event = Event::new(id, kind, now, self.zone.sensor.clone());
+        event.host.clone_from(&self.zone.host);
+        event.category.clone_from(&self.category);
+        event.source = Some(self.peer);
+        event.target = Some(self.local);
+        event.session = Some(self.id.clone());
+        event
+    }
+
+    /// Hands an event over, waiting while the channel is full: the attacker
+    /// slows down, never the host.
+    ///
+    /// # Errors
+    /// [`Closed::Error`] where the channel's reader is gone; the session must end.
+    pub async fn emit(&self, event: Event) -> Result<(), Closed> {
+        if let Err(error) = event.validate() {
+            // Services keep to the limits; should one not, the hub decides.
+            tracing::error!(%error, kind = %event.kind, "a honeypot event breaks a limit");
+        }
+        let kind = event.kind;
+        if self.zone.out.send(event).await.is_ok() {
+            self.zone.stats.events.increase();
+            return Ok(());
+        }
+        self.zone.stats.events_lost.increase();
+        tracing::debug!(%kind, "nobody takes honeypot events");
+        Err(Closed::Error(std::io::ErrorKind::BrokenPipe.into()))
+    }
+
+    /// Keeps a fact about the client for `session.closed`, such as its
+    /// terminal type. The first value of a name stays; more than 16 names
+    /// are not kept.
+    pub fn note(&mut self, name: &str, value: impl Into<AttributeValue>) {
+        if self.notes.len() < MAX_NOTES && !self.notes.contains_key(name) {
+            self.notes.insert(name.into(), value.into());
+        }
+    }
+
+    /// Says that the session is over; the listener alone does.
+    pub(crate) async fn close(mut self, why: &Closed, stream: Stream) {
+        let (bytes_in, bytes_out) = (stream.bytes_in(), stream.bytes_out());
+        drop(stream);
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut event = self.event(EventKind::SessionClosed);
+        event.attributes = std::mem::take(&mut self.notes);
+        let event = event
+            .with("reason", why.reason())
+            .with("duration_ms", millis)
+            .with("bytes_in", bytes_in)
+            .with("bytes_out", bytes_out);
+        // An error is counted by emit(); there is no session left to end.
+        let _ = self.emit(event).await;
+    }
+}

@@ -1,0 +1,262 @@
+//! A stranger's connection with its limits: every wait ends at the idle
+//! deadline, the session deadline, the caller's own deadline or the end of the
+//! zone, and every byte is charged to a budget. Services have no other way to
+//! the socket.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Limits;
+
+/// Most bytes of one read; a buffer of this size is on the stack only while
+/// the socket is read, so that a waiting session holds none.
+const READ_BYTES: usize = 4_096;
+/// How long a session that we end waits for the client to close, so that the
+/// last answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a session is over.
+#[derive(Debug)]
+pub enum Closed {
+    /// The service had said all it had to say.
+    Completed,
+    /// The client closed its side.
+    ClientClosed,
+    /// Nothing came, or nothing could be written, for too long.
+    Idle,
+    /// The session lasted too long.
+    Deadline,
+    /// The client sent too much or had too much sent.
+    ByteBudget,
+    /// The zone ends.
+    Shutdown,
+    /// The socket failed, or there is nobody left to tell.
+    Error(io::Error),
+}
+
+impl Closed {
+    /// The reason as `session.closed` carries it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::ClientClosed => "client-closed",
+            Self::Idle => "idle",
+            Self::Deadline => "deadline",
+            Self::ByteBudget => "byte-budget",
+            Self::Shutdown => "shutdown",
+            Self::Error(_) => "error",
+        }
+    }
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+        match error.kind() {
+            BrokenPipe | ConnectionReset | NotConnected => Self::ClientClosed,
+            _ => Self::Error(error),
+        }
+    }
+}
+
+/// A stranger's connection. See the module's first lines.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    // Bytes read before the session began, behind a PROXY header.
+    early: Vec<u8>,
+    idle: Duration,
+    deadline: Instant,
+    step: Option<Instant>,
+    in_left: u64,
+    out_left: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    end: CancellationToken,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        socket: TcpStream,
+        early: Vec<u8>,
+        limits: &Limits,
+        end: CancellationToken,
+    ) -> Self {
+        Self {
+            socket,
+            early,
+            idle: limits.idle(),
+            deadline: Instant::now() + limits.session(),
+            step: None,
+            in_left: limits.bytes_in,
+            out_left: limits.bytes_out,
+            bytes_in: 0,
+            bytes_out: 0,
+            end,
+        }
+    }
+
+    /// Bytes the client has sent.
+    #[must_use]
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    /// Bytes the client was sent.
+    #[must_use]
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
+    /// Sets a deadline for the present step, such as one request; it counts as
+    /// idleness. `None` takes it away.
+    pub fn set_step(&mut self, limit: Option<Duration>) {
+        self.step = limit.map(|limit| Instant::now() + limit);
+    }
+
+    /// Waits for bytes and appends at most `room` of them to `buffer`; returns
+    /// how many came, at least one unless `room` is zero.
+    ///
+    /// # Errors
+    /// [`Closed`]: the session must end.
+    pub async fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        if self.in_left == 0 {
+            return Err(Closed::ByteBudget);
+        }
+        let room = room.min(usize::try_from(self.in_left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        if !self.early.is_empty() {
+            let take = room.min(self.early.len());
+            buffer.extend(self.early.drain(..take));
+            self.early.shrink_to_fit();
+            self.charge_in(take);
+            return Ok(take);
+        }
+        loop {
+            self.check()?;
+            match read_some(&self.socket, buffer, room) {
+                Ok(0) => return Err(Closed::ClientClosed),
+                Ok(count) => {
+                    self.charge_in(count);
+                    // A client that always has bytes ready must not keep others waiting.
+                    tokio::task::consume_budget().await;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    limited(&self.end, self.until(), self.socket.readable()).await??;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Errors
+    /// [`Closed`]: the session must end. Part of `bytes` may have been sent.
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Closed> {
+        while !bytes.is_empty() {
+            if self.out_left == 0 {
+                return Err(Closed::ByteBudget);
+            }
+            let most = bytes.len().min(usize::try_from(self.out_left).unwrap_or(usize::MAX));
+            let (now, _) = bytes.split_at(most);
+            self.check()?;
+            match self.socket.try_write(now) {
+                Ok(count) => {
+                    self.bytes_out += count as u64;
+                    self.out_left = self.out_left.saturating_sub(count as u64);
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    limited(&self.end, self.until(), self.socket.writable()).await??;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, as a slow device does. Holds no thread.
+    ///
+    /// # Errors
+    /// [`Closed`]: the session must end.
+    pub async fn pause(&mut self, time: Duration) -> Result<(), Closed> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        limited(&self.end, (self.deadline, Closed::Deadline), tokio::time::sleep(time)).await
+    }
+
+    /// Whether the zone ends or a deadline has passed.
+    fn check(&self) -> Result<(), Closed> {
+        if self.end.is_cancelled() {
+            return Err(Closed::Shutdown);
+        }
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Closed::Deadline);
+        }
+        if self.step.is_some_and(|step| now >= step) {
+            return Err(Closed::Idle);
+        }
+        Ok(())
+    }
+
+    /// The next deadline of a wait that begins now, and what it means.
+    fn until(&self) -> (Instant, Closed) {
+        let idle = Instant::now() + self.idle;
+        let idle = self.step.map_or(idle, |step| step.min(idle));
+        if idle < self.deadline { (idle, Closed::Idle) } else { (self.deadline, Closed::Deadline) }
+    }
+
+    fn charge_in(&mut self, count: usize) {
+        self.bytes_in += count as u64;
+        self.in_left = self.in_left.saturating_sub(count as u64);
+    }
+
+    /// Ends our side and waits a moment for the client's, reading what it
+    /// still sends.
+    pub(crate) async fn linger(&mut self) {
+        let shut = socket2::SockRef::from(&self.socket).shutdown(Shutdown::Write);
+        self.step = Some(Instant::now() + LINGER);
+        let mut scrap = Vec::new();
+        while shut.is_ok() && self.read(&mut scrap, READ_BYTES).await.is_ok() {
+            scrap.clear();
+        }
+    }
+}
+
+/// Waits for `work`, unless the zone ends or the deadline passes before.
+async fn limited<T>(
+    end: &CancellationToken,
+    (at, late): (Instant, Closed),
+    work: impl Future<Output = T>,
+) -> Result<T, Closed> {
+    tokio::select! {
+        biased;
+        () = end.cancelled() => Err(Closed::Shutdown),
+        done = work => Ok(done),
+        () = tokio::time::sleep_until(at) => Err(late),
+    }
+}
+
+/// One read through the stack into the heap, so that the heap holds what came
+/// and not what could have come.
+fn read_some(socket: &TcpStream, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+    let mut stack = [0u8; READ_BYTES];
+    let stack = stack.get_mut(..room.min(READ_BYTES)).unwrap_or_default();
+    let count = socket.try_read(stack)?;
+    buffer.extend_from_slice(stack.get(..count).unwrap_or_default());
+    Ok(count)
+}

