@@ -6,6 +6,7 @@
 
 mod auth;
 mod config;
+mod enrich;
 mod error;
 mod status;
 
@@ -22,7 +23,7 @@ use serde::Serialize;
 pub use auth::{Permission, Principal};
 pub use config::{Config, GeoConfig, Home, QuarantineConfig, SpoolConfig};
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
-pub use palisade_store::state::{Account, Role, Scope};
+pub use palisade_store::state::{Account, Role, Scope, SensorKind};
 pub use status::{IngestStatus, QuarantineStatus, SpoolStatus, Status, StoreState, StoreStatus};
 
 /// Name of the account that the first start makes and that cannot be removed.
@@ -97,18 +98,6 @@ pub struct NewKey {
     pub key: String,
 }
 
-/// How a sensor's events come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SensorKind {
-    /// From another process, with a key.
-    Agent,
-    /// From this process.
-    Local,
-    /// From this process, made up for a demonstration.
-    Demo,
-}
-
 /// A sensor in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SensorStatus {
@@ -146,7 +135,7 @@ pub struct QuarantineList {
 /// A record in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuarantinedRecord {
-    /// Counts up from 1; never used twice.
+    /// Counts up; never used twice.
     pub id: i64,
     /// When it was delivered.
     pub received_at: Timestamp,
