@@ -1,0 +1,71 @@
+//! Makes a table of the files in `ui/dist`, which are embedded in the binary.
+//! Without that folder the table is empty and a built-in page takes its place.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// Deepest folder that is looked at.
+const MAX_DEPTH: u32 = 8;
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let dist = root.join("../../ui/dist");
+    println!("cargo:rerun-if-changed=build.rs");
+    // Cargo takes a missing path for always changed and would rebuild each
+    // time; the folder above it is there and changes when dist comes.
+    if dist.is_dir() {
+        println!("cargo:rerun-if-changed=../../ui/dist");
+    } else if root.join("../../ui").is_dir() {
+        println!("cargo:rerun-if-changed=../../ui");
+    } else {
+        println!("cargo:rerun-if-changed=../..");
+    }
+
+    let mut files = Vec::new();
+    if dist.join("index.html").is_file() {
+        collect(&dist.canonicalize()?, "", 0, &mut files)?;
+    }
+    files.sort();
+    let mut table = String::from("&[\n");
+    for (name, path) in &files {
+        if name.ends_with(".br") || name.ends_with(".gz") || name.ends_with(".map") {
+            continue;
+        }
+        let packed = |suffix: &str| {
+            let packed = format!("{name}.{suffix}");
+            let found = files.iter().find(|(other, _)| *other == packed);
+            found.map_or("None".to_owned(), |(_, path)| {
+                format!("Some(include_bytes!({:?}))", path.to_string_lossy())
+            })
+        };
+        let _ = writeln!(
+            table,
+            "    Asset {{ name: {name:?}, plain: include_bytes!({:?}), br: {}, gz: {} }},",
+            path.to_string_lossy(),
+            packed("br"),
+            packed("gz"),
+        );
+    }
+    table.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("assets.rs"), table)
+}
+
+fn collect(
+    dir: &Path,
+    prefix: &str,
+    depth: u32,
+    files: &mut Vec<(String, PathBuf)>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
+            collect(&entry.path(), &format!("{name}/"), depth + 1, files)?;
+        } else if entry.file_type()?.is_file() {
+            files.push((name, entry.path()));
+        }
+    }
+    Ok(())
+}

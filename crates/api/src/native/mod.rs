@@ -1,0 +1,45 @@
+//! Palisade's own dialect: JSON over HTTP below `/api/v1`.
+//!
+//! Each file is one resource and holds its routes, their bodies and their part
+//! of the OpenAPI document. What they mean is decided in the hub.
+
+pub(crate) mod aggregate;
+pub(crate) mod csv;
+pub(crate) mod events;
+pub(crate) mod export;
+pub(crate) mod fields;
+pub(crate) mod ingest;
+pub(crate) mod keys;
+pub(crate) mod probes;
+pub(crate) mod quarantine;
+pub(crate) mod schema;
+pub(crate) mod sensors;
+pub(crate) mod session;
+pub(crate) mod status;
+pub(crate) mod stream;
+pub(crate) mod users;
+
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::error::Problem;
+
+/// Parameters after the question mark; unknown ones are refused by name where
+/// the type says `deny_unknown_fields`.
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let reason = text.rsplit("string: ").next().unwrap_or_default();
+                Err(Problem::bad_request(format!("The parameters do not fit: {reason}.")))
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What monitoring asks: metrics, heartbeat, health.
+
+use std::net::IpAddr;
+
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use palisade_hub::{Permission, StoreState};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::client::Client;
+use crate::error::{Problem, ProblemBody};
+use crate::router::App;
+
+/// Media type of the OpenMetrics text format, version 1.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Seconds after which a client may ask again while the store is down.
+const RETRY_SECS: u32 = 5;
+
+/// Health of the hub.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `degraded` where events are taken but cannot be queried yet.
+    status: HealthStatus,
+    /// Version of the hub.
+    version: &'static str,
+    /// Seconds since its start.
+    uptime_secs: u64,
+    /// State of the event store.
+    #[schema(value_type = super::status::StoreState)]
+    store: StoreState,
+    /// Records that wait for the store.
+    pending_records: u64,
+}
+
+/// Whether all is well.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HealthStatus {
+    /// All is well.
+    Ok,
+    /// Events are taken but cannot be queried yet.
+    Degraded,
+}
+
+/// Metrics
+///
+/// In the OpenMetrics text format, for Prometheus. Where the configuration
+/// says so, clients on this machine need no credential.
+#[utoipa::path(
+    get, path = "/metrics", tag = "probes", operation_id = "getMetrics",
+    security(("session" = []), ("key" = []), ()),
+    responses(
+        (status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics"),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "Not signed in"),
+    ),
+)]
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    caller: Result<Caller, Problem>,
+) -> Result<Response, Problem> {
+    let open = app.config.metrics_open && is_here(client.address);
+    if !open {
+        caller?.require(Permission::Read)?;
+    }
+    let text = app.metrics.append_to(app.hub.metrics_text());
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+fn is_here(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Heartbeat
+///
+/// For load balancers: text while the hub takes events and answers questions.
+#[utoipa::path(
+    get, path = "/heartbeat", tag = "probes", operation_id = "getHeartbeat",
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "I'm alive"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is down"),
+    ),
+)]
+pub(crate) async fn heartbeat(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.hub.status().store.state == StoreState::Failed {
+        return Err(Problem::unavailable("The store is down.", RETRY_SECS));
+    }
+    Ok("I'm alive")
+}
+
+/// Health
+#[utoipa::path(
+    get, path = "/healthz", tag = "probes", operation_id = "getHealth",
+    responses(
+        (status = 200, body = Health, description = "The hub runs"),
+        (status = 503, body = Health, description = "The store is down; events wait in the spool"),
+    ),
+)]
+pub(crate) async fn healthz(State(app): State<App>) -> Response {
+    let status = app.hub.status();
+    let code = match status.store.state {
+        StoreState::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        StoreState::Ok | StoreState::Behind => StatusCode::OK,
+    };
+    let body = Health {
+        status: match status.store.state {
+            StoreState::Ok => HealthStatus::Ok,
+            StoreState::Behind | StoreState::Failed => HealthStatus::Degraded,
+        },
+        version: status.version,
+        uptime_secs: status.uptime_secs,
+        store: status.store.state,
+        pending_records: status.spool.pending_records,
+    };
+    (code, axum::Json(body)).into_response()
+}

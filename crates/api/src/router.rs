@@ -1,0 +1,196 @@
+//! Puts the routes together, and around them what every request passes:
+//! panic guard, base path, client address, security headers, time limit.
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri};
+use palisade_hub::{Hub, Principal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::config::Config;
+use crate::error::Problem;
+use crate::limits::RateLimit;
+use crate::metrics::Metrics;
+use crate::{client, docs, headers, native, ui};
+
+/// Sign-in attempts that an address regains a second.
+const SIGN_IN_PER_SEC: f64 = 1.0 / 6.0;
+/// Requests without a valid credential that an address regains a second.
+const UNAUTHENTICATED_PER_SEC: f64 = 1.0;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<AppInner>);
+
+/// See [`App`].
+pub(crate) struct AppInner {
+    pub(crate) hub: Hub,
+    pub(crate) config: Config,
+    pub(crate) sign_in: RateLimit,
+    pub(crate) unauthenticated: RateLimit,
+    /// One permit a live stream.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Ends live streams.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
+}
+
+impl App {
+    pub(crate) fn new(hub: Hub, config: Config) -> Self {
+        let limits = &config.limits;
+        Self(Arc::new(AppInner {
+            hub,
+            sign_in: RateLimit::new(limits.sign_in_burst, SIGN_IN_PER_SEC),
+            unauthenticated: RateLimit::new(limits.unauthenticated_burst, UNAUTHENTICATED_PER_SEC),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            shutdown: CancellationToken::new(),
+            metrics: Metrics::default(),
+            config,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = AppInner;
+    fn deref(&self) -> &AppInner {
+        &self.0
+    }
+}
+
+/// The routes for callers in this process, who may do all: no base path, no
+/// network. For commands that work on the files of a stopped hub.
+#[must_use]
+pub fn local_router(hub: &Hub, config: &Config) -> Router {
+    build_local(&App::new(hub.clone(), config.clone()))
+}
+
+/// The routes of the management socket.
+pub(crate) fn build_local(app: &App) -> Router {
+    routes(app).layer(Extension(Principal::local(None)))
+}
+
+/// The routes of a network listener.
+pub(crate) fn build(app: &App) -> Router {
+    let inner = routes(app);
+    if app.config.base_path.is_empty() {
+        return inner;
+    }
+    let base: Arc<str> = app.config.base_path.as_str().into();
+    Router::new().fallback(move |request: Request| below(Arc::clone(&base), inner.clone(), request))
+}
+
+/// Takes the base path off and hands on; everything beside it is not ours.
+async fn below(base: Arc<str>, inner: Router, mut request: Request) -> Response {
+    let path = request.uri().path();
+    if path == "/" || path == &*base {
+        return Redirect::temporary(&format!("{base}/")).into_response();
+    }
+    let rest = path.strip_prefix(&*base).filter(|rest| rest.starts_with('/'));
+    let Some(rest) = rest else {
+        return Problem::not_found(format!("Everything here is below {base}/.")).into_response();
+    };
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = format!("{rest}{query}").parse::<PathAndQuery>().ok();
+    match Uri::from_parts(parts) {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => return Problem::bad_request("The path is malformed.").into_response(),
+    }
+    inner.oneshot(request).await.into_response()
+}
+
+fn routes(app: &App) -> Router {
+    Router::new()
+        .nest("/api/v1", native_routes())
+        .route("/api", get(unknown))
+        .route("/api/", get(unknown))
+        .route("/api/{*rest}", axum::routing::any(unknown))
+        .route("/metrics", get(native::probes::metrics))
+        .route("/heartbeat", get(native::probes::heartbeat))
+        .route("/healthz", get(native::probes::healthz))
+        .route("/openapi.json", get(docs::document))
+        .route("/docs", get(docs::index))
+        .route("/docs/", get(docs::index))
+        .route("/docs/problems", get(docs::problems))
+        .route("/docs/{file}", get(docs::file))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(ui::serve)
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(app.clone(), in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
+        .layer(middleware::from_fn_with_state(app.clone(), client::identify))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app.clone())
+}
+
+fn native_routes() -> Router<App> {
+    use native::{aggregate, events, fields, ingest, keys, quarantine, sensors, session};
+    use native::{status, stream, users};
+    Router::new()
+        .route("/session", get(session::show).post(session::begin).delete(session::end))
+        .route("/events", get(events::search).post(ingest::accept))
+        .route("/events/{id}", get(events::one))
+        .route("/aggregate", post(aggregate::run))
+        .route("/stream", get(stream::open))
+        .route("/sensors", get(sensors::list))
+        .route("/quarantine", get(quarantine::list))
+        .route("/status", get(status::show))
+        .route("/fields", get(fields::list))
+        .route("/users", get(users::list).post(users::add))
+        .route("/users/{name}", delete(users::remove))
+        .route("/users/{name}/password", post(users::set_password))
+        .route("/keys", get(keys::list).post(keys::add))
+        .route("/keys/{id}", delete(keys::remove))
+        .fallback(unknown)
+}
+
+async fn unknown() -> Problem {
+    Problem::not_found("The API has no such address. /openapi.json lists those it has.")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This address does not take this method. /openapi.json lists those it takes.",
+    )
+}
+
+/// Gives up on a handler that has not begun to answer in time. Streams and
+/// exports begin at once and may then take as long as they like.
+async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let secs = app.config.limits.request_secs;
+    match tokio::time::timeout(Duration::from_secs(secs), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(secs, "request given up");
+            let detail = format!(
+                "No answer within {secs} seconds. A shorter time range or a simpler query is faster."
+            );
+            Problem::unavailable(detail, 5).into_response()
+        }
+    }
+}
+
+/// A panic costs one request, not the process. Its text may hold input, so it
+/// goes escaped to the log.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    Problem::internal(format_args!("panic: {}", text.escape_debug())).into_response()
+}
