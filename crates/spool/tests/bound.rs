@@ -1,5 +1,12 @@
 //! The bound in bytes: refusing, dropping, and what is counted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 mod common;
 
 use common::{block_on, config, drain, quick_dir, segment_bytes, segments, texts};

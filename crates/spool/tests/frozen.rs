@@ -1,6 +1,13 @@
 //! Format 1 as it was first written. These files never change; a later format
 //! gets a directory of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,13 @@
 //! The decoder of segment files on bytes that nobody wrote, as the fuzz target
 //! `spool_segment` does it, but few and always the same.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 use palisade_spool::fuzzing::{records_of, segment_of};
 
 /// xorshift64*, for repeatable bytes.

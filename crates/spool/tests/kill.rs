@@ -1,6 +1,13 @@
 //! The process is killed with SIGKILL at random moments: every record whose
 //! append had returned is there, whole, under its number.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,12 @@
 //! Random use of the spool against a list in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 mod common;
 
 use common::{block_on, config, quick_dir, segment_bytes};

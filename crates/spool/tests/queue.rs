@@ -1,5 +1,12 @@
 //! The spool as a queue: order, positions, commits, waiting, closing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panic"
+)]
+
 mod common;
 
 use std::task::Poll;
