@@ -7,6 +7,7 @@ use palisade_honeypot::Accept;
 use support::{
     Zone, config, connect, kinds, number, read_all, read_until, reason, request, send, text,
 };
+use tokio::io::AsyncWriteExt;
 
 fn login(event: &Event) -> (&[u8], &[u8], Outcome) {
     let credentials = event.credentials.as_ref().expect("credentials");
@@ -164,7 +165,8 @@ async fn other_protocols_are_named_and_are_no_logins() {
         let mut client = connect(zone.telnet).await;
         read_until(&mut client, b"login: ").await;
         send(&mut client, bytes).await;
-        read_until(&mut client, b"Password: ").await;
+        client.shutdown().await.unwrap();
+        read_all(&mut client).await;
         drop(client);
         let events = zone.session().await;
         assert_eq!(kinds(&events), ["connection.opened", "data.received", "session.closed"]);

@@ -16,20 +16,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longest time anything here may take; reaching it fails the test.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A zone that runs.
-pub struct Zone {
-    pub telnet: SocketAddr,
-    pub http: SocketAddr,
-    pub stats: Arc<Stats>,
-    pub cancel: CancellationToken,
-    pub events: mpsc::Receiver<Event>,
-    pub running: JoinHandle<()>,
+pub(crate) struct Zone {
+    pub(crate) telnet: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) running: JoinHandle<()>,
 }
 
 /// Two services on free ports, no delays.
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let any = "127.0.0.1:0".parse().unwrap();
     let mut telnet = ServiceConfig::new(ServiceKind::Telnet, any);
     telnet.telnet =
@@ -43,11 +43,11 @@ pub fn config() -> Config {
 }
 
 impl Zone {
-    pub async fn start(config: &Config) -> Self {
+    pub(crate) async fn start(config: &Config) -> Self {
         Self::with_channel(config, 1_024).await
     }
 
-    pub async fn with_channel(config: &Config, bound: usize) -> Self {
+    pub(crate) async fn with_channel(config: &Config, bound: usize) -> Self {
         let (out, events) = mpsc::channel(bound);
         let sensor = SensorId::new("test").unwrap();
         let honeypot = Honeypot::bind(config, sensor, None, out).await.unwrap();
@@ -62,7 +62,7 @@ impl Zone {
     }
 
     /// The events up to and with the next end of a session.
-    pub async fn session(&mut self) -> Vec<Event> {
+    pub(crate) async fn session(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
             let event = self.next().await;
@@ -74,13 +74,13 @@ impl Zone {
         }
     }
 
-    pub async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         let next = tokio::time::timeout(PATIENCE, self.events.recv());
         next.await.expect("an event in time").expect("the zone runs")
     }
 
     /// Ends the zone and returns the events that were left.
-    pub async fn end(mut self) -> Vec<Event> {
+    pub(crate) async fn end(mut self) -> Vec<Event> {
         self.cancel.cancel();
         let mut events = Vec::new();
         while let Some(event) = self.events.recv().await {
@@ -91,39 +91,39 @@ impl Zone {
     }
 }
 
-pub fn kinds(events: &[Event]) -> Vec<&'static str> {
+pub(crate) fn kinds(events: &[Event]) -> Vec<&'static str> {
     events.iter().map(|event| event.kind.as_str()).collect()
 }
 
-pub fn text<'a>(event: &'a Event, name: &str) -> &'a [u8] {
+pub(crate) fn text<'a>(event: &'a Event, name: &str) -> &'a [u8] {
     match event.attributes.get(name) {
         Some(AttributeValue::Text(text)) => text.as_bytes(),
         other => panic!("{name}: {other:?} in {event:?}"),
     }
 }
 
-pub fn number(event: &Event, name: &str) -> i64 {
+pub(crate) fn number(event: &Event, name: &str) -> i64 {
     match event.attributes.get(name) {
         Some(AttributeValue::Integer(number)) => *number,
         other => panic!("{name}: {other:?} in {event:?}"),
     }
 }
 
-pub fn request(event: &Event) -> &[u8] {
+pub(crate) fn request(event: &Event) -> &[u8] {
     event.request.as_ref().expect("a request").as_bytes()
 }
 
 /// Why the last event says that the session ended.
-pub fn reason(events: &[Event]) -> String {
+pub(crate) fn reason(events: &[Event]) -> String {
     String::from_utf8(text(events.last().unwrap(), "reason").to_vec()).unwrap()
 }
 
-pub async fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
 /// Reads until `wanted` has come; returns all that came.
-pub async fn read_until(stream: &mut TcpStream, wanted: &[u8]) -> Vec<u8> {
+pub(crate) async fn read_until(stream: &mut TcpStream, wanted: &[u8]) -> Vec<u8> {
     let mut got = Vec::new();
     let reading = async {
         while !got.windows(wanted.len()).any(|part| part == wanted) {
@@ -137,7 +137,7 @@ pub async fn read_until(stream: &mut TcpStream, wanted: &[u8]) -> Vec<u8> {
 }
 
 /// Reads to the end.
-pub async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     let mut got = Vec::new();
     let reading = stream.read_to_end(&mut got);
     // A reset is an end too.
@@ -145,6 +145,6 @@ pub async fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     got
 }
 
-pub async fn send(stream: &mut TcpStream, bytes: &[u8]) {
+pub(crate) async fn send(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).await.unwrap();
 }

@@ -128,6 +128,11 @@ impl Dialogue<'_> {
             for byte in chunk {
                 let input = match decoder.push(byte) {
                     Some(Item::Data(byte)) => self.edit(byte),
+                    Some(Item::Stray(byte)) => {
+                        // 255 ends no line.
+                        self.edit(u8::MAX);
+                        self.edit(byte)
+                    }
                     Some(Item::Interrupt) => self.editor.interrupt(&mut self.out),
                     Some(item) => {
                         negotiation.take(&item, &mut self.out, self.session);

@@ -17,6 +17,8 @@ const DO: u8 = 253;
 const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
+/// End of file, the lowest command (RFC 1184).
+const FIRST_COMMAND: u8 = 236;
 /// Interrupt process.
 const IP: u8 = 244;
 const SE: u8 = 240;
@@ -36,6 +38,9 @@ pub(super) const OPENING: &[u8] =
 pub enum Item {
     /// A byte that was typed.
     Data(u8),
+    /// A byte 255 that was typed without doubling it, and the byte after it,
+    /// which is no command.
+    Stray(u8),
     /// The client pressed its interrupt key.
     Interrupt,
     /// WILL, WONT, DO or DONT with an option.
@@ -76,6 +81,7 @@ impl Decoder {
             (State::Command, WILL..=DONT) => (State::Option(byte), None),
             (State::Command, SB) => (State::Sub, None),
             (State::Command, IP) => (State::Data, Some(Item::Interrupt)),
+            (State::Command, 0..FIRST_COMMAND) => (State::Data, Some(Item::Stray(byte))),
             (State::Command, _) => (State::Data, None),
             (State::Option(verb), option) => (State::Data, Some(Item::Option { verb, option })),
             (State::Sub, IAC) => (State::SubCommand, None),
@@ -118,7 +124,7 @@ impl Negotiation {
             | Item::Option { verb: DO, option: ECHO | SUPPRESS_GO_AHEAD } => {}
             Item::Option { verb: WILL, option } => self.answer(out, &[IAC, DONT, *option]),
             Item::Option { verb: DO, option } => self.answer(out, &[IAC, WONT, *option]),
-            Item::Option { .. } | Item::Data(_) | Item::Interrupt => {}
+            Item::Option { .. } | Item::Data(_) | Item::Stray(_) | Item::Interrupt => {}
             Item::Subnegotiation(contents) => match contents.as_slice() {
                 [WINDOW_SIZE, w1, w0, h1, h0] => {
                     session.note("columns", i64::from(u16::from_be_bytes([*w1, *w0])));
@@ -151,12 +157,20 @@ mod tests {
 
     #[test]
     fn commands_are_taken_out_of_the_data() {
-        let bytes = [b'a', IAC, WILL, 31, b'b', IAC, IAC, IAC, 241, IAC, IP, b'c'];
+        let bytes = [b'a', IAC, WILL, 31, b'b', IAC, IAC, IAC, 241, IAC, IP, b'c', IAC, b'd'];
         let option = Item::Option { verb: WILL, option: 31 };
         let data = |byte| Item::Data(byte);
         assert_eq!(
             items(&bytes),
-            [data(b'a'), option, data(b'b'), data(255), Item::Interrupt, data(b'c')]
+            [
+                data(b'a'),
+                option,
+                data(b'b'),
+                data(255),
+                Item::Interrupt,
+                data(b'c'),
+                Item::Stray(b'd')
+            ]
         );
     }
 
