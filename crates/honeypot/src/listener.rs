@@ -357,3 +357,50 @@ impl RefusalLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_event::SensorId;
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{Persona, PersonaConfig, Stats};
+
+    #[tokio::test]
+    async fn a_session_whose_service_panics_is_closed_in_order() {
+        let (out, mut events) = mpsc::channel(8);
+        let sensor = SensorId::new("a").unwrap();
+        let persona = Persona::new(&PersonaConfig::default(), &sensor);
+        let stats = Arc::new(Stats::default());
+        let zone = Arc::new(Zone { sensor, host: None, persona, out, stats: Arc::clone(&stats) });
+        let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener {
+            socket,
+            address,
+            kind: ServiceKind::Telnet,
+            service: Service::Panics,
+            category: None,
+            proxy_protocol: ProxyMode::Off,
+            trusted_proxies: Vec::new().into(),
+            zone,
+            permits: Permits::new(8, 8),
+            limits: Arc::new(Limits::default()),
+        };
+        let end = CancellationToken::new();
+        let running = tokio::spawn(listener.run(end.clone(), Duration::from_secs(10)));
+        for sessions in 1..=2 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+            assert_eq!(events.recv().await.unwrap().kind, EventKind::ConnectionOpened);
+            let closed = events.recv().await.unwrap();
+            assert_eq!(closed.kind, EventKind::SessionClosed);
+            assert_eq!(closed.attributes.get("reason"), Some(&"error".into()));
+            assert_eq!(stats.panics.get(), sessions);
+        }
+        end.cancel();
+        running.await.unwrap();
+        assert_eq!(stats.open.get(), 0);
+    }
+}

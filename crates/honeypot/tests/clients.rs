@@ -1,6 +1,14 @@
 //! The programs people really use. A program that is not installed skips its
 //! test and says so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "test code outside of test functions"
+)]
+
 mod support;
 
 use std::process::Stdio;

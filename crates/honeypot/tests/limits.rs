@@ -1,5 +1,12 @@
 //! What strangers may use up, and how the zone ends, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "test code outside of test functions"
+)]
+
 mod support;
 
 use std::collections::HashSet;

@@ -14,6 +14,9 @@ use crate::{Closed, ServiceConfig, ServiceKind, Session, Stream};
 pub(crate) enum Service {
     Telnet(Arc<telnet::Telnet>),
     Http(Arc<http::Http>),
+    /// A defect, to show that the session still ends in order.
+    #[cfg(test)]
+    Panics,
 }
 
 impl Service {
@@ -39,6 +42,8 @@ impl Service {
         match self {
             Self::Telnet(telnet) => Box::pin(telnet.serve(session, stream)).await,
             Self::Http(http) => Box::pin(http.serve(session, stream)).await,
+            #[cfg(test)]
+            Self::Panics => panic!("a defect"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod commands;
 mod device;
+mod echo;
 mod files;
 mod words;
 
