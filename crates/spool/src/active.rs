@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::checkpoint::sync_dir;
 use crate::faults::{Faults, Operation};
-use crate::segment::{self, FORMAT, Header};
+use crate::segment::{self, Header};
 
 /// An open segment file.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub(crate) struct Active {
 impl Active {
     /// Creates the file with its header; it is durable on return, and does
     /// not exist after an error.
-    pub(crate) fn create(dir: &Path, mark: u64, first: u64, faults: &Faults) -> io::Result<Self> {
-        let path = segment::path(dir, first);
+    pub(crate) fn create(dir: &Path, header: Header, faults: &Faults) -> io::Result<Self> {
+        let path = segment::path(dir, header.first);
         let create = || {
             faults.check(Operation::Create)?;
             let file = OpenOptions::new()
@@ -29,7 +29,7 @@ impl Active {
                 .truncate(true)
                 .mode(0o600)
                 .open(&path)?;
-            file.write_all_at(&Header { format: FORMAT, mark, first }.encode(), 0)?;
+            file.write_all_at(&header.encode(), 0)?;
             file.sync_all()?;
             sync_dir(dir)?;
             Ok(Self { file, faults: faults.clone() })

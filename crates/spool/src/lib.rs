@@ -222,7 +222,7 @@ pub mod fuzzing {
     /// A segment file with these appends.
     #[must_use]
     pub fn segment_of(mark: u64, first: u64, appends: &[Vec<Vec<u8>>]) -> Vec<u8> {
-        let mut bytes = Header { format: FORMAT, mark, first }.encode().to_vec();
+        let mut bytes = Header { format: FORMAT, mark, first, before: first }.encode().to_vec();
         let mut next = first;
         for append in appends.iter().filter(|append| !append.is_empty()) {
             if let Some(mut frame) = Frame::encode(append) {

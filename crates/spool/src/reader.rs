@@ -287,7 +287,9 @@ impl Load {
                 }
                 Step::End => (segment.end, None),
             };
-            if let Some(offset) = damage.take() {
+            // The records of a segment end where the next one says they do.
+            let cut = (end.is_none() && expected < first).then_some(segment.bytes);
+            if let Some(offset) = damage.take().or(cut) {
                 self.note_damage(expected..first, &path.display().to_string(), offset);
             }
             self.note_gap(loaded.ahead..first);
@@ -312,12 +314,13 @@ impl Load {
         {
             let mut state = self.shared.state();
             let counted_to = state.corrupt_counted_to;
-            if lost.start < counted_to || lost.end <= state.committed {
+            // Where no number is missing, the bytes were never acknowledged.
+            if lost.is_empty() || lost.start < counted_to || lost.end <= state.committed {
                 return;
             }
             state.corrupt_frames += 1;
-            state.corrupt_records += lost.end.saturating_sub(lost.start);
-            state.corrupt_counted_to = lost.end.max(lost.start + 1);
+            state.corrupt_records += lost.end - lost.start;
+            state.corrupt_counted_to = lost.end;
         }
         tracing::error!(
             path,

@@ -69,21 +69,21 @@ pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> 
         corrupt_counted_to: known.corrupt_counted_to,
         ..State::default()
     };
-    let ends = found.iter().skip(1).map(|next| next.first).chain([u64::MAX]);
-    for (found, end) in found.iter().zip(ends) {
+    let nexts = found.iter().skip(1).map(Some).chain([None]);
+    for (found, next) in found.iter().zip(nexts) {
         if found.header.is_none() {
             let path = segment::path(dir, found.first);
             tracing::error!(path = %path.display(), "a segment's header is damaged; its frames are still read");
         }
         state.segments.push_back(Segment {
             first: found.first,
-            end,
+            end: next.map_or(u64::MAX, |next| next.before(found.first)),
             bytes: found.file_bytes,
             file_bytes: found.file_bytes,
             mark: found.header.map_or(mark, |header| header.mark),
         });
     }
-    let mut active = None;
+    let active;
     if let Some(last) = state.segments.back_mut() {
         let tail = read_tail(dir, last).map_err(io)?;
         let file = Active::reopen(dir, last.first, tail.bytes, faults).map_err(io)?;
@@ -96,8 +96,8 @@ pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> 
         let rest = tail.end..state.next;
         tail.gaps.into_iter().chain([rest]).for_each(|gap| state.add_gap(gap));
     } else {
-        let first = Active::create(dir, mark, floor, faults).map_err(io)?;
-        active.replace(first);
+        let header = Header { format: FORMAT, mark, first: floor, before: floor };
+        active = Some(Active::create(dir, header, faults).map_err(io)?);
         state.next = floor;
         let header = HEADER_BYTES as u64;
         let segment = Segment { first: floor, end: floor, bytes: header, file_bytes: header, mark };
@@ -153,6 +153,12 @@ fn look(dir: &Path, first: u64) -> Result<Found, OpenError> {
 impl Found {
     fn is_stillborn(&self) -> bool {
         self.header.is_none() && self.file_bytes <= HEADER_BYTES as u64
+    }
+
+    /// Number after the last record of the segment before, which begins at `first`.
+    fn before(&self, first: u64) -> u64 {
+        let said = self.header.map(|header| header.before);
+        said.filter(|before| (first..=self.first).contains(before)).unwrap_or(self.first)
     }
 }
 

@@ -3,13 +3,14 @@
 //! All numbers are little-endian. A file is a header and frames, back to back:
 //!
 //! ```text
-//! header  magic "PALSPOOL" · format u32 · crc u32 · mark u64 · first u64
+//! header  magic "PALSPOOL" · format u32 · crc u32 · mark u64 · first u64 · before u64
 //! frame   mark u64 · crc u32 · payload bytes u32 · records u32 · first u64 · payload
 //! payload (length u32 · bytes) for each record
 //! ```
 //!
 //! One append is one frame. `first` is the sequence number of the first
-//! record; the file is named after the `first` of its header. Numbers grow
+//! record; the file is named after the `first` of its header, and `before` is
+//! the number after the last record of the segment before it. Numbers grow
 //! from frame to frame but may leave gaps. The header's checksum (CRC-32C,
 //! RFC 3720 appendix B.4) covers all its other fields; that of a frame covers
 //! the payload and then the fields after the checksum, in this order so that
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// The format this build writes, and the newest it reads.
 pub(crate) const FORMAT: u32 = 1;
 /// Length of a file's header.
-pub(crate) const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 40;
 /// Length of a frame's header.
 pub(crate) const FRAME_HEADER_BYTES: usize = 28;
 /// Length prefix of a record: the least a record takes.
@@ -71,15 +72,22 @@ pub(crate) struct Header {
     pub(crate) mark: u64,
     /// Least sequence number in the file.
     pub(crate) first: u64,
+    /// Number after the last record of the segment before; those from it to
+    /// `first` were never acknowledged.
+    pub(crate) before: u64,
 }
 
 impl Header {
     pub(crate) fn encode(self) -> [u8; HEADER_BYTES] {
-        let (format, mark, first) =
-            (self.format.to_le_bytes(), self.mark.to_le_bytes(), self.first.to_le_bytes());
-        let crc = header_crc(&format, &mark, &first).to_le_bytes();
+        let format = self.format.to_le_bytes();
+        let mut numbers = [0; 24];
+        let parts = [self.mark, self.first, self.before].map(u64::to_le_bytes);
+        for (to, from) in numbers.iter_mut().zip(parts.as_flattened()) {
+            *to = *from;
+        }
+        let crc = header_crc(format, &numbers).to_le_bytes();
         let mut bytes = [0; HEADER_BYTES];
-        let parts = MAGIC.iter().chain(&format).chain(&crc).chain(&mark).chain(&first);
+        let parts = MAGIC.iter().chain(&format).chain(&crc).chain(&numbers);
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = *from;
         }
@@ -90,22 +98,24 @@ impl Header {
     /// these fields, so that it can be told from damage.
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let magic = take::<8>(&mut bytes)?;
-        let format = take::<4>(&mut bytes)?;
+        let format = take_u32(&mut bytes)?;
         let crc = take_u32(&mut bytes)?;
-        let mark = take::<8>(&mut bytes)?;
-        let first = take::<8>(&mut bytes)?;
-        (*magic == MAGIC && crc == header_crc(format, mark, first)).then(|| Self {
-            format: u32::from_le_bytes(*format),
-            mark: u64::from_le_bytes(*mark),
-            first: u64::from_le_bytes(*first),
+        let numbers = take::<24>(&mut bytes)?;
+        if *magic != MAGIC || crc != header_crc(format.to_le_bytes(), numbers) {
+            return None;
+        }
+        let mut numbers = numbers.as_slice();
+        Some(Self {
+            format,
+            mark: take_u64(&mut numbers)?,
+            first: take_u64(&mut numbers)?,
+            before: take_u64(&mut numbers)?,
         })
     }
 }
 
-fn header_crc(format: &[u8], mark: &[u8], first: &[u8]) -> u32 {
-    [format, mark, first]
-        .iter()
-        .fold(crc32c::crc32c(&MAGIC), |crc, b| crc32c::crc32c_append(crc, b))
+fn header_crc(format: [u8; 4], numbers: &[u8; 24]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&MAGIC), &format), numbers)
 }
 
 /// What stands at the beginning of a frame, not yet verified.
@@ -264,7 +274,7 @@ mod tests {
 
     #[test]
     fn header_comes_back_and_no_flipped_bit_passes() {
-        let header = Header { format: FORMAT, mark: 0x1122_3344_5566_7788, first: 42 };
+        let header = Header { format: FORMAT, mark: 0x1122_3344_5566_7788, first: 42, before: 40 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Some(header));
         for bit in 0..HEADER_BYTES * 8 {

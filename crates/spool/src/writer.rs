@@ -16,7 +16,7 @@ use crate::faults::{Faults, Operation};
 use crate::limits::{GROUP_BYTES, MAX_FRAME_BYTES, SEGMENTS_AT_LEAST};
 use crate::recover::Recovered;
 use crate::scan::{Scanner, Step};
-use crate::segment::{self, Frame, HEADER_BYTES};
+use crate::segment::{self, FORMAT, Frame, HEADER_BYTES, Header};
 use crate::state::{Segment, Shared};
 use crate::{Config, Position, WhenFull};
 
@@ -126,8 +126,6 @@ impl Writer {
                 None => break,
             }
         }
-        self.shared.state().closed = true;
-        self.shared.changed.notify_one();
     }
 
     /// Writes this append and all that wait behind it, and syncs.
@@ -221,8 +219,13 @@ impl Writer {
 
     /// Seals the active segment, whose frames are all durable, and begins the next.
     fn begin_segment(&mut self) -> Result<(), AppendError> {
-        let created = Active::create(&self.shared.dir, self.shared.mark, self.next, &self.faults);
-        let active = match created {
+        let header = Header {
+            format: FORMAT,
+            mark: self.shared.mark,
+            first: self.next,
+            before: self.shared.state().segments.back().map_or(self.next, |last| last.end),
+        };
+        let active = match Active::create(&self.shared.dir, header, &self.faults) {
             Ok(active) => active,
             Err(error) => return Err(self.failed(error)),
         };
@@ -425,5 +428,13 @@ impl Writer {
             tracing::error!(path = %self.shared.dir.display(), %error, "the spool cannot be written");
         }
         AppendError::Io(Arc::new(error))
+    }
+}
+
+impl Drop for Writer {
+    /// However the thread ends, the reader does not wait for more.
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.shared.changed.notify_one();
     }
 }

@@ -52,7 +52,7 @@ fn read_spool_takes_an_append_as_large_as_itself() {
         let dir = quick_dir();
         let (spool, mut reader) =
             Spool::open(dir.path(), config(400, MAX, WhenFull::Refuse)).unwrap();
-        let longest = MAX as usize - 3 * 32 - 28 - 4;
+        let longest = MAX as usize - 3 * 40 - 28 - 4;
         for _ in 0..3 {
             spool.append(texts(&["a"])).await.unwrap();
             let chunk = reader.next(9, 9).await.unwrap();
@@ -74,7 +74,7 @@ fn append_that_never_fits_is_told_so_at_once() {
             let (spool, mut reader) = Spool::open(dir.path(), config(400, MAX, when_full)).unwrap();
             spool.append(texts(&["a"])).await.unwrap();
             let error = spool.append(vec![vec![0; MAX as usize]]).await.unwrap_err();
-            assert!(matches!(error, AppendError::TooLarge { max_bytes: 1904, .. }), "{error}");
+            assert!(matches!(error, AppendError::TooLarge { max_bytes: 1880, .. }), "{error}");
             assert_eq!(drain(&spool, &mut reader).await, [(0, b"a".to_vec())]);
         }
     });

@@ -196,11 +196,25 @@ fn damage_at_every_byte_of_the_checkpoint_only_delivers_again() {
 fn lost_segment_in_the_middle_is_counted_and_stepped_over() {
     let sample = sample();
     let (copy, paths) = sample.copy();
+    let expected = sample.records(|append| append.segment != 1);
     std::fs::write(&paths[1], b"").unwrap();
-    check(copy.path(), &sample.records(|append| append.segment != 1), sample.end, "emptied");
+    assert_eq!(check(copy.path(), &expected, sample.end, "emptied"), 1);
     let (copy, paths) = sample.copy();
     std::fs::remove_file(&paths[1]).unwrap();
-    check(copy.path(), &sample.records(|append| append.segment != 1), sample.end, "removed");
+    assert_eq!(check(copy.path(), &expected, sample.end, "removed"), 1);
+}
+
+#[test]
+fn segment_in_the_middle_cut_at_every_byte_is_counted_and_stepped_over() {
+    let sample = sample();
+    let length = segments(sample.dir.path())[1].metadata().unwrap().len();
+    for cut in 0..length {
+        let (copy, paths) = sample.copy();
+        std::fs::File::options().write(true).open(&paths[1]).unwrap().set_len(cut).unwrap();
+        let whole = |append: &Stored| append.segment != 1 || append.bytes.end <= cut;
+        let context = format!("cut at {cut}");
+        assert_eq!(check(copy.path(), &sample.records(whole), sample.end, &context), 1);
+    }
 }
 
 #[test]
@@ -227,7 +241,7 @@ fn frame_inside_a_record_is_never_taken_for_one() {
         drop((spool, reader));
         let path = segments(dir.path()).remove(0);
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[40] ^= 1;
+        bytes[80] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let (_spool, mut reader) = Spool::open(dir.path(), small_segments()).unwrap();
         assert_eq!(read(&mut reader, 1).await, [(1, b"good".to_vec())]);

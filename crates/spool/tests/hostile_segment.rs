@@ -77,3 +77,15 @@ fn only_what_was_written_is_ever_read_from_a_damaged_segment() {
     }
     assert!(lost > 500, "{lost} segments lost records");
 }
+
+#[test]
+fn next_frame_is_found_wherever_the_damaged_one_ends() {
+    // Reading goes in windows of 64 KiB; the mark may lie across their border.
+    for length in (1 << 16) - 80..(1 << 16) + 20 {
+        let appends = [vec![vec![1; length]], vec![vec![2; 200_000]], vec![vec![3; 9]]];
+        let mut segment = segment_of(0x0102_0304_0506_0708, 0, &appends);
+        segment[45] ^= 1;
+        let read = records_of(&segment);
+        assert!(read == [(1, vec![2; 200_000]), (2, vec![3; 9])], "{length}");
+    }
+}

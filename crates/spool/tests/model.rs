@@ -117,7 +117,7 @@ async fn append(
             assert_eq!(settings.when_full, WhenFull::Refuse);
             // It refuses only where little space is left.
             let bytes: u64 = records.iter().map(|record| 4 + record.len() as u64).sum();
-            assert!(spool.stats().bytes + bytes + 4 * 32 > settings.max_bytes);
+            assert!(spool.stats().bytes + bytes + 4 * 40 > settings.max_bytes);
         }
         Err(error) => panic!("{error}"),
     }
