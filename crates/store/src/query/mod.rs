@@ -1,8 +1,32 @@
 //! The query language: a closed tree, its text form, its meaning on one event.
+//!
+//! `text` reads the text form, `print` writes it, `meaning` says what matches
+//! (the definition that every engine is held to), `field` is the table of
+//! fields, `aggregation` what can be computed. No I/O and no clock.
 
+mod aggregation;
+mod field;
+mod meaning;
+mod pattern;
+mod print;
+mod text;
+pub(crate) mod tokens;
+
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
-use palisade_event::{Event, EventId, Timestamp};
+use palisade_event::{EventId, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use aggregation::{Aggregation, Interval, MAX_BUCKETS, MAX_GROUPS, MAX_TOP};
+pub use field::{Field, FieldInfo, FieldType, MAX_COMPARED_BYTES, UnknownField};
+pub(crate) use aggregation::Buckets;
+pub(crate) use field::{Value, compared, compared_lossy};
+pub(crate) use meaning::{Wanted, in_network};
+pub(crate) use pattern::Pattern;
+pub use text::{MAX_DEPTH, MAX_QUERY_BYTES, MAX_TERMS};
+pub use tokens::MAX_WORD_BYTES;
 
 /// What is asked for: a time range and a filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +37,11 @@ pub struct Query {
     pub filter: Filter,
 }
 
+impl Query {
+    /// Every event.
+    pub const ALL: Self = Self { range: TimeRange { from: None, to: None }, filter: Filter::All };
+}
+
 /// Half-open range `[from, to)` over `observed_at`; `None` is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {
@@ -20,6 +49,14 @@ pub struct TimeRange {
     pub from: Option<Timestamp>,
     /// First instant after it.
     pub to: Option<Timestamp>,
+}
+
+impl TimeRange {
+    /// Whether an instant lies in it.
+    #[must_use]
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to)
+    }
 }
 
 /// A tree of conditions.
@@ -37,27 +74,24 @@ pub enum Filter {
     Exists(Field),
     /// The field has one of these values.
     In(Field, Vec<String>),
-    /// The field's text begins so.
+    /// The field's text begins so. Never matches fields that are not text.
     Prefix(Field, String),
-    /// The field's text matches a pattern of `*` and `?`.
+    /// The field's text matches a pattern: `*` is any text, `?` any one
+    /// character, `\` takes the next character as it is. Never matches fields
+    /// that are not text.
     Wildcard(Field, String),
     /// The address lies in a network.
     Network(Field, IpAddr, u8),
-    /// The number or time lies in `[low, high]`, open where `None`.
+    /// The number or time (in milliseconds) lies in `[low, high]`, open where
+    /// `None`.
     Between(Field, Option<i64>, Option<i64>),
-    /// Every word of the text occurs in request, commands, payload names.
+    /// Every word of the text occurs in request, client, user, password or
+    /// user agent.
     Text(String),
 }
 
-/// A field that can be filtered and grouped by. Names as in the text form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Field {
-    /// `kind`
-    Kind,
-    // … the store's author completes this list
-}
-
-/// A place between two events in `(observed_at, id)` order.
+/// A place between two events in `(observed_at, id)` order. Written
+/// `<milliseconds>-<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Time of the last event seen.
@@ -66,24 +100,38 @@ pub struct Cursor {
     pub id: EventId,
 }
 
-/// What to compute over the matching events.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Aggregation {
-    /// How many.
-    Count,
-    /// How many different values of a field.
-    Distinct(Field),
-    /// How many in each interval, zero-filled over the range.
-    Histogram(Interval, Option<Box<Aggregation>>),
-    /// The most frequent values of one or two fields.
-    Top(Vec<Field>, usize, Option<Box<Aggregation>>),
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.observed_at.as_millis(), self.id)
+    }
 }
 
-/// Width of a histogram bucket, aligned to UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval {
-    /// Milliseconds; a divisor or a multiple of a day.
-    pub millis: i64,
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a cursor; pass on the `next` of the page before as it is")]
+pub struct ParseCursorError;
+
+impl FromStr for Cursor {
+    type Err = ParseCursorError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (millis, id) = text.rsplit_once('-').ok_or(ParseCursorError)?;
+        let millis: i64 = millis.parse().map_err(|_| ParseCursorError)?;
+        let id = id.parse().map_err(|_| ParseCursorError)?;
+        Ok(Self { observed_at: Timestamp::from_millis(millis), id })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// The text is no query.
@@ -102,13 +150,21 @@ impl Query {
     /// # Errors
     /// [`ParseError`] points at the character.
     pub fn parse(text: &str, now: Timestamp) -> Result<Self, ParseError> {
-        let _ = (text, now);
-        todo!()
+        text::parse(text, now)
     }
-    /// Whether one event matches: the definition both engines are held to.
-    #[must_use]
-    pub fn matches(&self, event: &Event) -> bool {
-        let _ = event;
-        todo!()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_round_trips_before_1970_too() {
+        let cursor =
+            Cursor { observed_at: Timestamp::from_millis(-5), id: EventId::from_u128(u128::MAX) };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for bad in ["", "5", "-", "x-01KA7Z3N5XJ8QK2T0000000000"] {
+            assert_eq!(bad.parse::<Cursor>(), Err(ParseCursorError), "{bad}");
+        }
     }
 }
