@@ -268,7 +268,8 @@ impl Visit {
         let mut session = Session::new(Arc::clone(&zone), category, peer, local);
         let mut stream = Stream::new(socket, early, &limits, end);
         let opened = session.event(EventKind::ConnectionOpened);
-        let why = match session.emit(opened).await {
+        let opened = session.emit(opened).await;
+        let why = match opened {
             Ok(()) => match caught(service.serve(&mut session, &mut stream)).await {
                 Ok(Ok(())) => Closed::Completed,
                 Ok(Err(why)) => why,
@@ -280,10 +281,13 @@ impl Visit {
             },
             Err(why) => why,
         };
+        // The end in boxes: else every open session has the room for it.
         if matches!(why, Closed::Completed) {
-            stream.linger().await;
+            Box::pin(stream.linger()).await;
         }
-        session.close(&why, stream).await;
+        let traffic = stream.traffic();
+        drop(stream);
+        Box::pin(session.close(&why, traffic)).await;
     }
 }
 

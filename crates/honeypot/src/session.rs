@@ -11,8 +11,9 @@ use palisade_event::{
     SessionId, Timestamp,
 };
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use crate::stream::{Closed, Stream};
+use crate::stream::{Closed, Traffic};
 use crate::{Persona, Stats};
 
 /// Most facts about a client kept for `session.closed`.
@@ -110,21 +111,34 @@ impl Session {
     /// Hands an event over, waiting while the channel is full: the attacker
     /// slows down, never the host.
     ///
+    /// Takes its place at once and not when first polled: the future is then
+    /// small, and every session holds the room for one.
+    ///
     /// # Errors
     /// [`Closed::Error`] where the channel's reader is gone; the session must end.
-    pub async fn emit(&self, event: Event) -> Result<(), Closed> {
+    pub fn emit(&self, event: Event) -> impl Future<Output = Result<(), Closed>> + Send + '_ {
         if let Err(error) = event.validate() {
             // Services keep to the limits; should one not, the hub decides.
             tracing::error!(%error, kind = %event.kind, "a honeypot event breaks a limit");
         }
-        let kind = event.kind;
-        if self.zone.out.send(event).await.is_ok() {
-            self.zone.stats.events.increase();
-            return Ok(());
+        let handed = match self.zone.out.try_send(event) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(event)) => Ok(Some(Box::pin(self.zone.out.send(event)))),
+            Err(TrySendError::Closed(_)) => Err(()),
+        };
+        async move {
+            let taken = match handed {
+                Ok(None) => true,
+                Ok(Some(room)) => room.await.is_ok(),
+                Err(()) => false,
+            };
+            if taken {
+                self.zone.stats.events.increase();
+                return Ok(());
+            }
+            self.zone.stats.events_lost.increase();
+            Err(Closed::Error(std::io::ErrorKind::BrokenPipe.into()))
         }
-        self.zone.stats.events_lost.increase();
-        tracing::debug!(%kind, "nobody takes honeypot events");
-        Err(Closed::Error(std::io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Keeps a fact about the client for `session.closed`, such as its
@@ -137,17 +151,15 @@ impl Session {
     }
 
     /// Says that the session is over; the listener alone does.
-    pub(crate) async fn close(mut self, why: &Closed, stream: Stream) {
-        let (bytes_in, bytes_out) = (stream.bytes_in(), stream.bytes_out());
-        drop(stream);
+    pub(crate) async fn close(&mut self, why: &Closed, traffic: Traffic) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut event = self.event(EventKind::SessionClosed);
         event.attributes = std::mem::take(&mut self.notes);
         let event = event
             .with("reason", why.reason())
             .with("duration_ms", millis)
-            .with("bytes_in", bytes_in)
-            .with("bytes_out", bytes_out);
+            .with("bytes_in", traffic.bytes_in)
+            .with("bytes_out", traffic.bytes_out);
         // An error is counted by emit(); there is no session left to end.
         let _ = self.emit(event).await;
     }

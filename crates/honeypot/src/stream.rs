@@ -3,8 +3,11 @@
 //! zone, and every byte is charged to a budget. Services have no other way to
 //! the socket.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -76,9 +79,22 @@ pub struct Stream {
     step: Option<Instant>,
     in_left: u64,
     out_left: u64,
-    bytes_in: u64,
-    bytes_out: u64,
+    traffic: Traffic,
     end: CancellationToken,
+}
+
+/// Bytes that went each way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy)]
+enum Ready {
+    Read,
+    Write,
 }
 
 impl Stream {
@@ -96,22 +112,13 @@ impl Stream {
             step: None,
             in_left: limits.bytes_in,
             out_left: limits.bytes_out,
-            bytes_in: 0,
-            bytes_out: 0,
+            traffic: Traffic::default(),
             end,
         }
     }
 
-    /// Bytes the client has sent.
-    #[must_use]
-    pub fn bytes_in(&self) -> u64 {
-        self.bytes_in
-    }
-
-    /// Bytes the client was sent.
-    #[must_use]
-    pub fn bytes_out(&self) -> u64 {
-        self.bytes_out
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Sets a deadline for the present step, such as one request; it counts as
@@ -151,7 +158,7 @@ impl Stream {
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    limited(&self.end, self.until(), self.socket.readable()).await??;
+                    self.ready(Ready::Read).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -173,12 +180,12 @@ impl Stream {
             self.check()?;
             match self.socket.try_write(now) {
                 Ok(count) => {
-                    self.bytes_out += count as u64;
+                    self.traffic.bytes_out += count as u64;
                     self.out_left = self.out_left.saturating_sub(count as u64);
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    limited(&self.end, self.until(), self.socket.writable()).await??;
+                    self.ready(Ready::Write).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -195,7 +202,40 @@ impl Stream {
         if time.is_zero() {
             return Ok(());
         }
-        limited(&self.end, (self.deadline, Closed::Deadline), tokio::time::sleep(time)).await
+        let woken = Instant::now() + time;
+        let (until, over) = if woken < self.deadline {
+            (woken, Ok(()))
+        } else {
+            (self.deadline, Err(Closed::Deadline))
+        };
+        tokio::select! {
+            biased;
+            () = self.end.cancelled() => Err(Closed::Shutdown),
+            () = tokio::time::sleep_until(until) => over,
+        }
+    }
+
+    /// Waits for the socket, unless the zone ends or a deadline passes before.
+    /// Polls by hand: every held session has the room for this wait.
+    async fn ready(&self, what: Ready) -> Result<(), Closed> {
+        let (until, late) = self.until();
+        let mut end = pin!(self.end.cancelled());
+        let mut timer = pin!(tokio::time::sleep_until(until));
+        let mut late = Some(late);
+        poll_fn(move |cx| {
+            if end.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Closed::Shutdown));
+            }
+            let ready = match what {
+                Ready::Read => self.socket.poll_read_ready(cx),
+                Ready::Write => self.socket.poll_write_ready(cx),
+            };
+            if let Poll::Ready(ready) = ready {
+                return Poll::Ready(ready.map_err(Closed::from));
+            }
+            timer.as_mut().poll(cx).map(|()| Err(late.take().unwrap_or(Closed::Idle)))
+        })
+        .await
     }
 
     /// Whether the zone ends or a deadline has passed.
@@ -221,7 +261,7 @@ impl Stream {
     }
 
     fn charge_in(&mut self, count: usize) {
-        self.bytes_in += count as u64;
+        self.traffic.bytes_in += count as u64;
         self.in_left = self.in_left.saturating_sub(count as u64);
     }
 
@@ -234,20 +274,6 @@ impl Stream {
         while shut.is_ok() && self.read(&mut scrap, READ_BYTES).await.is_ok() {
             scrap.clear();
         }
-    }
-}
-
-/// Waits for `work`, unless the zone ends or the deadline passes before.
-async fn limited<T>(
-    end: &CancellationToken,
-    (at, late): (Instant, Closed),
-    work: impl Future<Output = T>,
-) -> Result<T, Closed> {
-    tokio::select! {
-        biased;
-        () = end.cancelled() => Err(Closed::Shutdown),
-        done = work => Ok(done),
-        () = tokio::time::sleep_until(at) => Err(late),
     }
 }
 
