@@ -77,7 +77,6 @@ impl Honeypot {
     ///
     /// # Errors
     /// [`BindError`] of the first service that cannot listen; then none does.
-    #[expect(clippy::unused_async, reason = "needs a runtime; services may wait here later")]
     pub async fn bind(
         config: &Config,
         sensor: SensorId,

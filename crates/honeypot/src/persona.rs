@@ -32,6 +32,10 @@ pub struct Persona {
     pub memory_kib: u32,
     /// Memory in use in KiB.
     pub used_kib: u32,
+    /// Hardware address of its network port.
+    pub mac: String,
+    /// Process id of the first service; the others follow it.
+    pub first_pid: u32,
     /// Value of the HTTP `Server` header.
     pub server: String,
     /// A name for the session cookie and form of the web page.
@@ -88,6 +92,8 @@ const PRODUCTS: [(&str, &[&str]); 6] = [
     ("Broadband Router", &["router", "cpe", "gateway", "dsl"]),
     ("Wireless Access Point", &["ap", "AP", "wap", "wifi"]),
 ];
+/// Address blocks of makers of such devices' network chips.
+const MAKERS: [&str; 4] = ["00:0C:43", "00:E0:4C", "00:12:16", "00:1A:A9"];
 const MONTHS: [&str; 12] = ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"];
 
 impl Persona {
@@ -112,6 +118,13 @@ impl Persona {
             draw.below(60)
         );
         let memory_kib = (*draw.one(&[32u32, 64, 128]) * 1024) - 3_000 - draw.below(3_000);
+        let maker = draw.one(&MAKERS);
+        let mac = format!(
+            "{maker}:{:02X}:{:02X}:{:02X}",
+            draw.below(256),
+            draw.below(256),
+            draw.below(256)
+        );
         let letter = char::from(b'A' + u8::try_from(draw.below(26)).unwrap_or(0));
         Self {
             hostname: config.hostname.clone().unwrap_or(made_up),
@@ -129,6 +142,8 @@ impl Persona {
             bogomips: 26_000 + draw.below(90_000),
             used_kib: memory_kib / 2 + draw.below(memory_kib / 4),
             memory_kib,
+            mac,
+            first_pid: 300 + draw.below(300),
             server: format!("lighttpd/1.4.{}", 26 + draw.below(24)),
             token: format!("{:08x}", draw.below(u32::MAX)),
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::device::{self, APPLETS};
-use super::{MAX_DEPTH, MAX_OUTPUT_BYTES, MAX_PAUSE_SECS, Shell};
+use super::{MAX_DEPTH, MAX_OUTPUT_BYTES, MAX_PAUSE_SECS, SHELL_AFTER, Shell};
 use crate::Persona;
 
 /// What a command printed and how it ended.
@@ -162,11 +162,8 @@ impl Shell {
             "id" => Ran::printed("uid=0(root) gid=0(root)\n"),
             "hostname" => Ran::printed(format!("{}\n", persona.hostname)),
             "nproc" => Ran::printed("1\n"),
-            "uptime" => {
-                Ran::printed(" 03:12:40 up 17 days,  3:12,  load average: 0.08, 0.11, 0.09\n")
-            }
             "uname" => uname(persona, arguments),
-            "ps" => Ran::printed(PROCESSES),
+            "ps" => Ran::printed(processes(persona)),
             "free" => free(persona, first == b"-m"),
             "df" => Ran::printed(
                 "Filesystem           1K-blocks      Used Available Use% Mounted on\n\
@@ -182,11 +179,12 @@ impl Shell {
                 });
                 Ran::printed(lines.collect::<String>())
             }
-            "ifconfig" => Ran::printed(
-                "br0       Link encap:Ethernet  HWaddr 00:0C:43:28:80:A2\n          \
+            "ifconfig" => Ran::printed(format!(
+                "br0       Link encap:Ethernet  HWaddr {}\n          \
                  inet addr:192.168.1.1  Bcast:192.168.1.255  Mask:255.255.255.0\n          \
                  UP BROADCAST RUNNING MULTICAST  MTU:1500  Metric:1\n\n",
-            ),
+                persona.mac
+            )),
             "sleep" => {
                 let text = String::from_utf8_lossy(first);
                 let secs = text.parse::<u64>().unwrap_or(0).min(MAX_PAUSE_SECS);
@@ -417,6 +415,14 @@ impl Shell {
                 continue;
             };
             names.retain(|name| has(b'a') || !name.starts_with('.'));
+            if self.files.is_directory(&path) {
+                if has(b'a') {
+                    names.splice(0..0, [".".to_owned(), "..".to_owned()]);
+                }
+                if has(b'l') {
+                    ran.stdout.extend_from_slice(b"total 0\n");
+                }
+            }
             for name in names {
                 let full = self.files.absolute(&path, name.as_bytes());
                 let line =
@@ -431,12 +437,14 @@ impl Shell {
     fn long(&self, persona: &Persona, path: &str, name: &str) -> String {
         let day = persona.built.get(..4).unwrap_or("2014");
         let size = self.files.read(persona, path).map_or(0, |data| data.len());
-        let mode = match self.files.executable(path) {
-            _ if self.files.is_directory(path) => "drwxr-xr-x",
-            Some(false) => "-rw-r--r--",
-            _ => "-rwxr-xr-x",
+        let (mode, links) = match self.files.executable(path) {
+            _ if self.files.is_directory(path) => ("drwxr-xr-x", 2),
+            Some(false) => ("-rw-r--r--", 1),
+            None if path.starts_with("/etc/") => ("-rw-r--r--", 1),
+            None if path.starts_with("/proc/") => ("-r--r--r--", 1),
+            Some(true) | None => ("-rwxr-xr-x", 1),
         };
-        format!("{mode}    1 root     root     {size:9} Jan  9  {day} {name}\n")
+        format!("{mode}    {links} root     root     {size:9} Jan  9  {day} {name}\n")
     }
 
     fn copy(&mut self, persona: &Persona, name: &str, arguments: &[Vec<u8>]) -> Ran {
@@ -565,15 +573,24 @@ fn free(persona: &Persona, mebibytes: bool) -> Ran {
     ))
 }
 
-const PROCESSES: &str = "  PID USER       VSZ STAT COMMAND\n\
-    \u{20}   1 root      1236 S    init\n\
-    \u{20}   2 root         0 SW   [kthreadd]\n\
-    \u{20}   3 root         0 SW   [ksoftirqd/0]\n\
-    \u{20}   5 root         0 SW<  [kworker/0:0H]\n\
-    \u{20}  74 root         0 SW<  [kblockd]\n\
-    \u{20} 131 root         0 SWN  [jffs2_gcd_mtd3]\n\
-    \u{20} 398 root      1240 S    /sbin/syslogd -n\n\
-    \u{20} 411 root      1232 S    telnetd\n\
-    \u{20} 455 root      3804 S    /usr/sbin/lighttpd -f /etc/lighttpd.conf\n\
-    \u{20} 812 root      1244 S    -sh\n\
-    \u{20} 845 root      1236 R    ps\n";
+/// Kernel threads first, then the services in the order they start.
+fn processes(persona: &Persona) -> String {
+    let first = persona.first_pid;
+    let running: [(u32, u32, &str, &str); 11] = [
+        (1, 1236, "S   ", "init"),
+        (2, 0, "SW  ", "[kthreadd]"),
+        (3, 0, "SW  ", "[ksoftirqd/0]"),
+        (5, 0, "SW< ", "[kworker/0:0H]"),
+        (74, 0, "SW< ", "[kblockd]"),
+        (131, 0, "SWN ", "[jffs2_gcd_mtd3]"),
+        (first, 1240, "S   ", "/sbin/syslogd -n"),
+        (first + 13, 1232, "S   ", "telnetd"),
+        (first + 57, 3804, "S   ", "/usr/sbin/lighttpd -f /etc/lighttpd.conf"),
+        (first + SHELL_AFTER, 1244, "S   ", "-sh"),
+        (first + SHELL_AFTER + 33, 1236, "R   ", "ps"),
+    ];
+    let line = |(pid, size, state, command): &(u32, u32, &str, &str)| {
+        format!("{pid:5} root  {size:8} {state} {command}\n")
+    };
+    "  PID USER       VSZ STAT COMMAND\n".to_owned() + &running.iter().map(line).collect::<String>()
+}

@@ -7,8 +7,7 @@ use crate::Persona;
 pub(super) const APPLETS: &[&str] = &[
     "ash", "cat", "chmod", "cp", "dd", "df", "echo", "false", "free", "grep", "head", "hostname",
     "id", "ifconfig", "kill", "killall", "ls", "mkdir", "mount", "mv", "nproc", "ps", "pwd",
-    "reboot", "rm", "sh", "sleep", "sync", "tail", "touch", "true", "uname", "uptime", "wc",
-    "whoami",
+    "reboot", "rm", "sh", "sleep", "sync", "tail", "touch", "true", "uname", "wc", "whoami",
 ];
 
 /// The names in a directory, or `None` where there is no such directory.
@@ -33,10 +32,10 @@ pub(super) fn entries(path: &str) -> Option<&'static [&'static str]> {
         "/etc/init.d" => &["S01config", "S40network", "rcS"],
         "/lib" => &["ld-uClibc.so.0", "libc.so.0", "libpthread.so.0"],
         "/mnt" => &["mtd"],
-        "/proc" => &["1", "cpuinfo", "loadavg", "meminfo", "mounts", "self", "uptime", "version"],
+        "/proc" => &["1", "cpuinfo", "loadavg", "meminfo", "mounts", "self", "version"],
         "/sbin" => &["ifconfig", "init", "reboot"],
         "/usr" => &["bin", "sbin"],
-        "/usr/bin" => &["free", "head", "id", "killall", "nproc", "tail", "uptime", "wc", "whoami"],
+        "/usr/bin" => &["free", "head", "id", "killall", "nproc", "tail", "wc", "whoami"],
         "/usr/sbin" => &["telnetd"],
         "/var" => &["lock", "log", "run", "tmp"],
         "/var/log" => &["messages"],
@@ -73,7 +72,11 @@ pub(super) fn file(persona: &Persona, path: &str) -> Option<Vec<u8>> {
             b"::sysinit:/etc/init.d/rcS\n::respawn:/sbin/getty -L ttyS0 115200 vt100\n".to_vec()
         }
         "/var/run/telnetd.pid" => b"411\n".to_vec(),
-        "/dev/null" | "/var/log/messages" | "/etc/fstab" | "/etc/profile" => Vec::new(),
+        "/var/log/messages" | "/etc/fstab" | "/etc/profile" => Vec::new(),
+        // Devices give nothing: they are not there to be read.
+        _ if matches!(directory, "/dev" | "/dev/pts") && entries(directory)?.contains(&name) => {
+            Vec::new()
+        }
         _ if directory == "/etc/init.d" && entries(directory)?.contains(&name) => {
             b"#!/bin/sh\n".to_vec()
         }

@@ -23,6 +23,8 @@ const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 const MAX_COMMANDS: usize = 256;
 /// Longest wait a line can ask for (`sleep`), in seconds.
 const MAX_PAUSE_SECS: u64 = 10;
+/// How far the shell's process id is behind that of the first service.
+const SHELL_AFTER: u32 = 414;
 /// Most shells inside each other.
 const MAX_DEPTH: u32 = 16;
 
@@ -202,7 +204,7 @@ impl Shell {
             b"SHELL" | b"0" => b"/bin/sh".to_vec(),
             b"PWD" => self.cwd.clone().into_bytes(),
             b"HOSTNAME" => persona.hostname.clone().into_bytes(),
-            b"$" => b"812".to_vec(),
+            b"$" => (persona.first_pid + SHELL_AFTER).to_string().into_bytes(),
             _ => Vec::new(),
         }
     }
@@ -323,6 +325,24 @@ mod tests {
         }
         assert_eq!(printed(&["cat /proc/cpuinfo | grep -i bogomips | wc -l"]), "1\n");
         assert_eq!(printed(&["whoami"]), "root\n");
+    }
+
+    #[test]
+    fn everything_that_is_listed_is_there() {
+        let persona = persona();
+        let mut left = vec!["/".to_owned()];
+        while let Some(path) = left.pop() {
+            let Some(names) = device::entries(&path) else {
+                assert!(device::file(&persona, &path).is_some(), "{path}");
+                continue;
+            };
+            let parent = path.trim_end_matches('/');
+            left.extend(names.iter().map(|name| format!("{parent}/{name}")));
+        }
+        for applet in device::APPLETS {
+            assert!(!printed(&[applet]).contains("not found"), "{applet}");
+        }
+        assert!(printed(&["ls -la /tmp"]).starts_with("total 0\ndrwxr-xr-x    2 root"));
     }
 
     #[test]
