@@ -12,14 +12,12 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let dist = root.join("../../ui/dist");
     println!("cargo:rerun-if-changed=build.rs");
-    // Cargo takes a missing path for always changed and would rebuild each
-    // time; the folder above it is there and changes when dist comes.
-    if dist.is_dir() {
+    // Cargo takes a path that is not there for always changed and would build
+    // this crate again each time. An empty folder prevents that; where it
+    // cannot be made, building again is all that happens.
+    if root.join("../../ui").is_dir() {
+        let _ = fs::create_dir(&dist);
         println!("cargo:rerun-if-changed=../../ui/dist");
-    } else if root.join("../../ui").is_dir() {
-        println!("cargo:rerun-if-changed=../../ui");
-    } else {
-        println!("cargo:rerun-if-changed=../..");
     }
 
     let mut files = Vec::new();
@@ -60,7 +58,12 @@ fn collect(
 ) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let own = entry.file_name().to_string_lossy().into_owned();
+        // `.vite` and the like are for tools, not for browsers.
+        if own.starts_with('.') {
+            continue;
+        }
+        let name = format!("{prefix}{own}");
         if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
             collect(&entry.path(), &format!("{name}/"), depth + 1, files)?;
         } else if entry.file_type()?.is_file() {

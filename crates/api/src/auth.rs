@@ -28,6 +28,32 @@ pub(crate) struct Caller {
     pub(crate) who: Principal,
     /// Until when the session lasts, where it is one.
     pub(crate) expires_at: Option<Timestamp>,
+    /// What it was, to ask again whether it is still valid.
+    pub(crate) credential: Credential,
+}
+
+/// What a request is authorised by.
+pub(crate) enum Credential {
+    /// The way it came: in this process, or the management socket.
+    Local,
+    /// An API key.
+    Key(Box<str>),
+    /// A session token.
+    Session(Box<str>),
+}
+
+impl Credential {
+    /// Whether it is valid now. A state database that fails for a moment does
+    /// not end what is running.
+    pub(crate) async fn is_valid(&self, app: &App) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Key(key) => app.hub.key(key, now()).await.map_or(true, |who| who.is_some()),
+            Self::Session(token) => {
+                app.hub.session(token, now()).await.map_or(true, |session| session.is_some())
+            }
+        }
+    }
 }
 
 impl Caller {
@@ -84,11 +110,13 @@ pub(crate) fn client(parts: &Parts) -> Client {
 
 async fn check(parts: &Parts, app: &App) -> Result<Option<Caller>, Problem> {
     if let Some(who) = parts.extensions.get::<Principal>() {
-        return Ok(Some(Caller { who: who.clone(), expires_at: None }));
+        let credential = Credential::Local;
+        return Ok(Some(Caller { who: who.clone(), expires_at: None, credential }));
     }
     if let Some(key) = bearer(&parts.headers) {
         let who = app.hub.key(key, now()).await.map_err(Problem::internal)?;
-        return Ok(who.map(|who| Caller { who, expires_at: None }));
+        let credential = Credential::Key(key.into());
+        return Ok(who.map(|who| Caller { who, expires_at: None, credential }));
     }
     let Some(token) = session_token(&parts.headers) else { return Ok(None) };
     let session = app.hub.session(token, now()).await.map_err(Problem::internal)?;
@@ -100,7 +128,8 @@ async fn check(parts: &Parts, app: &App) -> Result<Option<Caller>, Problem> {
         )
         .kind("csrf"));
     }
-    Ok(Some(Caller { who: session.principal, expires_at: Some(session.expires_at) }))
+    let credential = Credential::Session(token.into());
+    Ok(Some(Caller { who: session.principal, expires_at: Some(session.expires_at), credential }))
 }
 
 /// The key in `Authorization: Bearer KEY` (RFC 6750).

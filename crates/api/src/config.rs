@@ -24,7 +24,8 @@ pub struct Config {
     /// `Strict-Transport-Security`. Default: unknown.
     pub public_url: Option<String>,
     /// Whether a client on this machine may read `/metrics` without a
-    /// credential. Default: false.
+    /// credential. A reverse proxy on this machine must then be one of
+    /// `trusted_proxies`, or everyone behind it is on this machine. Default: false.
     pub metrics_open: bool,
     /// Certificate of the TLS listeners. Default: one of our own making.
     pub tls: TlsConfig,

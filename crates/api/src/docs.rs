@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -11,8 +11,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::error::{KINDS, Problem, ProblemBody};
-use crate::native;
 use crate::native::schema;
+use crate::native::{self, Segment};
 use crate::router::App;
 
 #[derive(OpenApi)]
@@ -114,8 +114,9 @@ pub(crate) async fn index(State(app): State<App>) -> Response {
 }
 
 /// Serves the files of Swagger UI.
-pub(crate) async fn file(Path(file): Path<String>) -> Response {
-    let config = utoipa_swagger_ui::Config::from("../openapi.json");
+pub(crate) async fn file(Segment(file): Segment) -> Response {
+    // Without "none" it would ask a server on the internet about the document.
+    let config = utoipa_swagger_ui::Config::from("../openapi.json").validator_url("none");
     match utoipa_swagger_ui::serve(&file, Arc::new(config)) {
         Ok(Some(found)) => {
             let kind = HeaderValue::from_str(&found.content_type)

@@ -28,7 +28,7 @@ pub struct Problem {
 /// A problem as it is sent (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody {
+pub(crate) struct ProblemBody {
     /// What kind of problem, as a reference that leads to its description.
     #[serde(rename = "type")]
     #[schema(example = "/docs/problems#query")]

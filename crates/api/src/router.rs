@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tracing::Instrument as _;
 
+use crate::client::Client;
 use crate::config::Config;
 use crate::error::Problem;
 use crate::limits::RateLimit;
@@ -30,6 +32,9 @@ use crate::{client, docs, headers, native, ui};
 const SIGN_IN_PER_SEC: f64 = 1.0 / 6.0;
 /// Requests without a valid credential that an address regains a second.
 const UNAUTHENTICATED_PER_SEC: f64 = 1.0;
+
+/// Longest path that is logged, in characters.
+const MAX_LOGGED_CHARS: usize = 200;
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -131,8 +136,9 @@ fn routes(app: &App) -> Router {
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), in_time))
         .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
-        .layer(middleware::from_fn_with_state(app.clone(), client::identify))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(middleware::from_fn_with_state(app.clone(), client::identify))
         .with_state(app.clone())
 }
 
@@ -182,6 +188,28 @@ async fn in_time(State(app): State<App>, request: Request, next: Next) -> Respon
             Problem::unavailable(detail, 5).into_response()
         }
     }
+}
+
+/// Counts the answer, and gives every request a span with what it is.
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let client = request.extensions().get::<Client>().copied().unwrap_or(Client::LOCAL);
+    let path: String = request.uri().path().chars().take(MAX_LOGGED_CHARS).collect();
+    let span = tracing::info_span!(
+        "request",
+        client = %client.address,
+        method = %request.method(),
+        path = %path.escape_debug(),
+    );
+    async {
+        let response = next.run(request).await;
+        app.metrics.answered(response.status());
+        let status = response.status().as_u16();
+        tracing::debug!(status, micros = started.elapsed().as_micros(), "request answered");
+        response
+    }
+    .instrument(span)
+    .await
 }
 
 /// A panic costs one request, not the process. Its text may hold input, so it

@@ -1,6 +1,6 @@
 //! `GET /api/v1/fields`: what queries can ask for.
 
-use palisade_store::query::Field;
+use palisade_store::query::{Field, FieldType};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,10 +56,26 @@ pub(crate) enum FieldKind {
     ),
 )]
 pub(crate) async fn list(_caller: Caller) -> Result<axum::Json<FieldList>, Problem> {
-    Ok(axum::Json(FieldList { fields: Vec::new() }))
+    let fields = Field::ALL.iter().map(|field| {
+        let info = field.info();
+        FieldInfo {
+            name: info.name,
+            aliases: info.aliases,
+            kind: info.field_type.into(),
+            description: info.description,
+        }
+    });
+    Ok(axum::Json(FieldList { fields: fields.collect() }))
 }
 
-/// The field of this name or alias.
-pub(super) fn find(name: &str) -> Option<Field> {
-    (name == "kind").then_some(Field::Kind)
+impl From<FieldType> for FieldKind {
+    fn from(kind: FieldType) -> Self {
+        match kind {
+            FieldType::Keyword => Self::Keyword,
+            FieldType::Ip => Self::Ip,
+            FieldType::Integer => Self::Integer,
+            FieldType::Time => Self::Time,
+            FieldType::Text => Self::Text,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `/api/v1/keys`: API keys of agents and programs. Needs the role admin.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use palisade_event::{Domain, SensorId, Timestamp};
@@ -8,7 +8,7 @@ use palisade_hub::{KeyInfo, Scope};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::schema;
+use super::{Segment, schema};
 use crate::auth::{self, Caller};
 use crate::body::Json;
 use crate::error::{Problem, ProblemBody};
@@ -161,7 +161,7 @@ pub(crate) async fn add(
 pub(crate) async fn remove(
     State(app): State<App>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<StatusCode, Problem> {
     app.hub.remove_key(&caller.who, &id).await?;
     Ok(StatusCode::NO_CONTENT)

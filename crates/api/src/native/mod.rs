@@ -19,11 +19,25 @@ pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod users;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::error::Problem;
+
+/// A name in the path.
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(Problem::bad_request("The path is no UTF-8 after its % signs.")),
+        }
+    }
+}
 
 /// Parameters after the question mark; unknown ones are refused by name where
 /// the type says `deny_unknown_fields`.

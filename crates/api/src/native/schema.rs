@@ -15,7 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// One thing that happened. Unknown fields are left out, never null or empty.
 #[derive(ToSchema)]
-pub struct Event {
+pub(crate) struct Event {
     /// Identity, a ULID; the same id is the same event.
     #[schema(example = "01KA7Z3N5XJ8QK2T0000000000", min_length = 26, max_length = 26)]
     id: String,
@@ -77,7 +77,7 @@ pub struct Event {
 }
 
 /// A kind of event, by its name in the event catalogue.
-pub struct Kind;
+pub(crate) struct Kind;
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
@@ -98,7 +98,7 @@ impl ToSchema for Kind {
 /// Who may see an event.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-pub enum Domain {
+pub(crate) enum Domain {
     /// Shared with the honeypot community.
     Community,
     /// Seen by the operator's own accounts alone.
@@ -107,7 +107,7 @@ pub enum Domain {
 
 /// One end of a connection.
 #[derive(ToSchema)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The IP address.
     #[schema(example = "198.51.100.7")]
     address: String,
@@ -122,7 +122,7 @@ pub struct Endpoint {
 /// The transport protocol of a connection.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-pub enum Transport {
+pub(crate) enum Transport {
     /// Transmission Control Protocol.
     Tcp,
     /// User Datagram Protocol.
@@ -133,7 +133,7 @@ pub enum Transport {
 
 /// What was tried at a login.
 #[derive(ToSchema)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The login name.
     #[schema(nullable = false)]
     username: Option<Untrusted>,
@@ -148,7 +148,7 @@ pub struct Credentials {
 /// How a login attempt ended.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The client was let in.
     Accepted,
     /// The attempt was refused.
@@ -157,7 +157,7 @@ pub enum Outcome {
 
 /// What gives a client away.
 #[derive(ToSchema)]
-pub struct Fingerprints {
+pub(crate) struct Fingerprints {
     /// Operating system.
     #[schema(nullable = false)]
     os: Option<String>,
@@ -183,7 +183,7 @@ pub struct Fingerprints {
 
 /// Where an address is and who runs it.
 #[derive(ToSchema)]
-pub struct Geo {
+pub(crate) struct Geo {
     /// ISO 3166-1 alpha-2 code, `PIR` for private ranges.
     #[schema(nullable = false, example = "DE")]
     country: Option<String>,
@@ -210,7 +210,7 @@ pub struct Geo {
 /// How exact a place is.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-pub enum GeoPrecision {
+pub(crate) enum GeoPrecision {
     /// The middle of the country.
     Country,
     /// The city.
@@ -218,7 +218,7 @@ pub enum GeoPrecision {
 }
 
 /// Text made by an attacker: a string, or `{"base64": …}`.
-pub struct Untrusted;
+pub(crate) struct Untrusted;
 
 impl PartialSchema for Untrusted {
     fn schema() -> RefOr<Schema> {
@@ -241,13 +241,13 @@ impl ToSchema for Untrusted {
 
 /// Bytes that are no UTF-8.
 #[derive(ToSchema)]
-pub struct UntrustedBytes {
+pub(crate) struct UntrustedBytes {
     /// The bytes (RFC 4648, with padding).
     base64: String,
 }
 
 /// The value of an attribute.
-pub struct AttributeValue;
+pub(crate) struct AttributeValue;
 
 impl PartialSchema for AttributeValue {
     fn schema() -> RefOr<Schema> {
@@ -270,7 +270,7 @@ impl ToSchema for AttributeValue {
 
 /// A batch of events on its way to the hub.
 #[derive(ToSchema)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Version of the envelope and of the events in it.
     #[schema(minimum = 1, maximum = 1)]
     version: u32,
@@ -281,7 +281,7 @@ pub struct Batch {
 
 /// What the hub answers to a batch, after everything in it is durable.
 #[derive(ToSchema)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// Events that were new.
     accepted: u32,
     /// Events that were here already and were not counted again.
@@ -292,7 +292,7 @@ pub struct Receipt {
 
 /// One record that went to quarantine.
 #[derive(ToSchema)]
-pub struct Quarantined {
+pub(crate) struct Quarantined {
     /// Its place in the batch, from 0.
     index: u32,
     /// Why it could not be taken.
@@ -302,7 +302,7 @@ pub struct Quarantined {
 /// The answer to an aggregation.
 #[derive(serde::Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Aggregated {
+pub(crate) enum Aggregated {
     /// How many events.
     Count {
         /// Events.
@@ -326,7 +326,7 @@ pub enum Aggregated {
 
 /// One group.
 #[derive(serde::Serialize, ToSchema)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Field values, one for each field grouped by; for a histogram the
     /// bucket's first instant (RFC 3339).
     key: Vec<Key>,
@@ -340,9 +340,45 @@ pub struct Bucket {
 /// A field value: ports and AS numbers are integers, all else is text.
 #[derive(serde::Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum Key {
+pub(crate) enum Key {
     /// Ports, AS numbers.
     Integer(i64),
     /// Everything else.
     Text(String),
+}
+
+/// What is asked over the matching events.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Aggregation {
+    /// How many events.
+    Count {},
+    /// How many different values of a field.
+    Distinct {
+        /// A field of `GET /api/v1/fields`.
+        #[schema(example = "ip")]
+        field: String,
+    },
+    /// How many events in each interval, zero-filled over the range.
+    Histogram {
+        /// A number and `s`, `m`, `h`, `d` or `w`, a divisor or multiple of a
+        /// day, aligned to UTC; or `auto`.
+        #[schema(example = "1h")]
+        interval: String,
+        /// Computed in each interval as well; nesting ends at depth two.
+        #[schema(no_recursion, nullable = false)]
+        sub: Option<Box<Aggregation>>,
+    },
+    /// The most frequent values of one or two fields.
+    Top {
+        /// One or two fields of `GET /api/v1/fields`.
+        #[schema(example = json!(["user", "password"]), min_items = 1, max_items = 2)]
+        fields: Vec<String>,
+        /// How many groups, 1 to 1000.
+        #[schema(example = 10, minimum = 1, maximum = 1000)]
+        k: usize,
+        /// Computed in each group as well; nesting ends at depth two.
+        #[schema(no_recursion, nullable = false)]
+        sub: Option<Box<Aggregation>>,
+    },
 }

@@ -17,11 +17,11 @@ use palisade_hub::{Live, LiveItem, Permission};
 use palisade_store::query::Query;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use utoipa::IntoParams;
 
 use super::{Parameters, events, schema};
-use crate::auth::{self, Caller};
+use crate::auth::{self, Caller, Credential};
 use crate::error::{Problem, ProblemBody};
 use crate::router::App;
 
@@ -29,9 +29,9 @@ use crate::router::App;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Seconds after which a client may try again where there are too many.
 const RETRY_SECS: u32 = 10;
-/// A stream by key ends after so long; the client comes back and the key is
-/// checked again.
-const KEY_STREAM: Duration = Duration::from_secs(60 * 60);
+/// How often it is asked whether the credential is still valid: a key may be
+/// removed, a session ended elsewhere.
+const RECHECK: Duration = Duration::from_secs(60);
 
 /// What to listen for.
 #[derive(Deserialize, IntoParams)]
@@ -49,7 +49,9 @@ struct Subscription {
     app: App,
     live: Live,
     query: Query,
-    ends: Instant,
+    credential: Credential,
+    ends: Option<Instant>,
+    recheck: Interval,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -89,8 +91,11 @@ pub(crate) async fn open(
     })?;
     let live = app.hub.live(&caller.who)?;
     app.metrics.streams.fetch_add(1, Ordering::Relaxed);
-    let ends = Instant::now() + lasts(caller.expires_at, auth::now());
-    let subscription = Subscription { app, live, query, ends, _permit: permit };
+    let ends = caller.expires_at.map(|at| Instant::now() + until(at, auth::now()));
+    let recheck = tokio::time::interval_at(Instant::now() + RECHECK, RECHECK);
+    let credential = caller.credential;
+    let subscription =
+        Subscription { app, live, query, credential, ends, recheck, _permit: permit };
     let messages = stream::unfold(subscription, |mut subscription| async move {
         let message = subscription.next().await?;
         Some((Ok::<_, Infallible>(message), subscription))
@@ -102,12 +107,17 @@ pub(crate) async fn open(
     Ok(response)
 }
 
-/// How long a stream may last.
-fn lasts(expires_at: Option<Timestamp>, now: Timestamp) -> Duration {
-    expires_at.map_or(KEY_STREAM, |at| {
-        let millis = at.as_millis().saturating_sub(now.as_millis());
-        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
-    })
+/// How long it is until then.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    let millis = at.as_millis().saturating_sub(now.as_millis());
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+async fn end_of(ends: Option<Instant>) {
+    match ends {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Subscription {
@@ -116,7 +126,11 @@ impl Subscription {
             let item = tokio::select! {
                 biased;
                 () = self.app.shutdown.cancelled() => return None,
-                () = tokio::time::sleep_until(self.ends) => return None,
+                () = end_of(self.ends) => return None,
+                _ = self.recheck.tick() => match self.credential.is_valid(&self.app).await {
+                    true => continue,
+                    false => return None,
+                },
                 item = self.live.next() => item?,
             };
             match item {
@@ -143,8 +157,7 @@ mod tests {
     #[test]
     fn a_stream_lasts_as_long_as_the_session() {
         let now = Timestamp::from_millis(1_000);
-        assert_eq!(lasts(Some(Timestamp::from_millis(3_500)), now), Duration::from_millis(2_500));
-        assert_eq!(lasts(Some(Timestamp::from_millis(0)), now), Duration::ZERO);
-        assert_eq!(lasts(None, now), KEY_STREAM);
+        assert_eq!(until(Timestamp::from_millis(3_500), now), Duration::from_millis(2_500));
+        assert_eq!(until(Timestamp::from_millis(0), now), Duration::ZERO);
     }
 }

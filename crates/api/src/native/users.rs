@@ -1,12 +1,13 @@
 //! `/api/v1/users`: accounts. Needs the role admin, but for one's own password.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use palisade_event::Timestamp;
 use palisade_hub::{Account, AdminError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Segment;
 use super::session::RoleName;
 use crate::auth::{self, Caller};
 use crate::body::Json;
@@ -142,7 +143,7 @@ pub(crate) async fn add(
 pub(crate) async fn remove(
     State(app): State<App>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<StatusCode, Problem> {
     app.hub.remove_account(&caller.who, &name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -166,7 +167,7 @@ pub(crate) async fn remove(
 pub(crate) async fn set_password(
     State(app): State<App>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Json(new): Json<NewPassword>,
 ) -> Result<StatusCode, Problem> {
     app.hub.set_password(&caller.who, &name, &new.password).await?;
