@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod demo;
 mod logging;
 mod out;
 mod reach;
@@ -66,7 +67,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,
         Command::Key(command) => runtime.block_on(commands::key::run(&settings, command))?,
         Command::Sensors(command) => runtime.block_on(commands::sensors::run(&settings, command))?,
-        Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args.format)),
+        Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
         Command::Config(_) | Command::Completions { .. } => ExitCode::SUCCESS,
     };
     // Blocking threads that outlive their task must not hold the process.

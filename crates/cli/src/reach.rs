@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum_free::Request;
 use http::{Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -17,10 +16,8 @@ use tower::ServiceExt as _;
 use crate::args::ReachArgs;
 use crate::settings::Settings;
 
-/// The request type of all three ways.
-mod axum_free {
-    pub(super) type Request = http::Request<http_body_util::Full<hyper::body::Bytes>>;
-}
+/// The request of all three ways.
+type Request = http::Request<Full<Bytes>>;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -112,7 +109,7 @@ impl Reach {
             }
             Self::Remote(uplink) => Ok(uplink.request(request).await?),
             Self::Files { router, .. } => {
-                let answer = router.as_ref().clone().oneshot(request.map(Into::into)).await?;
+                let answer = router.as_ref().clone().oneshot(request).await?;
                 let status = answer.status();
                 let bytes = answer.into_body().collect().await?.to_bytes();
                 Ok((status, bytes))

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 
+use palisade_agent::SourceConfig;
 use serde_json::json;
 
 use crate::args::{FormatArgs, OutputFormat};
@@ -151,23 +152,18 @@ fn logs(settings: &Settings) -> Vec<Finding> {
     }
     sources
         .iter()
-        .map(|source| match source.path() {
-            None => Finding { what: "logs", health: Health::Good, says: "the journal".to_owned() },
-            Some(path) => match std::fs::File::open(path) {
-                Ok(_) => Finding {
-                    what: "logs",
-                    health: Health::Good,
-                    says: format!("{} can be read", path.display()),
-                },
-                Err(error) => Finding {
-                    what: "logs",
-                    health: Health::Bad,
-                    says: format!(
-                        "{} cannot be read: {error}; run as a user of its group (adm on Debian)",
-                        path.display()
-                    ),
-                },
-            },
+        .map(|source| {
+            let SourceConfig::File(file) = source else {
+                return Finding { what: "logs", health: Health::Good, says: source.to_string() };
+            };
+            let (health, says) = match std::fs::File::open(&file.path) {
+                Ok(_) => (Health::Good, format!("{source} can be read")),
+                Err(error) => (
+                    Health::Bad,
+                    format!("{source} cannot be read: {error}; run as a user of its group (adm on Debian)"),
+                ),
+            };
+            Finding { what: "logs", health, says }
         })
         .collect()
 }

@@ -64,7 +64,7 @@ async fn answer(hub: &Reach, args: &QueryArgs) -> anyhow::Result<Answer> {
         });
     }
     let mut events = Vec::new();
-    let mut cursor = None;
+    let mut cursor: Option<String> = None;
     while (events.len() as u32) < args.limit {
         let limit = (args.limit - events.len() as u32).min(PAGE_EVENTS);
         let mut path = format!("/api/v1/events?limit={limit}&q={}", encoded(&args.query));

@@ -130,8 +130,8 @@ async fn open_hub(
 ) -> anyhow::Result<(Hub, JoinHandle<()>)> {
     let data = settings.data_dir();
     let hub = Hub::open(&data, &settings.hub).await?;
-    let server = palisade_api::Server::bind(&settings.api, hub.clone(), &data).await?;
-    if let Some(password) = hub.bootstrap_admin().await? {
+    let mut server = palisade_api::Server::bind(&settings.api, hub.clone(), &data).await?;
+    if let Some(password) = hub.bootstrap_admin(SystemTime::now().into()).await? {
         out::line(&format!("first start: sign in as admin with the password {password}"));
         out::line("             (printed this once; change it with `palisade user password admin`)");
     }
@@ -213,7 +213,7 @@ async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
         }
     };
     let who = Principal::local(None);
-    if hub.status().await.store.events == 0 {
+    if hub.status().store.events == 0 {
         let now = palisade_event::Timestamp::from(SystemTime::now());
         let count = replay.len() * 4;
         let step = 86_400_000 / count as i64;
