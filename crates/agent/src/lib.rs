@@ -1,1 +1,33 @@
-//! placeholder
+//! The agent of a guarded host: log sources → events → spool → hub.
+//!
+//! ```text
+//! file, journal ─ lines ─►┐
+//!                         ├─ pipeline ─► spool (fsync) ─► forward ─► uplink ─► hub
+//! honeypots ──── events ─►┘      │
+//!      cursors ◄── acknowledged ─┘
+//! ```
+//!
+//! A source's cursor moves only after the spool has what was read; the spool is
+//! freed only after the hub's receipt. Everything may be sent twice and counts
+//! once: the ids of log events are derived from the line and its place.
+
+mod agent;
+mod backoff;
+mod config;
+mod cursor;
+mod dead_letter;
+mod durable;
+mod forward;
+mod loss;
+mod metrics;
+mod pipeline;
+mod source;
+mod uplink;
+mod zone;
+
+pub use agent::{Agent, StartError};
+pub use config::{
+    Config, FileSource, HubConfig, JournalSource, ParserName, SourceConfig, SpoolConfig, StartFrom,
+};
+pub use metrics::{Counter, Metrics};
+pub use uplink::{HttpError, HttpUplink, SendError, Uplink};

@@ -1,0 +1,193 @@
+//! Puts the parts together, starts and ends them in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_event::{Event, HostName, SensorId};
+use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::{Config, ParserName, SourceConfig};
+use crate::cursor::{self, Tracker};
+use crate::dead_letter::DeadLetters;
+use crate::forward::{Forward, LAST_TRY};
+use crate::loss::Losses;
+use crate::metrics::Metrics;
+use crate::pipeline::{DRAIN_DEADLINE, LossReport, Pipeline, SourceInfo};
+use crate::source::Outlet;
+use crate::source::file::FileTask;
+use crate::source::journal::JournalTask;
+use crate::uplink::Uplink;
+use crate::zone;
+
+/// How long a source or a cursor's keeper may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The agent cannot start; the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings are wrong.
+    #[error("the agent's settings are wrong: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    Folder {
+        /// What was touched.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The spool cannot be opened.
+    #[error(transparent)]
+    Spool(#[from] palisade_spool::OpenError),
+}
+
+/// A running agent. Dropping it stops everything at once, as a crash would;
+/// [`Self::join`] ends it in order.
+pub struct Agent {
+    sources: Vec<AbortOnDropHandle<()>>,
+    pipeline: AbortOnDropHandle<()>,
+    keepers: Vec<AbortOnDropHandle<()>>,
+    forward: AbortOnDropHandle<()>,
+    finishing: CancellationToken,
+    spool: Spool,
+    metrics: Arc<Metrics>,
+}
+
+impl Agent {
+    /// Opens the spool below `data_dir` and starts to read, store and forward.
+    /// `events` come from the honeypots. Must be called within a runtime.
+    ///
+    /// After `cancel` no more lines are read, what is queued goes to the spool,
+    /// and [`Self::join`] returns.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing was started.
+    pub fn start<U: Uplink>(
+        config: &Config,
+        data_dir: &Path,
+        sensor: SensorId,
+        uplink: U,
+        events: mpsc::Receiver<Event>,
+        cancel: CancellationToken,
+    ) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let folder = data_dir.join("agent");
+        let cursors = folder.join("cursors");
+        std::fs::create_dir_all(&cursors)
+            .map_err(|source| StartError::Folder { path: cursors.clone(), source })?;
+        let settings = SpoolSettings {
+            segment_bytes: config.spool.segment_bytes,
+            max_bytes: config.spool.max_bytes,
+            when_full: WhenFull::DropOldest,
+        };
+        let (spool, reader) = Spool::open(&folder.join("spool"), settings)?;
+        let metrics = Arc::new(Metrics::default());
+        let (outlet, items) = Outlet::new(sensor.clone(), Arc::clone(&metrics), cancel.clone());
+
+        let mut sources = Vec::new();
+        let mut keepers = Vec::new();
+        let mut infos = Vec::new();
+        for (index, source) in config.sources.iter().enumerate() {
+            let name = source.to_string();
+            let path = cursor::path(&cursors, &name);
+            let found = cursor::load(&path);
+            let tracker = Tracker::new();
+            let keeper = cursor::keep(path, name.clone(), tracker.subscribe());
+            keepers.push(AbortOnDropHandle::new(tokio::spawn(keeper)));
+            let zone = match source {
+                SourceConfig::File(file) => zone::find(file.zone.as_deref()),
+                SourceConfig::Journal(_) => Ok(jiff::tz::TimeZone::UTC),
+            }
+            .map_err(|mistake| StartError::Config(vec![mistake]))?;
+            let task = match source {
+                SourceConfig::File(file) => {
+                    let task = FileTask::new(index, file, outlet.clone(), tracker.clone());
+                    tokio::spawn(task.run(found))
+                }
+                SourceConfig::Journal(journal) => {
+                    let cursor = found.and_then(|cursor| cursor.journal);
+                    let task = JournalTask::new(index, journal, outlet.clone(), cursor);
+                    tokio::spawn(task.run())
+                }
+            };
+            sources.push(AbortOnDropHandle::new(task));
+            let parser = parser(source);
+            infos.push(SourceInfo { name, parser, zone, tracker });
+        }
+        drop(outlet);
+
+        let delivered = Arc::new(Notify::new());
+        let pipeline = Pipeline {
+            sources: infos,
+            sensor,
+            host: config.host.as_deref().and_then(|name| HostName::new(name).ok()),
+            spool: spool.clone(),
+            losses: LossReport::new(Losses::open(&folder), Arc::clone(&delivered)),
+            metrics: Arc::clone(&metrics),
+            cancel,
+        };
+        let finishing = CancellationToken::new();
+        let forward = Forward {
+            uplink,
+            reader,
+            spool: spool.clone(),
+            letters: DeadLetters::new(&folder),
+            metrics: Arc::clone(&metrics),
+            delivered,
+            finishing: finishing.clone(),
+        };
+        Ok(Self {
+            sources,
+            pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline.run(items, events))),
+            keepers,
+            forward: AbortOnDropHandle::new(tokio::spawn(forward.run())),
+            finishing,
+            spool,
+            metrics,
+        })
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Waits for the end that the cancelled token asked for, in order: sources
+    /// stop, what is queued goes into the spool, cursors are written, the
+    /// forwarder tries once more, the spool closes. Takes at most some 30 s.
+    pub async fn join(self) {
+        for source in self.sources {
+            within("a log source", END_TIMEOUT, source).await;
+        }
+        within("the pipeline", DRAIN_DEADLINE + END_TIMEOUT, self.pipeline).await;
+        for keeper in self.keepers {
+            within("a cursor's keeper", END_TIMEOUT, keeper).await;
+        }
+        self.finishing.cancel();
+        within("the last delivery", LAST_TRY, self.forward).await;
+        self.spool.close().await;
+    }
+}
+
+fn parser(source: &SourceConfig) -> ParserName {
+    match source {
+        SourceConfig::File(file) => file.parser,
+        SourceConfig::Journal(journal) => journal.parser,
+    }
+}
+
+/// Waits for a task; one that takes too long is stopped.
+async fn within(what: &'static str, time: Duration, task: AbortOnDropHandle<()>) {
+    match tokio::time::timeout(time, task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(part = what, %error, "a part of the agent failed"),
+        Err(_) => {
+            tracing::warn!(part = what, "a part of the agent did not end in time and was stopped")
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Settings of the agent.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use palisade_event::HostName;
+use serde::{Deserialize, Serialize};
+
+use crate::uplink::Target;
+use crate::zone;
+
+/// Smallest spool that is accepted, in bytes: a few of the largest events.
+const MIN_SPOOL_BYTES: u64 = 8 * 1024 * 1024;
+/// Smallest segment of the spool.
+const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+/// Most sources of one agent.
+const MAX_SOURCES: usize = 256;
+
+/// Settings of the agent (`[agent]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The queue on disk between here and the hub.
+    pub spool: SpoolConfig,
+    /// Logs to watch.
+    pub sources: Vec<SourceConfig>,
+    /// The hub to send to; none in `palisade up`, where it is this process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubConfig>,
+    /// The name of this machine in events; default: the one that each log
+    /// line names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// Bounds of the spool (`[agent.spool]`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpoolConfig {
+    /// Bytes on disk that are never exceeded; beyond them the oldest events
+    /// are dropped and a `loss.recorded` event says how many. Default 512 MiB.
+    pub max_bytes: u64,
+    /// Bytes of one segment file. Default 8 MiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self { max_bytes: 512 * 1024 * 1024, segment_bytes: 8 * 1024 * 1024 }
+    }
+}
+
+/// The hub to send to (`[agent.hub]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HubConfig {
+    /// `https://HOST:PORT`, with a path where the hub has one; `http://` for
+    /// loopback addresses alone.
+    pub url: String,
+    /// The file with the API key (`pal_…`).
+    pub key_file: PathBuf,
+    /// SHA-256 fingerprint of the hub's certificate in hex, colons allowed.
+    /// With it no certificate authority is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
+    /// PEM file of the certificate authorities to trust; default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One log to watch (`[[agent.sources]]`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum SourceConfig {
+    /// A text file.
+    File(FileSource),
+    /// The systemd journal.
+    Journal(JournalSource),
+}
+
+/// A text file that grows (`type = "file"`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// Its absolute path. It need not exist yet.
+    pub path: PathBuf,
+    /// What reads its lines.
+    #[serde(default)]
+    pub parser: ParserName,
+    /// The zone of times without one: `UTC`, `+01:00`, `Europe/Berlin`;
+    /// default: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Where to begin at the very first start.
+    #[serde(default)]
+    pub from: StartFrom,
+}
+
+/// The systemd journal (`type = "journal"`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSource {
+    /// Names of the programs to read (the journal's trusted field `_COMM`);
+    /// default: those of OpenSSH's server.
+    #[serde(default = "sshd_programs")]
+    pub programs: Vec<String>,
+    /// What reads the messages.
+    #[serde(default)]
+    pub parser: ParserName,
+    /// Where to begin at the very first start.
+    #[serde(default)]
+    pub from: StartFrom,
+    /// The command; default `journalctl`, found in the search path.
+    #[serde(default = "journalctl")]
+    pub command: PathBuf,
+}
+
+/// What reads the lines of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParserName {
+    /// OpenSSH's server.
+    #[default]
+    Sshd,
+}
+
+/// Where a source begins at its very first start; later starts go on where
+/// the last one ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartFrom {
+    /// With what comes from now on.
+    #[default]
+    End,
+    /// With everything that is there.
+    Start,
+}
+
+fn sshd_programs() -> Vec<String> {
+    ["sshd", "sshd-session", "sshd-auth"].map(String::from).to_vec()
+}
+
+fn journalctl() -> PathBuf {
+    "journalctl".into()
+}
+
+impl SourceConfig {
+    /// sshd's log in a file, from its end.
+    #[must_use]
+    pub fn sshd_file(path: impl AsRef<Path>) -> Self {
+        Self::File(FileSource {
+            path: path.as_ref().into(),
+            parser: ParserName::Sshd,
+            zone: None,
+            from: StartFrom::End,
+        })
+    }
+
+    /// sshd's messages in the journal, from now on.
+    #[must_use]
+    pub fn sshd_journal() -> Self {
+        Self::Journal(JournalSource {
+            programs: sshd_programs(),
+            parser: ParserName::Sshd,
+            from: StartFrom::End,
+            command: journalctl(),
+        })
+    }
+
+    fn check(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        match self {
+            Self::File(file) => {
+                if !file.path.is_absolute() || file.path.file_name().is_none() {
+                    mistakes.push(format!(
+                        "sources: path '{}' must be absolute and name a file",
+                        file.path.display()
+                    ));
+                }
+                if let Err(mistake) = zone::find(file.zone.as_deref()) {
+                    mistakes.push(format!("sources: {mistake}"));
+                }
+            }
+            Self::Journal(journal) => {
+                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                let good = |name: &String| !name.is_empty() && name.chars().all(plain);
+                if journal.programs.is_empty() || !journal.programs.iter().all(good) {
+                    mistakes.push(
+                        "sources: programs must be one or more names of letters, digits, '.', '_' or '-'"
+                            .to_owned(),
+                    );
+                }
+                if journal.command.as_os_str().is_empty() {
+                    mistakes.push("sources: command must not be empty".to_owned());
+                }
+            }
+        }
+        mistakes
+    }
+}
+
+impl fmt::Display for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.path.display()),
+            Self::Journal(journal) => write!(f, "the journal ({})", journal.programs.join(", ")),
+        }
+    }
+}
+
+impl Config {
+    /// Checks everything that can be seen without starting.
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        if self.spool.max_bytes < MIN_SPOOL_BYTES {
+            mistakes.push(format!("spool.max_bytes must be at least {MIN_SPOOL_BYTES} (8 MiB)"));
+        }
+        if self.spool.segment_bytes < MIN_SEGMENT_BYTES
+            || self.spool.segment_bytes.saturating_mul(2) > self.spool.max_bytes
+        {
+            mistakes.push(format!(
+                "spool.segment_bytes must be between {MIN_SEGMENT_BYTES} and half of spool.max_bytes"
+            ));
+        }
+        if self.sources.len() > MAX_SOURCES {
+            mistakes.push(format!("sources: at most {MAX_SOURCES} are possible"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for source in &self.sources {
+            mistakes.extend(source.check());
+            if !seen.insert(source.to_string()) {
+                mistakes.push(format!("sources: {source} is listed twice"));
+            }
+        }
+        if let Some(host) = &self.host
+            && let Err(error) = HostName::new(host)
+        {
+            mistakes.push(format!("host: {error}"));
+        }
+        if let Some(hub) = &self.hub {
+            if let Err(mistake) = Target::parse(&hub.url) {
+                mistakes.push(mistake);
+            }
+            if let Some(pin) = &hub.pin
+                && let Err(mistake) = crate::uplink::parse_pin(pin)
+            {
+                mistakes.push(mistake);
+            }
+            if hub.key_file.as_os_str().is_empty() {
+                mistakes.push("hub.key_file is missing: the file with the API key".to_owned());
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let sources =
+            vec![SourceConfig::sshd_file("/var/log/auth.log"), SourceConfig::sshd_journal()];
+        assert_eq!(Config { sources, ..Config::default() }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let config: Config = serde_json::from_value(serde_json::json!({
+            "spool": {"max_bytes": 1, "segment_bytes": 1},
+            "host": "not a host",
+            "sources": [
+                {"type": "file", "path": "auth.log", "zone": "Nowhere"},
+                {"type": "journal", "programs": ["a b"]},
+                {"type": "journal", "programs": ["a b"]},
+            ],
+            "hub": {"url": "http://hub.example", "pin": "12"},
+        }))
+        .unwrap();
+        let mistakes = config.validate().unwrap_err();
+        assert_eq!(mistakes.len(), 11, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_by_name() {
+        for (json, word) in [
+            (r#"{"sourcs": []}"#, "sourcs"),
+            (r#"{"sources": [{"type": "file", "path": "/a", "colour": 1}]}"#, "colour"),
+            (r#"{"sources": [{"type": "fil", "path": "/a"}]}"#, "fil"),
+        ] {
+            let error = serde_json::from_str::<Config>(json).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

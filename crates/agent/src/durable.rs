@@ -1,0 +1,41 @@
+//! Small files that are replaced as a whole and survive a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Longest file that is read back, in bytes; ours are far smaller.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Replaces `path` by `value` as JSON: temporary file, fsync, rename, fsync of
+/// the directory. Blocks.
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Reads what [`write`] wrote; `None` where there is no such file. Blocks.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let size = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if size > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too long to be ours"));
+    }
+    Ok(Some(serde_json::from_slice(&fs::read(path)?)?))
+}

@@ -1,0 +1,64 @@
+//! Counters of the agent, for whoever shows them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows, or is set to what is there now.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What the agent has done since it was started.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Lines read from all sources.
+    pub lines: Counter,
+    /// Lines that were understood and say nothing new.
+    pub lines_irrelevant: Counter,
+    /// Lines that no parser understood.
+    pub lines_unparsed: Counter,
+    /// Lines that were longer than the limit and were cut.
+    pub lines_truncated: Counter,
+    /// Events put into the spool, from logs and honeypots.
+    pub events: Counter,
+    /// Events that the spool can never take; see the log.
+    pub events_unspoolable: Counter,
+    /// Attempts to append to the spool that failed and were repeated.
+    pub spool_retries: Counter,
+    /// Records in the spool that the hub has not confirmed.
+    pub spool_pending: Counter,
+    /// Bytes of the spool on disk.
+    pub spool_bytes: Counter,
+    /// Records ever dropped at the spool's bound.
+    pub spool_dropped: Counter,
+    /// Records that the hub has confirmed.
+    pub forwarded: Counter,
+    /// Of these, records that the hub had already.
+    pub duplicate: Counter,
+    /// Of these, records that the hub keeps in quarantine.
+    pub quarantined: Counter,
+    /// Attempts to deliver that failed and were repeated.
+    pub send_retries: Counter,
+    /// Records that the hub refused by themselves and that were set aside.
+    pub dead_letters: Counter,
+    /// Log sources that cannot be read now.
+    pub sources_failing: Counter,
+}

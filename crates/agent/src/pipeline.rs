@@ -1,0 +1,365 @@
+//! The pipeline: lines and events into the spool, acknowledgements back.
+//!
+//! One task. It takes what is queued, at most [`MAX_BATCH_EVENTS`], parses,
+//! appends all of it as one unit, and only then tells the sources how far they
+//! are. A spool that cannot be written stops it, and so the sources: nothing
+//! is dropped here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use palisade_event::wire::encode_event;
+use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp};
+use palisade_rules::{LineContext, Observation, Parsed, parse_sshd, parse_sshd_message};
+use palisade_spool::{AppendError, Spool};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::config::ParserName;
+use crate::cursor::{FileKey, Tracker};
+use crate::loss::Losses;
+use crate::metrics::Metrics;
+use crate::source::{Item, Line, Place};
+
+/// Most events of one append.
+const MAX_BATCH_EVENTS: usize = 512;
+/// Most bytes of one append, and so of what waits here for the spool.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// Most lines that are looked at for one append, with or without events.
+const MAX_BATCH_LINES: usize = 4096;
+/// Most events that one "message repeated N times" becomes.
+const MAX_REPEATED_EVENTS: u32 = 100;
+/// How long the end of the agent waits for what is still queued.
+pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the pipeline knows of one source.
+pub(crate) struct SourceInfo {
+    /// Part of the event ids: the path, or a name for the journal.
+    pub(crate) name: String,
+    pub(crate) parser: ParserName,
+    pub(crate) zone: jiff::tz::TimeZone,
+    pub(crate) tracker: Tracker,
+}
+
+/// The pipeline, before it runs.
+pub(crate) struct Pipeline {
+    pub(crate) sources: Vec<SourceInfo>,
+    pub(crate) sensor: SensorId,
+    pub(crate) host: Option<HostName>,
+    pub(crate) spool: Spool,
+    pub(crate) losses: LossReport,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// When a loss is told: not while the hub is away, because the report could be
+/// dropped as well, but with the first delivery after it.
+pub(crate) struct LossReport {
+    pub(crate) account: Losses,
+    /// Signalled with every delivery.
+    pub(crate) delivered: Arc<Notify>,
+    /// What the spool had dropped when it was last looked at, and what had been
+    /// delivered then.
+    seen: Option<(u64, u64)>,
+}
+
+impl LossReport {
+    pub(crate) fn new(account: Losses, delivered: Arc<Notify>) -> Self {
+        Self { account, delivered, seen: None }
+    }
+}
+
+/// What is collected for one append.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Vec<u8>>,
+    bytes: usize,
+    lines: usize,
+    /// By source: how far each file is with this batch, the newest journal cursor.
+    files: BTreeMap<usize, BTreeMap<FileKey, u64>>,
+    journal: BTreeMap<usize, String>,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.records.len() >= MAX_BATCH_EVENTS
+            || self.bytes >= MAX_BATCH_BYTES
+            || self.lines >= MAX_BATCH_LINES
+    }
+
+    fn push(&mut self, event: &Event) {
+        let record = encode_event(event);
+        self.bytes += record.len();
+        self.records.push(record);
+    }
+}
+
+impl Pipeline {
+    /// Runs until both queues are closed and empty; after cancellation at most
+    /// [`DRAIN_DEADLINE`] longer.
+    pub(crate) async fn run(
+        mut self,
+        mut items: mpsc::Receiver<Item>,
+        mut events: mpsc::Receiver<Event>,
+    ) {
+        let cancel = self.cancel.clone();
+        let deadline = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(DRAIN_DEADLINE).await;
+        };
+        let work = async {
+            self.report_losses().await;
+            while let Some(batch) = self.collect(&mut items, &mut events).await {
+                if self.store(batch).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = deadline => {
+                tracing::error!("what was still queued at the end could not be stored in time; log lines are read again at the next start");
+            }
+        }
+    }
+
+    /// Waits for something, then takes what else is there.
+    async fn collect(
+        &mut self,
+        items: &mut mpsc::Receiver<Item>,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let (mut more_items, mut more_events) = (true, true);
+        let delivered = Arc::clone(&self.losses.delivered);
+        let unreported = self.losses.account.is_unreported(self.spool.stats().dropped_records);
+        while batch.records.is_empty() && batch.lines == 0 {
+            tokio::select! {
+                item = items.recv(), if more_items => match item {
+                    Some(item) => self.take(item, &mut batch),
+                    None => more_items = false,
+                },
+                event = events.recv(), if more_events => match event {
+                    Some(event) => batch.push(&event),
+                    None => more_events = false,
+                },
+                () = delivered.notified(), if unreported && (more_items || more_events) => {
+                    return Some(batch);
+                }
+                else => return None,
+            }
+        }
+        while !batch.is_full() {
+            let mut any = false;
+            if let Ok(event) = events.try_recv() {
+                any = true;
+                batch.push(&event);
+            }
+            if let Ok(item) = items.try_recv() {
+                any = true;
+                self.take(item, &mut batch);
+            }
+            if !any {
+                break;
+            }
+        }
+        Some(batch)
+    }
+
+    fn take(&self, item: Item, batch: &mut Batch) {
+        match item {
+            Item::Event(event) => batch.push(&event),
+            Item::Line(line) => self.line(line, batch),
+        }
+    }
+
+    fn line(&self, line: Line, batch: &mut Batch) {
+        let Some(source) = self.sources.get(line.source) else { return };
+        batch.lines += 1;
+        match self.parse(source, &line) {
+            Parsed::Irrelevant => self.metrics.lines_irrelevant.one(),
+            Parsed::Unparsed => {
+                self.metrics.lines_unparsed.one();
+                tracing::debug!(
+                    source = %source.name,
+                    line = %palisade_event::Untrusted::from(line.bytes.as_slice()),
+                    "a line was not understood"
+                );
+            }
+            Parsed::Observation(observation) => self.observed(source, &line, *observation, batch),
+        }
+        match line.place {
+            Place::File { key, end, .. } => {
+                batch.files.entry(line.source).or_default().insert(key, end);
+            }
+            Place::Journal { cursor, .. } => {
+                batch.journal.insert(line.source, cursor);
+            }
+        }
+    }
+
+    fn parse(&self, source: &SourceInfo, line: &Line) -> Parsed {
+        match (source.parser, &line.place) {
+            (ParserName::Sshd, Place::File { .. }) => {
+                let now = Timestamp::from(SystemTime::now());
+                parse_sshd(&line.bytes, &LineContext { now, zone: source.zone.clone() })
+            }
+            (ParserName::Sshd, Place::Journal { at, host, .. }) => {
+                parse_sshd_message(&line.bytes, *at, host.clone())
+            }
+        }
+    }
+
+    /// Makes the events of one line. Their ids come from the line and its
+    /// place, so that reading it again makes the same events.
+    fn observed(&self, source: &SourceInfo, line: &Line, seen: Observation, batch: &mut Batch) {
+        let place = match &line.place {
+            Place::File { key, start, .. } => {
+                let mut place = key.inode.to_be_bytes().to_vec();
+                place.extend(key.generation.to_be_bytes());
+                place.extend(start.to_be_bytes());
+                place
+            }
+            Place::Journal { cursor, .. } => cursor.as_bytes().to_vec(),
+        };
+        let at = seen.observed_at;
+        let mut event = Event::new(EventId::from_u128(0), seen.kind, at, self.sensor.clone());
+        event.host = self.host.clone().or(seen.host);
+        event.category = seen.category;
+        event.source = seen.source;
+        event.session = seen.session;
+        event.credentials = seen.credentials;
+        event.request = seen.request;
+        event.client = seen.client;
+        event.attributes = seen.attributes;
+        if let Place::Journal { pid: Some(pid), .. } = &line.place {
+            event.attributes.insert("pid".into(), AttributeValue::Integer(i64::from(*pid)));
+        }
+        if line.truncated {
+            // The address stands at the end, which is missing.
+            event.source = None;
+            event.attributes.insert("truncated".into(), AttributeValue::Flag(true));
+        }
+        let times = seen.repeat.clamp(1, MAX_REPEATED_EVENTS);
+        if seen.repeat > 1 {
+            let repeated = AttributeValue::Integer(i64::from(seen.repeat));
+            event.attributes.insert("repeated".into(), repeated);
+        }
+        for time in 0..times {
+            let parts: [&[u8]; 4] =
+                [source.name.as_bytes(), &place, &line.bytes, &time.to_be_bytes()];
+            event.id = EventId::derived(at, &parts);
+            batch.push(&event);
+        }
+    }
+
+    /// Puts a batch into the spool and acknowledges it.
+    async fn store(&mut self, batch: Batch) -> Result<(), Closed> {
+        let Batch { records, files, journal, .. } = batch;
+        if !records.is_empty() {
+            self.append(records).await?;
+        }
+        for (source, offsets) in files {
+            if let Some(source) = self.sources.get(source) {
+                let offsets: Vec<(FileKey, u64)> = offsets.into_iter().collect();
+                source.tracker.acknowledge(&offsets);
+            }
+        }
+        for (source, cursor) in journal {
+            if let Some(source) = self.sources.get(source) {
+                source.tracker.acknowledge_journal(cursor);
+            }
+        }
+        self.report_losses().await;
+        Ok(())
+    }
+
+    /// Appends; where that fails waits and tries again, for as long as it takes.
+    async fn append(&self, records: Vec<Vec<u8>>) -> Result<(), Closed> {
+        let mut backoff = Backoff::default();
+        // The halves of a batch that is too large for the spool come last first.
+        let mut waiting = vec![records];
+        while let Some(mut records) = waiting.pop() {
+            let count = records.len() as u64;
+            match self.spool.append(records.clone()).await {
+                Ok(_) => {
+                    backoff.reset();
+                    self.metrics.events.add(count);
+                }
+                Err(AppendError::TooLarge { bytes, max_bytes }) => {
+                    if records.len() > 1 {
+                        let rest = records.split_off(records.len() / 2);
+                        waiting.push(rest);
+                        waiting.push(records);
+                    } else {
+                        self.metrics.events_unspoolable.one();
+                        tracing::error!(
+                            bytes,
+                            max_bytes,
+                            "an event is larger than the spool can take and is lost"
+                        );
+                    }
+                }
+                Err(AppendError::Closed) => return Err(Closed),
+                Err(error) => {
+                    let wait = backoff.next();
+                    self.metrics.spool_retries.one();
+                    tracing::error!(%error, wait_ms = wait.as_millis() as u64, "the spool cannot be written; nothing is read until it can: check free space and permissions of the data directory");
+                    waiting.push(records);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what the spool dropped, once deliveries go on after it.
+    async fn report_losses(&mut self) {
+        let stats = self.spool.stats();
+        self.metrics.spool_pending.set(stats.pending_records);
+        self.metrics.spool_bytes.set(stats.bytes);
+        self.metrics.spool_dropped.set(stats.dropped_records);
+        let dropped = stats.dropped_records;
+        if !self.losses.account.is_unreported(dropped) {
+            return;
+        }
+        let forwarded = self.metrics.forwarded.get();
+        match self.losses.seen {
+            Some((seen, then)) if seen == dropped && forwarded > then => {}
+            Some((seen, _)) if seen == dropped => return,
+            _ => {
+                tracing::error!(
+                    records = dropped,
+                    bytes = stats.dropped_bytes,
+                    "the spool reached its bound and drops its oldest events; is the hub reachable? [agent.spool] max_bytes sets the bound"
+                );
+                self.losses.seen = Some((dropped, forwarded));
+                return;
+            }
+        }
+        let now = Timestamp::from(SystemTime::now());
+        // The account is written here and not on a blocking thread: it happens
+        // once an outage of the hub.
+        let due = self.losses.account.due(dropped, stats.dropped_bytes, now, &self.sensor);
+        let stored = match due {
+            Ok(None) => return,
+            Ok(Some(mut event)) => {
+                event.host.clone_from(&self.host);
+                match self.append(vec![encode_event(&event)]).await {
+                    Ok(()) => self.losses.account.done(),
+                    Err(Closed) => return,
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            tracing::error!(%error, "the account of losses cannot be written; the loss is reported later");
+        }
+    }
+}
+
+/// The spool was closed.
+#[derive(Debug)]
+struct Closed;
