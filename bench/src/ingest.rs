@@ -81,7 +81,14 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     }
     print(
         "Ingest over HTTP (zstd, 4 senders on the same machine), 400,000 events",
-        &["events/batch", "answered/s", "stored and found/s", "hub CPU us/event", "slowest answer ms", "RSS MiB after"],
+        &[
+            "events/batch",
+            "answered/s",
+            "stored and found/s",
+            "hub CPU us/event",
+            "slowest answer ms",
+            "RSS MiB after",
+        ],
         &rows,
     );
     Ok(())

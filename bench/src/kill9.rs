@@ -30,8 +30,11 @@ pub(crate) async fn run(rounds: u32) -> anyhow::Result<()> {
     let begin = Instant::now();
     for round in 0..rounds {
         let palisade = Process::up(home.path())?;
-        let hub =
-            HubConfig { url: palisade.url.clone(), key_file: key_file.clone(), ..HubConfig::default() };
+        let hub = HubConfig {
+            url: palisade.url.clone(),
+            key_file: key_file.clone(),
+            ..HubConfig::default()
+        };
         let mut senders = Vec::new();
         for sender in 0..SENDERS {
             let uplink = HttpUplink::new(&hub)?;
@@ -93,7 +96,10 @@ pub(crate) async fn run(rounds: u32) -> anyhow::Result<()> {
             ],
         ],
     );
-    anyhow::ensure!(lost + doubled + lines_lost + lines_doubled == 0, "events were lost or doubled");
+    anyhow::ensure!(
+        lost + doubled + lines_lost + lines_doubled == 0,
+        "events were lost or doubled"
+    );
     Ok(())
 }
 

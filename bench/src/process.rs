@@ -40,7 +40,7 @@ impl Process {
         for line in BufReader::new(out).lines() {
             let line = line?;
             if let Some(address) = line.split("on http://").nth(1) {
-                url = format!("http://{address}");
+                url = format!("http://{}", address.trim_end_matches('/'));
             }
             if line == "ready" {
                 return Ok(Self { child, started_in: begin.elapsed(), url });

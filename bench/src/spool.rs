@@ -14,11 +14,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for (appenders, records) in [(1, 1), (1, 100), (1, 1_000), (16, 1), (16, 100)] {
         let dir = tempfile::tempdir_in(".")?;
-        let config = Config {
-            segment_bytes: 64 << 20,
-            max_bytes: 8 << 30,
-            when_full: WhenFull::Refuse,
-        };
+        let config =
+            Config { segment_bytes: 64 << 20, max_bytes: 8 << 30, when_full: WhenFull::Refuse };
         let (spool, _reader) = Spool::open(dir.path(), config)?;
         let record: Arc<Vec<u8>> = Arc::new(vec![b'x'; RECORD_BYTES]);
         let total: usize = (200_000 * records / 100).clamp(5_000, 1_000_000);

@@ -42,7 +42,9 @@ pub(crate) fn run(events: u64) -> anyhow::Result<()> {
     let seconds = begin.elapsed().as_secs_f64();
     let bytes = crate::idle::folder_bytes(dir.path());
     print(
-        &format!("Embedded store, {events} events over {DAYS} days, one thread, commit every second"),
+        &format!(
+            "Embedded store, {events} events over {DAYS} days, one thread, commit every second"
+        ),
         &["events/s (generator included)", "B/event on disk"],
         &[vec![number(events as f64 / seconds), format!("{:.0}", bytes as f64 / events as f64)]],
     );
@@ -57,7 +59,10 @@ pub(crate) fn run(events: u64) -> anyhow::Result<()> {
             times.push(begin.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
-        rows.push(vec![what.to_owned(), times.get(2).map(|ms| format!("{ms:.1}")).unwrap_or_default()]);
+        rows.push(vec![
+            what.to_owned(),
+            times.get(2).map(|ms| format!("{ms:.1}")).unwrap_or_default(),
+        ]);
         Ok(())
     };
     let aggregate = |text: &str, aggregation: Aggregation| -> anyhow::Result<()> {
@@ -65,8 +70,12 @@ pub(crate) fn run(events: u64) -> anyhow::Result<()> {
         Ok(())
     };
     time("newest 50", &|| Ok(store.search(&ask("")?, 50, None).map(drop)?))?;
-    time("newest 50 of user root", &|| Ok(store.search(&ask("user:root")?, 50, None).map(drop)?))?;
-    time("newest 50 with the word wget", &|| Ok(store.search(&ask("wget")?, 50, None).map(drop)?))?;
+    time("newest 50 of user root", &|| {
+        Ok(store.search(&ask("user:root")?, 50, None).map(drop)?)
+    })?;
+    time("newest 50 with the word wget", &|| {
+        Ok(store.search(&ask("wget")?, 50, None).map(drop)?)
+    })?;
     time("count, 24 h", &|| aggregate("since:24h", Aggregation::Count))?;
     time("histogram by hour, 7 d", &|| {
         aggregate("since:7d", Aggregation::Histogram(Interval { millis: 3_600_000 }, None))

@@ -15,7 +15,10 @@ pub(crate) fn print(title: &str, header: &[&str], rows: &[Vec<String>]) {
         println!("| {} |", cells.join(" | "));
     };
     line(&mut header.iter().copied());
-    println!("|{}|", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|"));
+    println!(
+        "|{}|",
+        widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|")
+    );
     for row in rows {
         line(&mut row.iter().map(String::as_str));
     }

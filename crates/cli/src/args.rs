@@ -9,13 +9,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Guards a fleet of Linux servers: watches logs, lures attackers into
 /// honeypots, collects and shows it all.
 #[derive(Debug, Parser)]
-#[command(name = "palisade", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "palisade",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   palisade up                         everything on this machine, on safe defaults
   palisade up --demo                  the same, with recorded attacks to look at
   palisade query 'kind:auth.attempted user:root since:1h'
   palisade user add alice --role operator --password-stdin
-  palisade doctor                     what works here and what does not, and why")]
+  palisade doctor                     what works here and what does not, and why"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -41,7 +46,9 @@ pub(crate) struct Global {
 }
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// Lines for people.

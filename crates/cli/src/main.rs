@@ -66,7 +66,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Query(args) => runtime.block_on(commands::query::ask(&settings, &args))?,
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,
         Command::Key(command) => runtime.block_on(commands::key::run(&settings, command))?,
-        Command::Sensors(command) => runtime.block_on(commands::sensors::run(&settings, command))?,
+        Command::Sensors(command) => {
+            runtime.block_on(commands::sensors::run(&settings, command))?
+        }
         Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
         Command::Config(_) | Command::Completions { .. } => ExitCode::SUCCESS,
     };

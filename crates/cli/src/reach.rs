@@ -81,9 +81,8 @@ impl Reach {
         let value: Value = if answer.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&answer).unwrap_or_else(|_| {
-                Value::String(String::from_utf8_lossy(&answer).into_owned())
-            })
+            serde_json::from_slice(&answer)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer).into_owned()))
         };
         if status.is_success() {
             return Ok(value);

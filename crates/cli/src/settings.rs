@@ -72,9 +72,8 @@ impl Settings {
         let mut settings = match &global.config {
             None => Self::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("cannot read the settings file {}", path.display())
-                })?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the settings file {}", path.display()))?;
                 Self::parse(&text).with_context(|| {
                     format!("the settings file {} has a mistake", path.display())
                 })?
@@ -139,7 +138,8 @@ impl Settings {
         section("agent", self.agent.validate());
         section("honeypot", self.honeypot.validate());
         if !(self.demo.rate > 0.0 && self.demo.rate <= 1_000.0) {
-            mistakes.push("[demo] rate must be above 0 and at most 1000 events a second".to_owned());
+            mistakes
+                .push("[demo] rate must be above 0 and at most 1000 events a second".to_owned());
         }
         mistakes
     }

@@ -1,6 +1,13 @@
 //! What an operator gets wrong, and what the machine gets wrong: each a clear
 //! answer, nothing lost, no panic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails says where"
+)]
+
 mod support;
 
 use std::fs;
@@ -102,7 +109,9 @@ fn an_unreadable_log_is_reported_and_read_once_it_can_be() {
     support::wait("the failure is an event", || (count("kind:source.failed")? == 1).then_some(()));
     fs::set_permissions(&log, fs::Permissions::from_mode(0o644)).unwrap();
     support::wait("the line is read", || (count("user:root")? == 1).then_some(()));
-    support::wait("the recovery is an event", || (count("kind:source.recovered")? == 1).then_some(()));
+    support::wait("the recovery is an event", || {
+        (count("kind:source.recovered")? == 1).then_some(())
+    });
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -112,7 +121,10 @@ fn a_corrupt_spool_segment_costs_no_other_event() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let palisade = Palisade::up(home);
-    append(&home.join("auth.log"), &sshd_line("Failed password for one from 203.0.113.9 port 22 ssh2"));
+    append(
+        &home.join("auth.log"),
+        &sshd_line("Failed password for one from 203.0.113.9 port 22 ssh2"),
+    );
     palisade.wait_count("user:one", 1);
     palisade.kill();
     for folder in ["hub/spool", "agent/spool"] {
@@ -130,7 +142,10 @@ fn a_corrupt_spool_segment_costs_no_other_event() {
         }
     }
     let palisade = Palisade::up(home);
-    append(&home.join("auth.log"), &sshd_line("Failed password for two from 203.0.113.9 port 22 ssh2"));
+    append(
+        &home.join("auth.log"),
+        &sshd_line("Failed password for two from 203.0.113.9 port 22 ssh2"),
+    );
     palisade.wait_count("user:two", 1);
     palisade.wait_count("user:one", 1);
 }
@@ -152,7 +167,10 @@ fn a_full_disk_refuses_and_recovers_without_loss() {
     }
     let _unmount = Unmount(data.clone());
     let palisade = Palisade::up(home);
-    append(&home.join("auth.log"), &sshd_line("Failed password for before from 203.0.113.9 port 22 ssh2"));
+    append(
+        &home.join("auth.log"),
+        &sshd_line("Failed password for before from 203.0.113.9 port 22 ssh2"),
+    );
     palisade.wait_count("user:before", 1);
     let key = palisade.cli(&["key", "add", "filler", "--scope", "ingest"]);
     let key = String::from_utf8(key.stdout).unwrap();

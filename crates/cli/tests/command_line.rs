@@ -1,5 +1,12 @@
 //! The commands, against a running hub and against the files of a stopped one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails says where"
+)]
+
 mod support;
 
 use support::{Palisade, cli, cli_with_input};
@@ -26,7 +33,8 @@ fn accounts_and_keys_are_managed_with_and_without_a_running_hub() {
     text(&palisade.cli(&["user", "remove", "bob"]));
     assert_eq!(palisade.cli(&["user", "remove", "admin"]).status.code(), Some(1));
 
-    let key = text(&palisade.cli(&["key", "add", "web-1", "--scope", "ingest", "--format", "json"]));
+    let key =
+        text(&palisade.cli(&["key", "add", "web-1", "--scope", "ingest", "--format", "json"]));
     let key: serde_json::Value = serde_json::from_str(&key).unwrap();
     assert!(key["key"].as_str().unwrap().starts_with("pal_"));
     palisade.kill();

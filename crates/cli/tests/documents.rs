@@ -1,5 +1,7 @@
 //! ARCHITECTURE.md and README.md say what is true.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

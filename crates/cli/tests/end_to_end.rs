@@ -1,6 +1,13 @@
 //! Real attackers' tools against the real binary, from socket and log file to
 //! the store and back, across kill -9.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails says where"
+)]
+
 mod support;
 
 use std::fs;
@@ -19,7 +26,9 @@ fn attacks_by_real_tools_are_all_there_after_kill_9() {
     let mut expected = 0;
     for round in 0..3 {
         for number in 0..40 {
-            let line = format!("Failed password for invalid user r{round}n{number} from 198.51.100.7 port 40022 ssh2");
+            let line = format!(
+                "Failed password for invalid user r{round}n{number} from 198.51.100.7 port 40022 ssh2"
+            );
             append(&log, &sshd_line(&line));
             expected += 1;
         }
@@ -54,14 +63,18 @@ fn attacks_by_real_tools_are_all_there_after_kill_9() {
         vec!["-s", "--path-as-is", "/cgi-bin/../../etc/passwd"],
     ] {
         let (path, options) = args.split_last().unwrap();
-        let output =
-            Command::new("curl").args(options).arg(format!("http://{http}{path}")).output().unwrap();
+        let output = Command::new("curl")
+            .args(options)
+            .arg(format!("http://{http}{path}"))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
     }
 
     // nmap(1): version detection of both services.
     let ports = format!("{},{}", telnet.port(), http.port());
-    let output = Command::new("nmap").args(["-Pn", "-sV", "-p", &ports, "127.0.0.1"]).output().unwrap();
+    let output =
+        Command::new("nmap").args(["-Pn", "-sV", "-p", &ports, "127.0.0.1"]).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout).to_lowercase();
     assert!(report.contains("open"), "{report}");
     for giveaway in ["honeypot", "cowrie", "palisade"] {
@@ -129,7 +142,10 @@ impl Sshd {
         }
         fs::create_dir_all("/run/sshd").unwrap();
         let (key, log) = (home.join("host_key"), home.join("sshd.log"));
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key)
+            .status();
         assert!(made.unwrap().success());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("/usr/sbin/sshd")
@@ -174,7 +190,8 @@ fn an_agent_delivers_to_a_hub_elsewhere_and_waits_while_it_is_away() {
     fs::write(agent_home.join("agent.toml"), config).unwrap();
     let url = format!("https://{listen}");
     let pin = hub.fingerprint();
-    let args = ["agent", "--config", "agent.toml", "--hub", &url, "--key-file", "key", "--pin", &pin];
+    let args =
+        ["agent", "--config", "agent.toml", "--hub", &url, "--key-file", "key", "--pin", &pin];
     let agent = Palisade::start(agent_home, &args);
     let log = agent_home.join("auth.log");
     append(&log, &sshd_line("Failed password for root from 203.0.113.9 port 1022 ssh2"));
@@ -182,7 +199,10 @@ fn an_agent_delivers_to_a_hub_elsewhere_and_waits_while_it_is_away() {
 
     hub.kill();
     for number in 0..50 {
-        append(&log, &sshd_line(&format!("Failed password for u{number} from 203.0.113.9 port 1022 ssh2")));
+        append(
+            &log,
+            &sshd_line(&format!("Failed password for u{number} from 203.0.113.9 port 1022 ssh2")),
+        );
     }
     let hub = start_hub();
     hub.wait_count("ip:203.0.113.9", 51);

@@ -86,7 +86,10 @@ fn data_dir(data: &Path) -> Finding {
         true => (Health::Good, format!("{} can be written", data.display())),
         false => (
             Health::Bad,
-            format!("{} cannot be written; choose another with --data or run as its owner", data.display()),
+            format!(
+                "{} cannot be written; choose another with --data or run as its owner",
+                data.display()
+            ),
         ),
     };
     Finding { what: "data directory", health, says }
@@ -102,9 +105,11 @@ fn disk(data: &Path) -> Finding {
             let advice = if free < LOW_DISK_BYTES { "; make room, events need it" } else { "" };
             Finding { what: "disk", health, says: format!("{} MiB free{advice}", free >> 20) }
         }
-        Err(error) => {
-            Finding { what: "disk", health: Health::Bad, says: format!("cannot be examined: {error}") }
-        }
+        Err(error) => Finding {
+            what: "disk",
+            health: Health::Bad,
+            says: format!("cannot be examined: {error}"),
+        },
     }
 }
 
@@ -113,7 +118,9 @@ fn open_files() -> Finding {
     let (health, says) = match limit {
         Some(files) if files < WANTED_FILES => (
             Health::Note,
-            format!("at most {files}; raise it with LimitNOFILE=65536 in the unit, or ulimit -n 65536"),
+            format!(
+                "at most {files}; raise it with LimitNOFILE=65536 in the unit, or ulimit -n 65536"
+            ),
         ),
         Some(files) => (Health::Good, format!("up to {files}")),
         None => (Health::Good, "unlimited".to_owned()),

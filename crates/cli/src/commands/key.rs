@@ -57,7 +57,11 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 .iter()
                 .map(|key| columns.iter().map(|column| shown(key.get(column))).collect())
                 .collect();
-            out::table(&columns, rows, "no keys yet; add one with `palisade key add NAME --scope ingest`");
+            out::table(
+                &columns,
+                rows,
+                "no keys yet; add one with `palisade key add NAME --scope ingest`",
+            );
         }
         KeyCommand::Remove { id, reach } => {
             let hub = Reach::find(settings, &reach).await?;

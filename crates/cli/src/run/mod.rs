@@ -9,6 +9,7 @@
 mod shutdown;
 mod uplink;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -57,7 +58,10 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let uplink = LocalUplink::new(hub.clone(), Principal::local(Some(sensor.clone())));
     let agent = start_agent(settings, uplink, pipeline, &stop)?;
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
-    let demo = settings.demo.enabled.then(|| tokio::spawn(replay(hub.clone(), settings.demo.rate, stop.clone())));
+    let demo = settings
+        .demo
+        .enabled
+        .then(|| tokio::spawn(replay(hub.clone(), settings.demo.rate, stop.clone())));
     ready();
 
     stop.cancelled().await;
@@ -133,7 +137,9 @@ async fn open_hub(
     let mut server = palisade_api::Server::bind(&settings.api, hub.clone(), &data).await?;
     if let Some(password) = hub.bootstrap_admin(SystemTime::now().into()).await? {
         out::line(&format!("first start: sign in as admin with the password {password}"));
-        out::line("             (printed this once; change it with `palisade user password admin`)");
+        out::line(
+            "             (printed this once; change it with `palisade user password admin`)",
+        );
     }
     for address in server.addresses() {
         out::line(&format!("page and API on {}", address));
@@ -142,9 +148,9 @@ async fn open_hub(
         out::line(&format!("certificate SHA-256 {fingerprint}"));
     }
     let socket = data.join("palisade.sock");
-    server.serve_unix(&socket).with_context(|| {
-        format!("cannot open the management socket {}", socket.display())
-    })?;
+    server
+        .serve_unix(&socket)
+        .with_context(|| format!("cannot open the management socket {}", socket.display()))?;
     Ok((hub, tokio::spawn(server.run(stop.clone()))))
 }
 
@@ -153,12 +159,32 @@ async fn open_honeypot(
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<palisade_honeypot::Honeypot> {
     let host = HostName::new(&host_name()).ok();
+    let mut config = settings.honeypot.clone();
+    if config.persona.seed.is_none() {
+        config.persona.seed = Some(persona_seed(&settings.data_dir())?);
+    }
     let honeypot =
-        palisade_honeypot::Honeypot::bind(&settings.honeypot, settings.sensor(), host, events).await?;
+        palisade_honeypot::Honeypot::bind(&config, settings.sensor(), host, events).await?;
     for (kind, address) in honeypot.addresses() {
         out::line(&format!("honeypot {kind} on {address}"));
     }
     Ok(honeypot)
+}
+
+/// What makes this installation look unlike any other and like itself after a
+/// restart: drawn once, kept in the data directory.
+fn persona_seed(data: &Path) -> anyhow::Result<u64> {
+    let path = data.join("persona.seed");
+    if let Some(seed) =
+        std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok())
+    {
+        return Ok(seed);
+    }
+    let seed = rand::random();
+    std::fs::create_dir_all(data)
+        .and_then(|()| std::fs::write(&path, format!("{seed}\n")))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(seed)
 }
 
 fn remote_uplink(settings: &Settings) -> anyhow::Result<palisade_agent::HttpUplink> {

@@ -2,6 +2,7 @@
 //! it as an operator would.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,21 +14,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_palisade");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_palisade");
 /// Longest wait for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `palisade`.
-pub struct Palisade {
-    pub child: Child,
-    pub home: PathBuf,
+pub(crate) struct Palisade {
+    pub(crate) child: Child,
+    pub(crate) home: PathBuf,
     /// What it printed so far.
     printed: Arc<Mutex<Vec<String>>>,
     errors: Arc<Mutex<String>>,
 }
 
 /// Settings for tests: free ports, one watched log file.
-pub fn settings(home: &Path) -> String {
+pub(crate) fn settings(home: &Path) -> String {
     format!(
         r#"
 data = "{home}/data"
@@ -61,7 +62,7 @@ listen = "127.0.0.1:0"
 
 impl Palisade {
     /// `palisade up` with [`settings`] in `home`.
-    pub fn up(home: &Path) -> Self {
+    pub(crate) fn up(home: &Path) -> Self {
         let config = home.join("palisade.toml");
         if !config.exists() {
             fs::write(&config, settings(home)).unwrap();
@@ -70,13 +71,13 @@ impl Palisade {
     }
 
     /// Any long-running command; waits until it has printed its last line of the start.
-    pub fn start(home: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
         let palisade = Self::spawn(home, args);
         palisade.wait_printed("ready");
         palisade
     }
 
-    pub fn spawn(home: &Path, args: &[&str]) -> Self {
+    pub(crate) fn spawn(home: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(BINARY)
             .args(args)
             .current_dir(home)
@@ -103,62 +104,62 @@ impl Palisade {
         Self { child, home: home.to_owned(), printed, errors }
     }
 
-    pub fn wait_printed(&self, word: &str) -> String {
+    pub(crate) fn wait_printed(&self, word: &str) -> String {
         wait(&format!("'{word}' printed; log:\n{}", self.errors()), || {
             self.printed.lock().unwrap().iter().find(|line| line.contains(word)).cloned()
         })
     }
 
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         self.printed.lock().unwrap().join("\n")
     }
 
-    pub fn errors(&self) -> String {
+    pub(crate) fn errors(&self) -> String {
         self.errors.lock().unwrap().clone()
     }
 
     fn address(&self, label: &str) -> SocketAddr {
         let line = self.wait_printed(label);
-        line.rsplit(['/', ' ']).next().unwrap().parse().unwrap()
+        line.trim_end_matches('/').rsplit(['/', ' ']).next().unwrap().parse().unwrap()
     }
 
-    pub fn telnet(&self) -> SocketAddr {
+    pub(crate) fn telnet(&self) -> SocketAddr {
         self.address("honeypot telnet on")
     }
 
-    pub fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         self.address("honeypot http on")
     }
 
-    pub fn https_api(&self) -> SocketAddr {
+    pub(crate) fn https_api(&self) -> SocketAddr {
         self.address("on https://")
     }
 
-    pub fn http_api(&self) -> SocketAddr {
+    pub(crate) fn http_api(&self) -> SocketAddr {
         self.address("on http://")
     }
 
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         self.wait_printed("certificate SHA-256").rsplit(' ').next().unwrap().to_owned()
     }
 
-    pub fn cli(&self, args: &[&str]) -> Output {
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
         cli(&self.home, args)
     }
 
     /// The events that match, as JSON.
-    pub fn query(&self, query: &str) -> Vec<Value> {
+    pub(crate) fn query(&self, query: &str) -> Vec<Value> {
         query_events(&self.home, query)
     }
 
-    pub fn count(&self, query: &str) -> u64 {
+    pub(crate) fn count(&self, query: &str) -> u64 {
         let output = self.cli(&["query", "--count", query]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
     }
 
     /// Waits until so many events match.
-    pub fn wait_count(&self, query: &str, expected: u64) {
+    pub(crate) fn wait_count(&self, query: &str, expected: u64) {
         let mut last = 0;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -172,13 +173,13 @@ impl Palisade {
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
         let mut status = None;
         wait("the process ends", || {
@@ -188,7 +189,7 @@ impl Palisade {
         status.unwrap().code()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
@@ -201,27 +202,32 @@ impl Drop for Palisade {
     }
 }
 
-pub fn cli(home: &Path, args: &[&str]) -> Output {
+pub(crate) fn cli(home: &Path, args: &[&str]) -> Output {
     cli_with_input(home, args, "")
 }
 
-pub fn cli_with_input(home: &Path, args: &[&str], input: &str) -> Output {
+pub(crate) fn cli_with_input(home: &Path, args: &[&str], input: &str) -> Output {
     let data = home.join("data");
-    run_with_input(Command::new(BINARY).args(args).env("PALISADE_DATA", data).current_dir(home), input)
+    run_with_input(
+        Command::new(BINARY).args(args).env("PALISADE_DATA", data).current_dir(home),
+        input,
+    )
 }
 
-pub fn run_with_input(command: &mut Command, input: &str) -> Output {
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}; `make test` installs what is needed"));
+        .unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; `make test` installs what is needed")
+        });
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
-pub fn query_events(home: &Path, query: &str) -> Vec<Value> {
+pub(crate) fn query_events(home: &Path, query: &str) -> Vec<Value> {
     let output = cli(home, &["query", "--format", "json", "--limit", "100000", query]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout)
@@ -232,7 +238,7 @@ pub fn query_events(home: &Path, query: &str) -> Vec<Value> {
 }
 
 /// Runs `probe` until it gives something.
-pub fn wait<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = probe() {
@@ -244,23 +250,23 @@ pub fn wait<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 }
 
 #[allow(clippy::disallowed_methods, reason = "waits for another process, not for a clock")]
-pub fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(50));
 }
 
 /// A line as OpenSSH writes it through rsyslog, at the present second.
-pub fn sshd_line(message: &str) -> String {
+pub(crate) fn sshd_line(message: &str) -> String {
     let now = jiff::Timestamp::now();
     format!("{} web-1 sshd[4711]: {message}\n", now.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
 }
 
-pub fn append(path: &Path, text: &str) {
+pub(crate) fn append(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Reads a socket until `word` comes.
-pub fn read_until(stream: &mut std::net::TcpStream, word: &str) -> String {
+pub(crate) fn read_until(stream: &mut std::net::TcpStream, word: &str) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut seen = Vec::new();
     let mut byte = [0u8; 1];
