@@ -1,17 +1,19 @@
 //! Where events and state live: one query language, one façade.
 
+mod embedded;
 mod error;
 pub mod query;
 mod result;
 pub mod state;
 
+pub use embedded::{Embedded, FORMAT};
 pub use error::{AppendError, OpenError, QueryError};
 pub use result::{Aggregated, Bucket, Key, Page};
 
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade_event::{Event, EventId};
+use palisade_event::{Event, EventId, Timestamp};
 
 /// Settings of the embedded engine.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -38,23 +40,27 @@ pub struct Stats {
     pub bytes: u64,
     /// Days that have an index.
     pub days: u32,
+    /// Days that could not be read and were put aside (`*.corrupt`).
+    pub corrupt_days: u32,
 }
 
 /// The event store. Every method blocks (disk, CPU): call it on a blocking
 /// thread.
 pub enum Store {
-    // Embedded(embedded::Embedded) — ClickHouse comes as a second variant.
+    /// Indexes on this machine's disk.
+    Embedded(Embedded),
 }
 
 impl Store {
-    /// Opens or creates the embedded store in `dir`.
+    /// Opens or creates the embedded store in `dir`. Only one process may have
+    /// it open; the caller sees to that.
     ///
     /// # Errors
     /// [`OpenError`] where the directory cannot be used.
     pub fn open(dir: &Path, config: &Config) -> Result<Self, OpenError> {
-        let _ = (dir, config);
-        todo!()
+        Embedded::open(dir, config).map(Self::Embedded)
     }
+
     /// Adds events, skipping those whose id is already there (stored, or added
     /// earlier in this or a former call). Not durable and not visible before
     /// [`Self::commit`].
@@ -64,27 +70,32 @@ impl Store {
     /// # Errors
     /// [`AppendError`]: the caller rolls back to its last commit and tries again.
     pub fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
-        let _ = events;
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.append(events)
     }
+
     /// Makes everything appended durable and visible.
     ///
     /// # Errors
     /// [`AppendError`]: nothing since the last commit may be taken for stored;
     /// uncommitted events were discarded and may be appended again.
     pub fn commit(&self) -> Result<(), AppendError> {
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.commit()
     }
+
     /// Which of these events are already there (committed or appended).
     ///
     /// # Errors
     /// [`QueryError`] where an index cannot be read.
     pub fn contains(&self, events: &[&Event]) -> Result<Vec<bool>, QueryError> {
-        let _ = events;
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.contains(events)
     }
-    /// One page of matching events, newest first by `(observed_at, id)`.
-    /// `after` is the cursor of the page before.
+
+    /// One page of matching events, newest first by `(observed_at, id)`, at
+    /// most 10,000. `after` is the cursor of the page before; it stays good
+    /// while events arrive.
     ///
     /// # Errors
     /// [`QueryError`]
@@ -94,18 +105,21 @@ impl Store {
         limit: usize,
         after: Option<query::Cursor>,
     ) -> Result<Page, QueryError> {
-        let _ = (query, limit, after);
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.search(query, limit, after)
     }
+
     /// One event by id.
     ///
     /// # Errors
     /// [`QueryError`]
     pub fn get(&self, id: EventId) -> Result<Option<Event>, QueryError> {
-        let _ = id;
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.get(id)
     }
-    /// Counts and groups matching events.
+
+    /// Counts and groups matching events, exactly (a distinct beyond a million
+    /// values is an estimate and says so).
     ///
     /// # Errors
     /// [`QueryError`]
@@ -114,20 +128,33 @@ impl Store {
         query: &query::Query,
         aggregation: &query::Aggregation,
     ) -> Result<Aggregated, QueryError> {
-        let _ = (query, aggregation);
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.aggregate(query, aggregation)
     }
+
     /// Removes days that ended before the retention. Returns how many days went.
     ///
     /// # Errors
     /// [`AppendError`]
-    pub fn retain(&self, now: palisade_event::Timestamp) -> Result<u32, AppendError> {
-        let _ = now;
-        todo!()
+    pub fn retain(&self, now: Timestamp) -> Result<u32, AppendError> {
+        let Self::Embedded(engine) = self;
+        engine.retain(now)
     }
+
+    /// Does one bounded piece of housekeeping: merges one day that is over
+    /// into one segment. `true` where there may be more to do.
+    ///
+    /// # Errors
+    /// [`AppendError`]
+    pub fn maintain(&self, now: Timestamp) -> Result<bool, AppendError> {
+        let Self::Embedded(engine) = self;
+        engine.maintain(now)
+    }
+
     /// Figures for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        let Self::Embedded(engine) = self;
+        engine.stats()
     }
 }

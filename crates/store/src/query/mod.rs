@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use aggregation::{Aggregation, Interval, MAX_BUCKETS, MAX_GROUPS, MAX_TOP};
 pub use field::{Field, FieldInfo, FieldType, MAX_COMPARED_BYTES, UnknownField};
 pub(crate) use aggregation::Buckets;
-pub(crate) use field::{Value, compared, compared_lossy};
+pub(crate) use field::{Value, compared};
 pub(crate) use meaning::{Wanted, in_network};
 pub(crate) use pattern::Pattern;
 pub use text::{MAX_DEPTH, MAX_QUERY_BYTES, MAX_TERMS};

@@ -1,0 +1,387 @@
+//! The embedded engine: one Tantivy index for each UTC day of `observed_at`.
+//!
+//! `<dir>/format` holds the number of the format, `<dir>/days/2026-11-20/` an
+//! index. The store is not durable before a commit; the hub's spool is its
+//! write-ahead log. Opening reads the folders' figures and no data; days are
+//! opened when a query comes to them, and at most [`MAX_OPEN_DAYS`] stay open.
+
+mod aggregate;
+mod day;
+mod filter;
+mod ids;
+mod page;
+mod schema;
+mod segment;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use palisade_event::{Day, Event, EventId, Timestamp};
+use tantivy::{IndexWriter, TantivyError};
+
+use self::day::{Figures, OpenDay, Segments};
+use self::writer::{Writing, append_error};
+use crate::query::{Aggregation, Cursor, Query};
+use crate::{Aggregated, AppendError, Config, OpenError, Page, QueryError, Stats};
+
+/// The number of the format that this build writes and reads.
+pub const FORMAT: u32 = 1;
+/// Days that stay open for reading; the one unused for longest is closed.
+const MAX_OPEN_DAYS: usize = 64;
+/// Most events of one page.
+const MAX_PAGE_EVENTS: usize = 10_000;
+const MS_PER_DAY: i64 = 86_400_000;
+
+/// The embedded engine.
+pub struct Embedded {
+    dir: PathBuf,
+    config: Config,
+    days: Mutex<Days>,
+    writing: Mutex<Writing>,
+    /// The day whose segments are being merged into one.
+    sealing: Mutex<Option<Day>>,
+    sealed: Condvar,
+}
+
+#[derive(Default)]
+struct Days {
+    all: BTreeMap<Day, Entry>,
+    clock: u64,
+    corrupt: u32,
+}
+
+#[derive(Default)]
+struct Entry {
+    figures: Figures,
+    open: Option<OpenDay>,
+    used: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Embedded {
+    /// Opens or creates the store in `dir`.
+    pub(crate) fn open(dir: &Path, config: &Config) -> Result<Self, OpenError> {
+        let fail = |reason: String| OpenError { path: dir.to_owned(), reason };
+        let days_dir = dir.join("days");
+        std::fs::create_dir_all(&days_dir).map_err(|error| fail(error.to_string()))?;
+        check_format(dir).map_err(fail)?;
+        let store = Self {
+            dir: dir.to_owned(),
+            config: config.clone(),
+            days: Mutex::default(),
+            writing: Mutex::default(),
+            sealing: Mutex::default(),
+            sealed: Condvar::new(),
+        };
+        let entries = std::fs::read_dir(&days_dir).map_err(|error| fail(error.to_string()))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| fail(error.to_string()))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.ends_with(".removed") {
+                if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(folder = name, %error, "cannot remove an expired day");
+                }
+                continue;
+            }
+            if name.ends_with(".corrupt") {
+                lock(&store.days).corrupt += 1;
+                continue;
+            }
+            let Ok(day) = name.parse::<Day>() else { continue };
+            match day::figures(&entry.path()) {
+                Ok(Some(figures)) => {
+                    let entry = Entry { figures, ..Entry::default() };
+                    lock(&store.days).all.insert(day, entry);
+                }
+                // The process ended while the folder was made; there was no commit in it.
+                Ok(None) => std::fs::remove_dir_all(entry.path())
+                    .map_err(|error| fail(error.to_string()))?,
+                Err(error) => store.quarantine(&mut lock(&store.days), day, &error.to_string()),
+            }
+        }
+        Ok(store)
+    }
+
+    fn day_dir(&self, day: Day) -> PathBuf {
+        self.dir.join("days").join(day.to_string())
+    }
+
+    /// Puts an unreadable day aside, so that the others go on.
+    fn quarantine(&self, days: &mut Days, day: Day, reason: &str) {
+        let from = self.day_dir(day);
+        let name = |number: u32| match number {
+            0 => self.dir.join("days").join(format!("{day}.corrupt")),
+            number => self.dir.join("days").join(format!("{day}.{number}.corrupt")),
+        };
+        let to = (0..100).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(100));
+        tracing::error!(
+            %day, reason, folder = %to.display(),
+            "a day of the store cannot be read and is put aside"
+        );
+        if let Err(error) = std::fs::rename(&from, &to) {
+            tracing::error!(%day, %error, "cannot put the day aside");
+        }
+        days.all.remove(&day);
+        days.corrupt += 1;
+    }
+
+    /// What readers see of a day; `None` where there is no such day.
+    fn segments(&self, day: Day) -> Result<Option<Segments>, TantivyError> {
+        let mut days = lock(&self.days);
+        days.clock += 1;
+        let clock = days.clock;
+        let Some(entry) = days.all.get_mut(&day) else { return Ok(None) };
+        entry.used = clock;
+        if let Some(open) = &entry.open {
+            return Ok(Some(Arc::clone(&open.segments)));
+        }
+        match OpenDay::open(&self.day_dir(day)) {
+            Ok(open) => {
+                let segments = Arc::clone(&open.segments);
+                entry.open = Some(open);
+                close_unused(&mut days);
+                Ok(Some(segments))
+            }
+            Err(error) if is_corrupt(&error) => {
+                self.quarantine(&mut days, day, &error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Shows readers what was committed to a day.
+    fn show(&self, day: Day) -> Result<(), TantivyError> {
+        let figures = day::figures(&self.day_dir(day))?;
+        let mut days = lock(&self.days);
+        days.clock += 1;
+        let clock = days.clock;
+        let entry = days.all.entry(day).or_default();
+        entry.figures = figures.unwrap_or_default();
+        entry.used = clock;
+        if let Some(open) = &mut entry.open {
+            open.refresh()?;
+        }
+        Ok(())
+    }
+
+    fn wait_until_sealed(&self, day: Day) {
+        let mut sealing = lock(&self.sealing);
+        while *sealing == Some(day) {
+            sealing = self.sealed.wait(sealing).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
+        let mut writing = lock(&self.writing);
+        let result = writing.append(self, events);
+        if result.is_err() {
+            writing.roll_back();
+        }
+        result
+    }
+
+    pub(crate) fn commit(&self) -> Result<(), AppendError> {
+        let mut writing = lock(&self.writing);
+        let result = writing.commit(self);
+        if result.is_err() {
+            writing.roll_back();
+        }
+        result
+    }
+
+    pub(crate) fn contains(&self, events: &[&Event]) -> Result<Vec<bool>, QueryError> {
+        lock(&self.writing)
+            .contains(self, events)
+            .map_err(|error| QueryError::Failed(error.to_string()))
+    }
+
+    /// The days that a query may find something in, oldest first.
+    fn days_of(&self, query: &Query) -> Vec<Day> {
+        let overlaps = |day: &Day| {
+            query.range.from.is_none_or(|from| from.day() <= *day)
+                && query.range.to.is_none_or(|to| day.start() < to)
+        };
+        lock(&self.days).all.keys().copied().filter(overlaps).collect()
+    }
+
+    pub(crate) fn search(
+        &self,
+        query: &Query,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Page, QueryError> {
+        let limit = limit.clamp(1, MAX_PAGE_EVENTS);
+        let mut events = Vec::new();
+        for day in self.days_of(query).into_iter().rev() {
+            if after.is_some_and(|after| after.observed_at.day() < day) {
+                continue;
+            }
+            let Some(segments) = self.segments(day).map_err(query_error)? else { continue };
+            // One more than asked for tells whether there is another page.
+            let wanted = limit + 1 - events.len();
+            events.extend(page::newest(&segments, query, wanted, after).map_err(query_error)?);
+            if events.len() > limit {
+                break;
+            }
+        }
+        let more = events.len() > limit;
+        events.truncate(limit);
+        let next = if more { events.last().map(page::cursor) } else { None };
+        Ok(Page { events, next })
+    }
+
+    pub(crate) fn get(&self, id: EventId) -> Result<Option<Event>, QueryError> {
+        let probable = page::probable_day(id);
+        let mut days = self.days_of(&Query::ALL);
+        days.sort_by_key(|day| (day.number().abs_diff(probable.number()), *day));
+        for day in days {
+            let Some(segments) = self.segments(day).map_err(query_error)? else { continue };
+            if let Some(event) = page::by_id(&segments, id).map_err(query_error)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn aggregate(
+        &self,
+        query: &Query,
+        aggregation: &Aggregation,
+    ) -> Result<Aggregated, QueryError> {
+        aggregate::aggregate(self, query, aggregation)
+    }
+
+    pub(crate) fn retain(&self, now: Timestamp) -> Result<u32, AppendError> {
+        let kept_ms = i64::from(self.config.retention_days).saturating_mul(MS_PER_DAY);
+        let limit = now.plus_millis(-kept_ms);
+        let expired = |day: &Day| day.end() <= limit;
+        let gone: Vec<Day> =
+            lock(&self.days).all.keys().copied().filter(expired).collect();
+        for day in &gone {
+            self.wait_until_sealed(*day);
+            let mut writing = lock(&self.writing);
+            writing.forget(*day);
+            let from = self.day_dir(*day);
+            let to = from.with_extension("removed");
+            let failed = |error: std::io::Error| AppendError::Failed(error.to_string());
+            std::fs::rename(&from, &to).map_err(failed)?;
+            lock(&self.days).all.remove(day);
+            drop(writing);
+            std::fs::remove_dir_all(&to).map_err(failed)?;
+        }
+        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Merges one day that is over into one segment; `true` where one was.
+    pub(crate) fn maintain(&self, now: Timestamp) -> Result<bool, AppendError> {
+        let today = now.day().number();
+        let day = {
+            let writing = lock(&self.writing);
+            let days = lock(&self.days);
+            let wants = |(day, entry): &(&Day, &Entry)| {
+                day.number() < today - 1 && entry.figures.segments > 1 && !writing.is_open(**day)
+            };
+            let Some(day) = days.all.iter().rev().find(wants).map(|(day, _)| *day) else {
+                return Ok(false);
+            };
+            let mut sealing = lock(&self.sealing);
+            if sealing.is_some() {
+                return Ok(false);
+            }
+            *sealing = Some(day);
+            day
+        };
+        let result = seal(&self.day_dir(day)).and_then(|()| self.show(day));
+        *lock(&self.sealing) = None;
+        self.sealed.notify_all();
+        result.map(|()| true).map_err(append_error)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let days = lock(&self.days);
+        let sum = |figure: fn(&Figures) -> u64| days.all.values().map(|e| figure(&e.figures)).sum();
+        Stats {
+            events: sum(|figures| figures.events),
+            bytes: sum(|figures| figures.bytes),
+            days: u32::try_from(days.all.len()).unwrap_or(u32::MAX),
+            corrupt_days: days.corrupt,
+        }
+    }
+}
+
+fn seal(dir: &Path) -> Result<(), TantivyError> {
+    let index = day::open_index(dir)?;
+    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000)?;
+    writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
+    let segments = index.searchable_segment_ids()?;
+    if segments.len() > 1 {
+        writer.merge(&segments).wait()?;
+        writer.garbage_collect_files().wait()?;
+    }
+    writer.wait_merging_threads()
+}
+
+fn close_unused(days: &mut Days) {
+    let open = |days: &Days| days.all.values().filter(|entry| entry.open.is_some()).count();
+    while open(days) > MAX_OPEN_DAYS {
+        let oldest = days.all.values_mut().filter(|e| e.open.is_some()).min_by_key(|e| e.used);
+        if let Some(entry) = oldest {
+            entry.open = None;
+        }
+    }
+}
+
+fn check_format(dir: &Path) -> Result<(), String> {
+    let path = dir.join("format");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(FORMAT) => Ok(()),
+            Ok(other) => Err(format!(
+                "it has format {other} and this version of palisade reads format {FORMAT}; \
+                 use the version that wrote it, or a newer one"
+            )),
+            Err(_) => Err("its file 'format' holds no number".to_owned()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let write = || {
+                let mut file = std::fs::File::create(&path)?;
+                writeln!(file, "{FORMAT}")?;
+                file.sync_all()?;
+                std::fs::File::open(dir)?.sync_all()
+            };
+            write().map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether the files are damaged, and not just unreadable for the moment.
+fn is_corrupt(error: &TantivyError) -> bool {
+    use tantivy::directory::error::OpenReadError;
+    match error {
+        TantivyError::DataCorruption(_)
+        | TantivyError::IncompatibleIndex(_)
+        | TantivyError::SchemaError(_)
+        | TantivyError::FieldNotFound(_)
+        | TantivyError::DeserializeError(_) => true,
+        TantivyError::OpenReadError(
+            OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_),
+        ) => true,
+        TantivyError::IoError(error) => matches!(
+            error.kind(),
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
+fn query_error(error: TantivyError) -> QueryError {
+    QueryError::Failed(error.to_string())
+}

@@ -1,0 +1,167 @@
+//! One immutable segment of a day: its columns, opened once and shared.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use palisade_event::{Event, Timestamp};
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::schema::{Value as _, document::CompactDocValue};
+use tantivy::store::StoreReader;
+use tantivy::{SegmentReader, TantivyDocument, TantivyError};
+
+use super::schema::{self, Stored};
+use crate::query::{Field, FieldType};
+
+/// One column, by type.
+pub(super) enum AnyColumn {
+    Text(StrColumn),
+    Number(Column<i64>),
+    Address(Column<std::net::Ipv6Addr>),
+    /// No document of the segment has the field.
+    Absent,
+}
+
+/// A segment and its columns.
+pub(super) struct Segment {
+    pub(super) reader: SegmentReader,
+    columns: Vec<OnceLock<AnyColumn>>,
+    pub(super) time: Column<i64>,
+    pub(super) id_high: Column<u64>,
+    pub(super) id_low: Column<u64>,
+    shape: OnceLock<Column<u64>>,
+    places: [OnceLock<Option<StrColumn>>; 2],
+    rest: OnceLock<StoreReader>,
+}
+
+impl Segment {
+    pub(super) fn open(reader: &SegmentReader) -> Result<Self, TantivyError> {
+        let fast = reader.fast_fields();
+        Ok(Self {
+            time: fast.i64(Field::ObservedAt.name())?,
+            id_high: fast.u64(schema::ID_HIGH)?,
+            id_low: fast.u64(schema::ID_LOW)?,
+            columns: Field::ALL.iter().map(|_| OnceLock::new()).collect(),
+            shape: OnceLock::new(),
+            places: [OnceLock::new(), OnceLock::new()],
+            rest: OnceLock::new(),
+            reader: reader.clone(),
+        })
+    }
+
+    pub(super) fn docs(&self) -> u32 {
+        self.reader.max_doc()
+    }
+
+    pub(super) fn id(&self, doc: u32) -> u128 {
+        let half = |column: &Column<u64>| u128::from(column.first(doc).unwrap_or(0));
+        half(&self.id_high) << 64 | half(&self.id_low)
+    }
+
+    pub(super) fn at(&self, doc: u32) -> i64 {
+        self.time.first(doc).unwrap_or(0)
+    }
+
+    /// The column of a field; not for the id.
+    pub(super) fn column(&self, field: Field) -> Result<&AnyColumn, TantivyError> {
+        static ABSENT: AnyColumn = AnyColumn::Absent;
+        let Some(slot) = self.columns.get(field as usize) else { return Ok(&ABSENT) };
+        if let Some(column) = slot.get() {
+            return Ok(column);
+        }
+        let fast = self.reader.fast_fields();
+        let name = field.name();
+        let column = match field.field_type() {
+            FieldType::Ip => fast.column_opt(name)?.map(AnyColumn::Address),
+            FieldType::Integer | FieldType::Time => fast.column_opt(name)?.map(AnyColumn::Number),
+            FieldType::Keyword | FieldType::Text => fast.str(name)?.map(AnyColumn::Text),
+        };
+        Ok(slot.get_or_init(|| column.unwrap_or(AnyColumn::Absent)))
+    }
+
+    /// Rebuilds one event.
+    pub(super) fn event(&self, doc: u32) -> Result<Event, TantivyError> {
+        for field in Field::ALL.iter().filter(|field| **field != Field::Id) {
+            self.column(*field)?;
+        }
+        let fast = self.reader.fast_fields();
+        if self.shape.get().is_none() {
+            let _ = self.shape.set(fast.u64(schema::SHAPE)?);
+            for (slot, name) in self.places.iter().zip([schema::SOURCE_PLACE, schema::TARGET_PLACE])
+            {
+                let column = fast.str(name)?;
+                let _ = slot.get_or_init(|| column);
+            }
+            let store = self.reader.get_store_reader(STORE_CACHE_BLOCKS)?;
+            let _ = self.rest.get_or_init(|| store);
+        }
+        schema::decode(&Document { segment: self, doc }).ok_or_else(|| {
+            let reason = format!("document {doc} of {:?} is no event", self.reader.segment_id());
+            TantivyError::InternalError(reason)
+        })
+    }
+}
+
+/// Decompressed blocks of stored values that a segment keeps.
+const STORE_CACHE_BLOCKS: usize = 4;
+
+struct Document<'a> {
+    segment: &'a Segment,
+    doc: u32,
+}
+
+fn text_at(column: &StrColumn, doc: u32) -> Option<String> {
+    let mut text = String::new();
+    let ordinal = column.ords().first(doc)?;
+    column.ord_to_str(ordinal, &mut text).ok()?.then_some(text)
+}
+
+impl Document<'_> {
+    fn column(&self, field: Field) -> Option<&AnyColumn> {
+        self.segment.columns.get(field as usize)?.get()
+    }
+}
+
+impl Stored for Document<'_> {
+    fn text(&self, field: Field) -> Option<String> {
+        match self.column(field)? {
+            AnyColumn::Text(column) => text_at(column, self.doc),
+            _ => None,
+        }
+    }
+    fn number(&self, field: Field) -> Option<i64> {
+        match self.column(field)? {
+            AnyColumn::Number(column) => column.first(self.doc),
+            _ => None,
+        }
+    }
+    fn address(&self, field: Field) -> Option<IpAddr> {
+        match self.column(field)? {
+            AnyColumn::Address(column) => {
+                column.first(self.doc).map(|address| IpAddr::V6(address).to_canonical())
+            }
+            _ => None,
+        }
+    }
+    fn id(&self) -> Option<u128> {
+        Some(self.segment.id(self.doc))
+    }
+    fn shape(&self) -> u64 {
+        self.segment.shape.get().and_then(|column| column.first(self.doc)).unwrap_or(0)
+    }
+    fn place(&self, name: &str) -> Option<String> {
+        let [source, target] = &self.segment.places;
+        let slot = if name == schema::SOURCE_PLACE { source } else { target };
+        text_at(slot.get()?.as_ref()?, self.doc)
+    }
+    fn rest(&self) -> Option<Vec<u8>> {
+        let document: TantivyDocument = self.segment.rest.get()?.get(self.doc).ok()?;
+        let value: CompactDocValue<'_> = document.get_first(schema::layout().rest)?;
+        value.as_bytes().map(<[u8]>::to_vec)
+    }
+}
+
+/// The range of instants in a segment, for skipping it.
+pub(super) fn span(segment: &Segment) -> (Timestamp, Timestamp) {
+    let at = Timestamp::from_millis;
+    (at(segment.time.min_value()), at(segment.time.max_value()))
+}
