@@ -36,14 +36,22 @@ const DENIED: &[(&str, &[&str], &str)] = &[
     ("palisade-rules", &["tokio", "hyper", "axum", "http", "rand"], "it is pure"),
     ("palisade-spool", &["hyper", "axum", "http"], "its records have no meaning"),
     ("palisade-store", &["hyper-util", "axum"], "it answers queries, not requests"),
-    ("palisade-hub", &["axum", "hyper", "hyper-util", "http", "tower", "tower-http"], "it outlives any wire format"),
+    (
+        "palisade-hub",
+        &["axum", "hyper", "hyper-util", "http", "tower", "tower-http"],
+        "it outlives any wire format",
+    ),
     ("palisade-honeypot", &["hyper", "axum", "reqwest"], "attackers talk to it"),
 ];
 
 /// Words that must not stand in a crate's sources, and why.
 const DENIED_WORDS: &[(&str, &[&str], &str)] = &[
     ("crates/event", &["SystemTime::now", "std::fs", "std::process"], "it has no clock and no I/O"),
-    ("crates/rules", &["SystemTime::now", "Timestamp::now", "std::fs", "std::process"], "it is pure"),
+    (
+        "crates/rules",
+        &["SystemTime::now", "Timestamp::now", "std::fs", "std::process"],
+        "it is pure",
+    ),
     ("crates/honeypot", &["std::process", "tokio::process"], "it starts nothing"),
     ("crates/hub", &["std::process::Command", "tokio::process"], "it starts nothing"),
 ];
@@ -83,7 +91,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
         }
     }
     for (folder, words, reason) in DENIED_WORDS {
-        for (path, line, word) in find_words(&crate::golden::root().join(folder).join("src"), words)? {
+        for (path, line, word) in
+            find_words(&crate::golden::root().join(folder).join("src"), words)?
+        {
             faults.push(format!("{path}:{line} must not use {word}: {reason}"));
         }
     }

@@ -146,9 +146,7 @@ impl Event {
         };
         for (name, value) in &self.attributes {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            if name.is_empty()
-                || name.len() > MAX_ATTRIBUTE_NAME_BYTES
-                || !name.bytes().all(plain)
+            if name.is_empty() || name.len() > MAX_ATTRIBUTE_NAME_BYTES || !name.bytes().all(plain)
             {
                 let rule = "attribute names are 1 to 64 of a-z, 0-9 and _";
                 return Err(Invalid::new(&name.escape_default().to_string(), rule));

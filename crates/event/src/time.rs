@@ -53,9 +53,7 @@ impl From<std::time::SystemTime> for Timestamp {
     fn from(at: std::time::SystemTime) -> Self {
         let millis = match at.duration_since(std::time::UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms)
-            }
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         };
         Self::from_millis(millis)
     }
