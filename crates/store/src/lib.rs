@@ -63,7 +63,8 @@ impl Store {
 
     /// Adds events, skipping those whose id is already there (stored, or added
     /// earlier in this or a former call). Not durable and not visible before
-    /// [`Self::commit`].
+    /// [`Self::commit`], except that a call with events of more than three days
+    /// commits some of those days earlier.
     ///
     /// Returns one flag an event: whether it was new.
     ///

@@ -9,9 +9,7 @@ use palisade_event::{EventId, Timestamp};
 use super::Embedded;
 use super::filter::for_each_chunk;
 use super::segment::{AnyColumn, Segment};
-use crate::query::{
-    Aggregation, Buckets, Field, FieldType, Interval, MAX_GROUPS, Query, Value,
-};
+use crate::query::{Aggregation, Buckets, Field, FieldType, Interval, MAX_GROUPS, Query, Value};
 use crate::{Aggregated, Bucket, Key, QueryError};
 
 /// Most different values that a distinct counts exactly; beyond, a sample.

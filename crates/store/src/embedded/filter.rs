@@ -12,7 +12,9 @@ use tantivy::{DocSet as _, TERMINATED, TantivyError, Term};
 
 use super::schema::layout;
 use super::segment::{AnyColumn, Segment};
-use crate::query::{Field, Filter, Pattern, Query, TimeRange, Wanted, compared, in_network, tokens};
+use crate::query::{
+    Field, Filter, Pattern, Query, TimeRange, Wanted, compared, in_network, tokens,
+};
 
 /// Documents that are looked at together.
 pub(super) const CHUNK_DOCS: u32 = 8192;
@@ -80,12 +82,10 @@ impl<'a> Ready<'a> {
                     _ => Self::None,
                 }
             }
-            Filter::Wildcard(field, pattern) if field.is_text() => {
-                match segment.column(*field)? {
-                    AnyColumn::Text(column) => marked(column, &Pattern::new(&field.fold(pattern)))?,
-                    _ => Self::None,
-                }
-            }
+            Filter::Wildcard(field, pattern) if field.is_text() => match segment.column(*field)? {
+                AnyColumn::Text(column) => marked(column, &Pattern::new(&field.fold(pattern)))?,
+                _ => Self::None,
+            },
             Filter::Network(field, address, bits) => match segment.column(*field)? {
                 AnyColumn::Address(column) => Self::Network(column, *address, *bits),
                 _ => Self::None,
@@ -101,11 +101,7 @@ impl<'a> Ready<'a> {
         })
     }
 
-    fn one_of(
-        field: Field,
-        values: &[String],
-        segment: &'a Segment,
-    ) -> Result<Self, TantivyError> {
+    fn one_of(field: Field, values: &[String], segment: &'a Segment) -> Result<Self, TantivyError> {
         let wanted = values.iter().filter_map(|value| Wanted::new(field, value));
         if field == Field::Id {
             let ids = wanted.filter_map(|want| match want {
@@ -165,7 +161,9 @@ impl<'a> Ready<'a> {
                 subtract(docs, &some);
             }
             Self::Ordinals(column, range) => {
-                docs.retain(|doc| column.ords().first(*doc).is_some_and(|ord| range.contains(&ord)));
+                docs.retain(|doc| {
+                    column.ords().first(*doc).is_some_and(|ord| range.contains(&ord))
+                });
             }
             Self::Marked(column, marks) => docs.retain(|doc| {
                 let ordinal = column.ords().first(*doc);

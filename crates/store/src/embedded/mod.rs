@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use palisade_event::{Day, Event, EventId, Timestamp};
+use tantivy::error::DataCorruption;
 use tantivy::{IndexWriter, TantivyError};
 
 use self::day::{Figures, OpenDay, Segments};
@@ -141,7 +142,13 @@ impl Embedded {
         if let Some(open) = &entry.open {
             return Ok(Some(Arc::clone(&open.segments)));
         }
-        match OpenDay::open(&self.day_dir(day)) {
+        let dir = self.day_dir(day);
+        // The index library panics on some truncated files; nothing is shared with it here.
+        let opened = std::panic::catch_unwind(|| OpenDay::open(&dir)).unwrap_or_else(|_| {
+            let reason = "its files are cut or overwritten".to_owned();
+            Err(TantivyError::DataCorruption(DataCorruption::comment_only(reason)))
+        });
+        match opened {
             Ok(open) => {
                 let segments = Arc::clone(&open.segments);
                 entry.open = Some(open);
@@ -262,8 +269,7 @@ impl Embedded {
         let kept_ms = i64::from(self.config.retention_days).saturating_mul(MS_PER_DAY);
         let limit = now.plus_millis(-kept_ms);
         let expired = |day: &Day| day.end() <= limit;
-        let gone: Vec<Day> =
-            lock(&self.days).all.keys().copied().filter(expired).collect();
+        let gone: Vec<Day> = lock(&self.days).all.keys().copied().filter(expired).collect();
         for day in &gone {
             self.wait_until_sealed(*day);
             let mut writing = lock(&self.writing);

@@ -103,9 +103,8 @@ impl Writing {
         let used = self.clock;
         let ids = self.ids.entry(day).or_insert(ids);
         ids.used = used;
-        let candidates: HashSet<u128> = wanted
-            .filter(|id| ids.may_have(*id) && !ids.pending.contains(id))
-            .collect();
+        let candidates: HashSet<u128> =
+            wanted.filter(|id| ids.may_have(*id) && !ids.pending.contains(id)).collect();
         Ok(ids::stored(&segments, &candidates))
     }
 

@@ -135,12 +135,25 @@ impl Interval {
 
     /// The buckets of `[low, high]`: width, first bucket, how many.
     pub(crate) fn buckets(self, low: i64, high: i64) -> Result<Buckets, QueryError> {
-        let count =
-            |width: i64| high.div_euclid(width).saturating_sub(low.div_euclid(width)).saturating_add(1);
+        let count = |width: i64| {
+            high.div_euclid(width).saturating_sub(low.div_euclid(width)).saturating_add(1)
+        };
         let width = if self.millis == 0 {
             const NICE: [i64; 14] = [
-                1000, 10_000, 30_000, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR,
-                6 * HOUR, DAY, 7 * DAY, 28 * DAY, 364 * DAY,
+                1000,
+                10_000,
+                30_000,
+                MINUTE,
+                5 * MINUTE,
+                15 * MINUTE,
+                30 * MINUTE,
+                HOUR,
+                3 * HOUR,
+                6 * HOUR,
+                DAY,
+                7 * DAY,
+                28 * DAY,
+                364 * DAY,
             ];
             NICE.into_iter().find(|width| count(*width) <= AUTO_BUCKETS).unwrap_or(3640 * DAY)
         } else {

@@ -12,6 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// as the longest query. What follows it is kept and shown, but not compared.
 pub const MAX_COMPARED_BYTES: usize = 4096;
 
+/// The table of fields in `docs/QUERY.md`.
+#[must_use]
+pub fn fields_markdown() -> String {
+    let mut table = String::from("| field | other names | type | holds |\n|---|---|---|---|\n");
+    for info in Field::ALL.iter().map(|field| field.info()) {
+        let aliases: Vec<String> = info.aliases.iter().map(|name| format!("`{name}`")).collect();
+        let kind = format!("{:?}", info.field_type).to_ascii_lowercase();
+        let (name, about) = (info.name, info.description);
+        table.push_str(&format!("| `{name}` | {} | {kind} | {about} |\n", aliases.join(", ")));
+    }
+    table
+}
+
 /// How the values of a field compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -311,6 +324,14 @@ mod tests {
                 assert_eq!(name.parse(), Ok(*field));
             }
         }
+    }
+
+    #[test]
+    fn the_documented_fields_are_these() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/QUERY.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let table = fields_markdown();
+        assert!(page.ends_with(&table), "docs/QUERY.md should end with:\n{table}");
     }
 
     #[test]

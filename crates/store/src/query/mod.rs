@@ -19,9 +19,9 @@ use std::str::FromStr;
 use palisade_event::{EventId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use aggregation::{Aggregation, Interval, MAX_BUCKETS, MAX_GROUPS, MAX_TOP};
-pub use field::{Field, FieldInfo, FieldType, MAX_COMPARED_BYTES, UnknownField};
 pub(crate) use aggregation::Buckets;
+pub use aggregation::{Aggregation, Interval, MAX_BUCKETS, MAX_GROUPS, MAX_TOP};
+pub use field::{Field, FieldInfo, FieldType, MAX_COMPARED_BYTES, UnknownField, fields_markdown};
 pub(crate) use field::{Value, compared};
 pub(crate) use meaning::{Wanted, in_network};
 pub(crate) use pattern::Pattern;

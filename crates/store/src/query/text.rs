@@ -110,10 +110,8 @@ impl Parser {
         let here = self.chars.get(self.at..end).unwrap_or_default();
         let same = here.len() == word.len()
             && here.iter().zip(word.chars()).all(|(a, b)| a.to_ascii_lowercase() == b);
-        let ends = self
-            .chars
-            .get(end)
-            .is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')' | '"'));
+        let ends =
+            self.chars.get(end).is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')' | '"'));
         if same && ends {
             self.at = end;
             self.space();
@@ -355,7 +353,8 @@ impl Parser {
         }
         match field.field_type() {
             FieldType::Ip => {
-                let expected = "an address such as 198.51.100.7 or a network such as 198.51.100.0/24";
+                let expected =
+                    "an address such as 198.51.100.7 or a network such as 198.51.100.0/24";
                 if let Ok(address) = text.parse::<IpAddr>() {
                     return Ok(Filter::In(field, vec![address.to_string()]));
                 }
@@ -419,8 +418,8 @@ impl Parser {
         };
         let (from, to) = match name {
             "day" => {
-                let day = calendar_day(&typed.plain)
-                    .ok_or_else(|| wrong("a day such as 2026-11-20"))?;
+                let day =
+                    calendar_day(&typed.plain).ok_or_else(|| wrong("a day such as 2026-11-20"))?;
                 (Some(day.start()), Some(day.end()))
             }
             "month" => {
@@ -525,8 +524,14 @@ mod tests {
         assert_eq!(shown("user:a\\*b"), "user:\"a*b\"");
         assert_eq!(shown("user:a?\\ b*"), "user:a?\\ b*");
         assert_eq!(shown("city:*"), "city:*");
-        assert_eq!(shown("day:2026-11-20"), "since:2026-11-20T00:00:00.000Z until:2026-11-21T00:00:00.000Z");
-        assert_eq!(shown("month:2026-12"), "since:2026-12-01T00:00:00.000Z until:2027-01-01T00:00:00.000Z");
+        assert_eq!(
+            shown("day:2026-11-20"),
+            "since:2026-11-20T00:00:00.000Z until:2026-11-21T00:00:00.000Z"
+        );
+        assert_eq!(
+            shown("month:2026-12"),
+            "since:2026-12-01T00:00:00.000Z until:2027-01-01T00:00:00.000Z"
+        );
         assert_eq!(shown("received:>1h"), "received_at:2026-11-20T11:00:00.001Z..");
         assert_eq!(shown(""), "*");
         assert_eq!(shown("a and not b OR c"), "\"a\" -\"b\" or \"c\"");

@@ -1,0 +1,145 @@
+//! Measures the embedded engine: `measure DIR EVENTS` fills a store and asks,
+//! `measure DIR open` opens it and says what that took.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement, not a product"
+)]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use palisade_event::{
+    Category, CountryCode, Credentials, Endpoint, Event, EventId, EventKind, Geo, Outcome,
+    SensorId, SessionId, Timestamp, Transport,
+};
+use palisade_store::query::{Aggregation, Field, Interval, Query};
+use palisade_store::{Config, Store};
+
+/// 2026-11-20T00:00:00Z.
+const TODAY: i64 = 1_795_132_800_000;
+
+/// A cheap generator of numbers (splitmix64).
+fn mix(n: u64) -> u64 {
+    let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn event(n: u64, total: u64) -> Arc<Event> {
+    let r = mix(n);
+    // A million events a day, newest today.
+    let at = Timestamp::from_millis(TODAY - ((total - n) as i64) * 86);
+    let id = EventId::new(at, u128::from(mix(r)) << 16 | u128::from(r & 0xffff));
+    let mut event = Event::new(
+        id,
+        EventKind::AuthAttempted,
+        at,
+        SensorId::new(&format!("edge-{}", r % 20)).unwrap(),
+    );
+    event.received_at = Some(at.plus_millis((r % 900) as i64));
+    event.category = Category::new("SSH/console(cowrie)").ok();
+    let skewed = mix(r >> 7) % (1 + mix(r >> 9) % 40_000);
+    let address = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (mix(skewed) as u32 & 0x7fff_ffff)));
+    let port = Some(1024 + (r % 60_000) as u16);
+    event.source = Some(Endpoint { address, port, transport: Some(Transport::Tcp) });
+    event.target = Some(Endpoint {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, (r % 200) as u8)),
+        port: Some(if r.is_multiple_of(3) { 2222 } else { 22 }),
+        transport: Some(Transport::Tcp),
+    });
+    event.session = SessionId::new(&format!("{:012x}", mix(r / 3) & 0xffff_ffff_ffff)).ok();
+    let word = |n: u64| format!("w{:x}", mix(n) % (1 + mix(n >> 3) % 20_000));
+    event.credentials = Some(Credentials {
+        username: Some(if r.is_multiple_of(2) { "root".into() } else { word(r).into() }),
+        password: Some(word(r ^ 77).into()),
+        outcome: Some(Outcome::Failed),
+    });
+    event.client = Some("SSH-2.0-Go".into());
+    let code = [["CN", "DE", "US", "RU"], ["BR", "IN", "FR", "VN"]][(skewed & 1) as usize]
+        [(skewed as usize >> 1) & 3];
+    event.source_geo = Some(Box::new(Geo {
+        country: CountryCode::new(code).ok(),
+        asn: Some((skewed % 3000) as u32),
+        lat: Some((skewed % 180) as f64 - 90.0),
+        lon: Some((skewed % 360) as f64 - 180.0),
+        ..Geo::default()
+    }));
+    Arc::new(event)
+}
+
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let wanted = |line: &&str| line.starts_with("VmRSS") || line.starts_with("VmHWM");
+    status.lines().filter(wanted).collect::<Vec<_>>().join("  ")
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let dir = arguments.next().unwrap();
+    let what = arguments.next().unwrap();
+    let start = Instant::now();
+    let store = Store::open(Path::new(&dir), &Config::default()).unwrap();
+    println!("open {:?}  {}  {:?}", start.elapsed(), memory(), store.stats());
+    if let Ok(total) = what.parse::<u64>() {
+        let start = Instant::now();
+        let mut committed = Instant::now();
+        let mut longest = 0.0f64;
+        for first in (0..total).step_by(1000) {
+            let batch: Vec<_> =
+                (first..(first + 1000).min(total)).map(|n| event(n, total)).collect();
+            store.append(&batch).unwrap();
+            if committed.elapsed().as_secs() >= 1 {
+                let begin = Instant::now();
+                store.commit().unwrap();
+                longest = longest.max(begin.elapsed().as_secs_f64());
+                committed = Instant::now();
+            }
+        }
+        store.commit().unwrap();
+        store.commit().unwrap();
+        let took = start.elapsed().as_secs_f64();
+        let stats = store.stats();
+        println!(
+            "ingest {:.0} events/s, longest commit {longest:.3} s, {} bytes/event  {}",
+            total as f64 / took,
+            stats.bytes / stats.events,
+            memory()
+        );
+    }
+    let top = |fields: &[Field], sub| Aggregation::Top(fields.to_vec(), 10, sub);
+    let hour = |sub| Aggregation::Histogram(Interval { millis: 3_600_000 }, sub);
+    let ask = [
+        ("count", "*", Aggregation::Count),
+        ("hours", "*", hour(None)),
+        ("top country", "*", top(&[Field::Country], None)),
+        ("top password", "*", top(&[Field::Password], None)),
+        ("top user+password of CN", "country:CN", top(&[Field::User, Field::Password], None)),
+        ("top ip", "*", top(&[Field::Ip], None)),
+        ("distinct ip", "*", Aggregation::Distinct(Field::Ip)),
+        ("distinct session", "*", Aggregation::Distinct(Field::Session)),
+        ("top country x hours", "*", top(&[Field::Country], Some(Box::new(hour(None))))),
+        ("filtered count", "country:CN port:22 password:w1*", Aggregation::Count),
+        ("free text", "root w1a2", Aggregation::Count),
+    ];
+    for (name, text, aggregation) in ask {
+        let query = Query::parse(text, Timestamp::from_millis(TODAY)).unwrap();
+        let begin = Instant::now();
+        store.aggregate(&query, &aggregation).unwrap();
+        let first = begin.elapsed();
+        let begin = Instant::now();
+        store.aggregate(&query, &aggregation).unwrap();
+        println!("{name}: first {first:?}, again {:?}", begin.elapsed());
+    }
+    for text in ["*", "country:CN password:w1a*"] {
+        let query = Query::parse(text, Timestamp::from_millis(TODAY)).unwrap();
+        let begin = Instant::now();
+        store.search(&query, 50, None).unwrap();
+        println!("newest 50 of {text}: {:?}", begin.elapsed());
+    }
+    println!("{}", memory());
+}
