@@ -6,7 +6,7 @@ use palisade_event::Timestamp;
 use palisade_rules::{LineContext, Parsed, parse_sshd, parse_sshd_message};
 
 fuzz_target!(|line: &[u8]| {
-    let now = Timestamp::from_millis(1_795_206_000_000);
+    let now = Timestamp::from_millis(1_795_208_400_000);
     let cx = LineContext { now, zone: jiff::tz::TimeZone::UTC };
     for parsed in [parse_sshd(line, &cx), parse_sshd_message(line, now, None)] {
         if let Parsed::Observation(observation) = parsed {

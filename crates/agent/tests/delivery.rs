@@ -21,7 +21,8 @@ async fn a_hub_that_was_away_gets_everything_once() {
     let hub = MemoryHub::new(Mood::Away);
     append(&log, 0..5_000);
     let running =
-        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone());
+        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone())
+            .await;
     let metrics = running.agent.metrics();
     until(|| metrics.events.get() == 5_000 && hub.calls() > 0, || "the spool".into()).await;
     hub.set(Mood::TakesSilently);
@@ -38,13 +39,13 @@ async fn events_survive_in_the_spool_while_the_hub_is_away() {
     let folder = tempfile::tempdir().unwrap();
     let hub = MemoryHub::new(Mood::Away);
     let data = folder.path().join("data");
-    let running = Running::start(&config(Vec::new()), &data, hub.clone());
+    let running = Running::start(&config(Vec::new()), &data, hub.clone()).await;
     for number in 0..10 {
         running.events.send(honeypot_event(number, 10)).await.unwrap();
     }
     running.end().await;
     hub.set(Mood::Takes);
-    let running = Running::start(&config(Vec::new()), &data, hub.clone());
+    let running = Running::start(&config(Vec::new()), &data, hub.clone()).await;
     until(|| hub.of(EventKind::DataReceived).len() == 10, || "ten events".into()).await;
     running.end().await;
 }
@@ -53,7 +54,8 @@ async fn events_survive_in_the_spool_while_the_hub_is_away() {
 async fn an_orderly_end_delivers_what_is_queued() {
     let folder = tempfile::tempdir().unwrap();
     let hub = MemoryHub::new(Mood::Takes);
-    let running = Running::start(&config(Vec::new()), &folder.path().join("data"), hub.clone());
+    let running =
+        Running::start(&config(Vec::new()), &folder.path().join("data"), hub.clone()).await;
     for number in 0..3_000 {
         running.events.send(honeypot_event(number, 10)).await.unwrap();
     }
@@ -68,7 +70,8 @@ async fn batches_that_are_too_large_are_halved() {
     let log = folder.path().join("auth.log");
     append(&log, 0..100);
     let running =
-        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone());
+        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone())
+            .await;
     hub.has_each_once(100).await;
     assert_eq!(running.agent.metrics().dead_letters.get(), 0);
     running.end().await;
@@ -83,7 +86,7 @@ async fn one_event_that_the_hub_refuses_does_not_hold_up_the_rest() {
     append_text(&log, b"2026-11-20T20:07:14Z web01 sshd[1]: Failed password for poison from 203.0.113.9 port 1 ssh2\n");
     append(&log, 50..100);
     let data = folder.path().join("data");
-    let running = Running::start(&config(vec![file_source(&log)]), &data, hub.clone());
+    let running = Running::start(&config(vec![file_source(&log)]), &data, hub.clone()).await;
     hub.has_each_once(100).await;
     assert_eq!(running.agent.metrics().dead_letters.get(), 1);
     let refused = std::fs::read_to_string(data.join("agent/refused.ndjson")).unwrap();
@@ -100,12 +103,12 @@ async fn what_a_full_spool_drops_is_told_exactly_once() {
     config.spool = SpoolConfig { max_bytes: 8 * 1024 * 1024, segment_bytes: 1024 * 1024 };
     let hub = MemoryHub::new(Mood::Away);
     let total = 400;
-    let running = Running::start(&config, &data, hub.clone());
+    let running = Running::start(&config, &data, hub.clone()).await;
     for number in 0..total / 2 {
         running.events.send(honeypot_event(number, 60_000)).await.unwrap();
     }
     running.end().await;
-    let running = Running::start(&config, &data, hub.clone());
+    let running = Running::start(&config, &data, hub.clone()).await;
     for number in total / 2..total {
         running.events.send(honeypot_event(number, 60_000)).await.unwrap();
     }
@@ -127,7 +130,7 @@ async fn what_a_full_spool_drops_is_told_exactly_once() {
     running.end().await;
     let reports = hub.of(EventKind::LossRecorded).len();
     // A new start, and more deliveries, tell nothing twice.
-    let running = Running::start(&config, &data, hub.clone());
+    let running = Running::start(&config, &data, hub.clone()).await;
     for number in total..total + 100 {
         running.events.send(honeypot_event(number, 10)).await.unwrap();
     }
@@ -146,7 +149,8 @@ async fn a_repeated_message_is_as_many_events() {
     let log = folder.path().join("auth.log");
     append_text(&log, b"2026-11-20T20:07:14Z web01 sshd[1]: message repeated 5 times: [ Failed password for root from 203.0.113.9 port 1 ssh2]\n");
     let running =
-        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone());
+        Running::start(&config(vec![file_source(&log)]), &folder.path().join("data"), hub.clone())
+            .await;
     until(|| hub.users().get("root") == Some(&5), || "five events".into()).await;
     running.end().await;
 }

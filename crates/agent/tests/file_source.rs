@@ -24,9 +24,9 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    fn start(&self, log: &Path) -> Running {
+    async fn start(&self, log: &Path) -> Running {
         let data = self.path("data");
-        Running::start(&config(vec![file_source(log)]), &data, self.hub.clone())
+        Running::start(&config(vec![file_source(log)]), &data, self.hub.clone()).await
     }
 }
 
@@ -35,7 +35,7 @@ async fn nothing_is_lost_or_doubled_while_a_busy_log_is_renamed() {
     let setup = Setup::new();
     let log = setup.path("auth.log");
     append(&log, 0..1);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     let (path, total) = (log.clone(), 20_000);
     let writer = std::thread::spawn(move || {
         let mut written = 1;
@@ -65,7 +65,7 @@ async fn a_copied_and_truncated_log_begins_anew() {
     let setup = Setup::new();
     let log = setup.path("auth.log");
     append(&log, 0..1);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     let total = 20_000;
     let mut written = 1;
     let mut rotation = 0;
@@ -92,20 +92,20 @@ async fn a_crash_in_the_middle_counts_every_line_once() {
     let total = 6_000;
     let mut written = 0;
     for round in 0..6 {
-        let running = setup.start(&log);
+        let running = setup.start(&log).await;
         append(&log, written..written + 1_000);
         written += 1_000;
         if round % 2 == 0 {
             let seen = written - 500;
             until(|| setup.hub.users().len() >= seen, || "half of a round".into()).await;
         }
-        running.crash().await;
+        running.crash();
         // Rotated while nobody looks.
         if round == 3 {
             std::fs::rename(&log, setup.path("auth.log.1")).unwrap();
         }
     }
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(total).await;
     running.end().await;
 }
@@ -115,7 +115,7 @@ async fn a_log_rotated_twice_while_the_agent_was_away_is_read_completely() {
     let setup = Setup::new();
     let log = setup.path("auth.log");
     append(&log, 0..10);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(10).await;
     running.end().await;
     append(&log, 10..20);
@@ -125,7 +125,7 @@ async fn a_log_rotated_twice_while_the_agent_was_away_is_read_completely() {
     append(&log, 30..40);
     std::fs::write(setup.path("auth.log.2.gz"), line(99)).unwrap();
     std::fs::write(setup.path("auth.login"), line(99)).unwrap();
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(40).await;
     running.end().await;
 }
@@ -135,14 +135,14 @@ async fn a_log_copied_and_truncated_while_the_agent_was_away_is_read_completely(
     let setup = Setup::new();
     let log = setup.path("auth.log");
     append(&log, 0..10);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(10).await;
     running.end().await;
     append(&log, 10..20);
     std::fs::copy(&log, setup.path("auth.log.1")).unwrap();
     std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
     append(&log, 20..60);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(60).await;
     running.end().await;
 }
@@ -152,10 +152,10 @@ async fn an_orderly_end_leaves_nothing_to_be_read_again() {
     let setup = Setup::new();
     let log = setup.path("auth.log");
     append(&log, 0..100);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(100).await;
     running.end().await;
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     append(&log, 100..101);
     setup.hub.has_each_once(101).await;
     assert_eq!(running.agent.metrics().lines.get(), 1);
@@ -169,7 +169,7 @@ async fn the_first_start_begins_at_the_end_unless_told_otherwise() {
     append(&log, 0..5);
     append_text(&log, b"2026-11-20T20:07:14Z web01 ssh");
     let sources = vec![palisade_agent::SourceConfig::sshd_file(&log)];
-    let running = Running::start(&config(sources), &setup.path("data"), setup.hub.clone());
+    let running = Running::start(&config(sources), &setup.path("data"), setup.hub.clone()).await;
     let cursors = setup.path("data/agent/cursors");
     until(|| std::fs::read_dir(&cursors).unwrap().count() > 0, || "the cursor".into()).await;
     append_text(&log, b"d[7]: Failed password for root from 203.0.113.9 port 1 ssh2\n");
@@ -182,7 +182,7 @@ async fn the_first_start_begins_at_the_end_unless_told_otherwise() {
 async fn a_log_and_its_folder_may_come_late_go_and_come_again() {
     let setup = Setup::new();
     let log = setup.path("var/log/auth.log");
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     until(|| setup.path("data/agent/spool").exists(), || "the start".into()).await;
     std::fs::create_dir_all(log.parent().unwrap()).unwrap();
     append(&log, 0..10);
@@ -207,7 +207,7 @@ async fn a_symbolic_link_may_be_turned_to_another_file() {
     append(&first, 0..10);
     append(&second, 10..20);
     std::os::unix::fs::symlink(&first, &link).unwrap();
-    let running = setup.start(&link);
+    let running = setup.start(&link).await;
     setup.hub.has_each_once(10).await;
     std::os::unix::fs::symlink(&second, setup.path("new")).unwrap();
     std::fs::rename(setup.path("new"), &link).unwrap();
@@ -225,7 +225,7 @@ async fn an_unreadable_log_is_told_once_and_its_recovery_too() {
     let log = setup.path("auth.log");
     // Root may read anything, so a folder stands for the file without permission.
     std::fs::create_dir(&log).unwrap();
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     until(|| !setup.hub.of(EventKind::SourceFailed).is_empty(), || "source.failed".into()).await;
     let failed = setup.hub.of(EventKind::SourceFailed).remove(0);
     assert_eq!(failed.attributes["source"].to_string(), log.display().to_string());
@@ -255,7 +255,7 @@ async fn odd_bytes_and_endless_lines_do_not_disturb_the_rest() {
     );
     append_text(&log, text.as_bytes());
     append(&log, 2..3);
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(3).await;
     let metrics = running.agent.metrics();
     assert_eq!(metrics.lines_truncated.get(), 2);
@@ -270,7 +270,7 @@ async fn a_line_waits_for_its_newline() {
     let text = line(0) + &line(1);
     let (first, second) = text.split_at(text.len() - 10);
     append_text(&log, first.as_bytes());
-    let running = setup.start(&log);
+    let running = setup.start(&log).await;
     setup.hub.has_each_once(1).await;
     append_text(&log, second.as_bytes());
     setup.hub.has_each_once(2).await;

@@ -12,8 +12,10 @@
 //! A last line without a newline is never handed over: half an address is
 //! another address.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::follow::{Follow, Step, identity};
 use super::watch::Watch;
@@ -27,8 +29,8 @@ use crate::cursor::{Cursor, FileCursor, FileKey, Tracker};
 const MAX_ROTATED: usize = 2;
 /// Most neighbours of a log that are looked at for rotated ones.
 const MAX_NEIGHBOURS: usize = 1_000;
-/// Most times the path is looked at again because it changed meanwhile.
-const MAX_LOOKS: usize = 16;
+/// Most files that are remembered as done with.
+const MAX_DONE: usize = 64;
 /// Fewest bytes of a file that tell it from any other one.
 const MIN_TELLING_BYTES: usize = 32;
 /// Endings of neighbours that are no text.
@@ -46,6 +48,8 @@ pub(crate) struct FileTask {
     followed: Vec<Follow>,
     /// Device and inode of what the path is now.
     current: Option<(u64, u64)>,
+    /// Those of rotated files that were given up, the oldest first.
+    done: VecDeque<(u64, u64)>,
     waiting: bool,
 }
 
@@ -91,6 +95,7 @@ impl FileTask {
             health: Health::new(config.path.display().to_string()),
             followed: Vec::new(),
             current: None,
+            done: VecDeque::new(),
             waiting: false,
         }
     }
@@ -184,7 +189,8 @@ impl FileTask {
             None => false,
         };
         let mut from = if first_start { self.from } else { StartFrom::Start };
-        for _ in 0..MAX_LOOKS {
+        let mut any = false;
+        loop {
             self.read_all(watch).await?;
             let opened = self.open_current(watch, from).await;
             if opened.is_err() && first_start {
@@ -192,8 +198,16 @@ impl FileTask {
                 *cursor = Some(None);
             }
             match opened? {
+                // While it was opened it may have been renamed, and another too.
+                Current::Unchanged if any && self.follow_between(watch).await? => {}
                 Current::Unchanged => break,
-                Current::Opened => from = StartFrom::Start,
+                Current::Opened => {
+                    any = true;
+                    from = StartFrom::Start;
+                }
+            }
+            if self.outlet.cancel().is_cancelled() {
+                return Err(Stop::Ended);
             }
             watch.folders_of(&self.path)?;
         }
@@ -256,6 +270,9 @@ impl FileTask {
             Ok(metadata) => metadata,
             Err(error) if is_missing(&error) => {
                 self.current = None;
+                if self.follow_between(watch).await? {
+                    return Ok(Current::Opened);
+                }
                 if !self.waiting {
                     self.waiting = true;
                     tracing::warn!(path = %self.path.display(), "a log does not exist; waiting for it");
@@ -274,23 +291,45 @@ impl FileTask {
             return Ok(Current::Unchanged);
         }
         let path = self.path.clone();
+        let (known, done) = self.known();
         let opened = blocking(move || {
             let mut follow = Follow::open(&path)?;
             if from == StartFrom::End {
                 follow.seek_end()?;
             }
-            Ok(follow)
+            let between = between(&path, &known, &done, Some(follow.identity()));
+            Ok((follow, between))
         })
         .await;
-        let follow = match opened {
-            Ok(follow) => follow,
+        let (follow, between) = match opened {
+            Ok(opened) => opened,
             // Gone between the two looks: look again.
             Err(error) if is_missing(&error) => return Ok(Current::Opened),
             Err(error) => return Err(error.into()),
         };
         self.current = Some(follow.identity());
+        for rotated in between {
+            self.follow(rotated, watch)?;
+        }
         self.follow(follow, watch)?;
         Ok(Current::Opened)
+    }
+
+    fn known(&self) -> (Vec<Known>, VecDeque<(u64, u64)>) {
+        (self.followed.iter().map(Known::of).collect(), self.done.clone())
+    }
+
+    /// Follows what was the log and has been renamed already; whether there
+    /// was any.
+    async fn follow_between(&mut self, watch: &mut Watch) -> io::Result<bool> {
+        let path = self.path.clone();
+        let (known, done) = self.known();
+        let found = blocking(move || Ok(between(&path, &known, &done, None))).await?;
+        let any = !found.is_empty();
+        for rotated in found {
+            self.follow(rotated, watch)?;
+        }
+        Ok(any)
     }
 
     fn follow(&mut self, follow: Follow, watch: &mut Watch) -> io::Result<()> {
@@ -305,7 +344,7 @@ impl FileTask {
     fn give_up_old(&mut self, watch: &mut Watch) {
         let Some(current) = self.current else { return };
         let mut rotated = self.followed.len().saturating_sub(1);
-        let (tracker, path) = (&self.tracker, &self.path);
+        let (tracker, path, done) = (&self.tracker, &self.path, &mut self.done);
         self.followed.retain(|follow| {
             if follow.identity() == current {
                 return true;
@@ -319,6 +358,10 @@ impl FileTask {
                         "a rotated log ends within a line; that line is left out"
                     );
                 }
+                if done.len() >= MAX_DONE {
+                    done.pop_front();
+                }
+                done.push_back(follow.identity());
                 watch.forget(follow.key());
                 tracker.finish(follow.key(), follow.offset());
             }
@@ -354,19 +397,72 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// What is known of a followed file, to tell others from it.
+struct Known {
+    identity: (u64, u64),
+    head: Vec<u8>,
+    born: SystemTime,
+}
+
+impl Known {
+    fn of(follow: &Follow) -> Self {
+        let head = follow.head().to_vec();
+        Self { identity: follow.identity(), head, born: born(follow) }
+    }
+}
+
+/// When the file was created; where the file system does not say, when it was
+/// last written.
+fn born(follow: &Follow) -> SystemTime {
+    let metadata = follow.file().metadata();
+    let at = metadata.and_then(|metadata| metadata.created().or_else(|_| metadata.modified()));
+    at.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Whether the file has been created and written after `at`, or as far as the
+/// kernel's coarse clock tells at the same time. One that was unpacked has its
+/// old time of writing.
+fn is_later(follow: &Follow, at: SystemTime) -> bool {
+    let modified = follow.file().metadata().and_then(|metadata| metadata.modified());
+    born(follow) >= at && modified.is_ok_and(|modified| modified >= at)
+}
+
+/// Files that were the log and have been renamed already, since those that are
+/// known: rotated faster than this source looked. The oldest first. Blocks.
+fn between(
+    path: &Path,
+    known: &[Known],
+    done: &VecDeque<(u64, u64)>,
+    current: Option<(u64, u64)>,
+) -> Vec<Follow> {
+    // A listing may miss what is renamed meanwhile, so the next one begins as
+    // far back again.
+    let Some(oldest) = known.iter().map(|known| known.born).min() else { return Vec::new() };
+    let is_copy = |follow: &Follow| {
+        let told = |known: &Known| known.head.len() >= MIN_TELLING_BYTES;
+        known.iter().any(|known| told(known) && follow.head().starts_with(&known.head))
+    };
+    let mut found: Vec<Follow> = neighbours(path)
+        .iter()
+        .filter_map(|path| Follow::open(path).ok())
+        .filter(|follow| {
+            let new = Some(follow.identity()) != current
+                && !done.contains(&follow.identity())
+                && known.iter().all(|known| known.identity != follow.identity());
+            new && is_later(follow, oldest) && !is_copy(follow)
+        })
+        .collect();
+    found.sort_by_key(born);
+    found
+}
+
 /// The files of a cursor, each at its offset and the oldest first, and those
 /// that came after them; and what could not be found. Blocks.
 fn find(path: &Path, cursor: &[FileCursor]) -> (Vec<Follow>, Vec<FileCursor>) {
     let mut candidates = neighbours(path);
     candidates.insert(0, path.to_path_buf());
-    let mut open: Vec<(Follow, std::time::SystemTime)> = candidates
-        .iter()
-        .filter_map(|path| {
-            let follow = Follow::open(path).ok()?;
-            let changed = follow.file().metadata().ok()?.modified().ok()?;
-            Some((follow, changed))
-        })
-        .collect();
+    let mut open: Vec<Follow> =
+        candidates.iter().filter_map(|path| Follow::open(path).ok()).collect();
     let mut found = Vec::new();
     let mut lost = Vec::new();
     let mut newest = None;
@@ -378,22 +474,19 @@ fn find(path: &Path, cursor: &[FileCursor]) -> (Vec<Follow>, Vec<FileCursor>) {
         let same = |follow: &Follow| follow.identity().1 == file.inode && fits(follow);
         // Copied by the one who rotates: another inode, the same beginning.
         let copy = |follow: &Follow| file.head_bytes >= MIN_TELLING_BYTES && fits(follow);
-        let place = open
-            .iter()
-            .position(|(follow, _)| same(follow))
-            .or_else(|| open.iter().position(|(follow, _)| copy(follow)));
+        let place = open.iter().position(same).or_else(|| open.iter().position(copy));
         match place {
             Some(place) => {
-                let (mut follow, changed) = open.remove(place);
+                let mut follow = open.remove(place);
                 let FileCursor { dev, inode, generation, .. } = *file;
                 follow.resume(FileKey { dev, inode, generation }, file.offset);
-                newest = newest.max(Some(changed));
+                newest = newest.max(Some(born(&follow)));
                 found.push(follow);
             }
             None => lost.push(file.clone()),
         }
         // Truncated meanwhile: what the path is now has begun anew.
-        if let Some((follow, _)) = open.iter_mut().find(|(follow, _)| {
+        if let Some(follow) = open.iter_mut().find(|follow| {
             follow.identity().1 == file.inode && follow.key().generation <= file.generation
         }) {
             let FileCursor { dev, inode, generation, .. } = *file;
@@ -402,15 +495,12 @@ fn find(path: &Path, cursor: &[FileCursor]) -> (Vec<Follow>, Vec<FileCursor>) {
     }
     // What the path is now belongs to it in any case, and comes last.
     let current = std::fs::metadata(path).ok().map(|metadata| identity(&metadata));
-    let mut later: Vec<_> = open
-        .into_iter()
-        .filter(|(follow, changed)| {
-            let is_current = Some(follow.identity()) == current;
-            is_current || newest.is_some_and(|newest| *changed >= newest)
-        })
-        .collect();
-    later.sort_by_key(|(follow, changed)| (Some(follow.identity()) == current, *changed));
-    found.extend(later.into_iter().map(|(follow, _)| follow));
+    let is_current = |follow: &Follow| Some(follow.identity()) == current;
+    open.retain(|follow| {
+        is_current(follow) || newest.is_some_and(|newest| is_later(follow, newest))
+    });
+    open.sort_by_key(|follow| (is_current(follow), born(follow)));
+    found.extend(open);
     (found, lost)
 }
 

@@ -175,12 +175,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(config: &Config, data: &Path, hub: impl Uplink) -> Self {
-        let (events, receiver) = mpsc::channel(16);
-        let cancel = CancellationToken::new();
-        let sensor = SensorId::new("test").unwrap();
-        let agent = Agent::start(config, data, sensor, hub, receiver, cancel.clone()).unwrap();
-        Self { agent, events, cancel }
+    /// Starts; waits while the spool is still held by an agent that crashed.
+    pub(crate) async fn start(config: &Config, data: &Path, hub: impl Uplink + Clone) -> Self {
+        let begun = std::time::Instant::now();
+        loop {
+            let (events, receiver) = mpsc::channel(16);
+            let cancel = CancellationToken::new();
+            let sensor = SensorId::new("test").unwrap();
+            match Agent::start(config, data, sensor, hub.clone(), receiver, cancel.clone()) {
+                Ok(agent) => return Self { agent, events, cancel },
+                Err(error) => assert!(begun.elapsed() < DEADLINE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Ends in order.
@@ -191,9 +198,7 @@ impl Running {
     }
 
     /// Stops as a crash would.
-    pub(crate) async fn crash(self) {
+    pub(crate) fn crash(self) {
         drop(self.agent);
-        // Tasks are aborted at their next step; the spool's lock must be free.
-        tokio::task::yield_now().await;
     }
 }

@@ -1,0 +1,107 @@
+//! The journal source, with a script in the place of `journalctl`.
+#![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use palisade_agent::{JournalSource, ParserName, SourceConfig, StartFrom};
+use palisade_event::EventKind;
+use support::{MemoryHub, Mood, Running, config, until};
+
+/// A command that notes its arguments and then runs `body`.
+fn script(folder: &Path, body: &str) -> PathBuf {
+    let path = folder.join("journalctl");
+    let text = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\n{body}\n",
+        folder.join("args").display()
+    );
+    // Written beside and renamed: a script that is being written cannot be run.
+    std::fs::write(folder.join("new"), text).unwrap();
+    std::fs::set_permissions(folder.join("new"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(folder.join("new"), &path).unwrap();
+    path
+}
+
+fn source(command: PathBuf) -> SourceConfig {
+    SourceConfig::Journal(JournalSource {
+        programs: vec!["sshd".into(), "sshd-session".into()],
+        parser: ParserName::Sshd,
+        from: StartFrom::End,
+        command,
+    })
+}
+
+fn entry(number: usize) -> String {
+    format!(
+        r#"{{"__CURSOR":"s=a;i={number}","__REALTIME_TIMESTAMP":"1795206000000000","_SOURCE_REALTIME_TIMESTAMP":"1795206000123456","_HOSTNAME":"web03","_PID":"77","MESSAGE":"Failed password for invalid user u{number} from 203.0.113.9 port 4711 ssh2"}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_become_events_and_a_restart_goes_on_after_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = MemoryHub::new(Mood::Takes);
+    let data = folder.path().join("data");
+    let bytes =
+        r#"{"__CURSOR":"s=a;i=2","__REALTIME_TIMESTAMP":"1795206000000000","MESSAGE":[255,254]}"#;
+    let body = format!(
+        "echo '{}'\necho 'no json'\necho '{}'\necho '{bytes}'\nexec sleep 600",
+        entry(0),
+        entry(1)
+    );
+    let config = config(vec![source(script(folder.path(), &body))]);
+    let running = Running::start(&config, &data, hub.clone()).await;
+    hub.has_each_once(2).await;
+    let event = hub.of(EventKind::AuthAttempted).remove(0);
+    assert_eq!(event.observed_at.to_string(), "2026-11-20T20:20:00.123Z");
+    assert_eq!(event.host.unwrap().as_str(), "web03");
+    assert_eq!(event.attributes["pid"].to_string(), "77");
+    let metrics = running.agent.metrics();
+    until(|| metrics.lines_unparsed.get() == 1, || "the odd entry".into()).await;
+    running.end().await;
+
+    script(folder.path(), &format!("echo '{}'\nexec sleep 600", entry(2)));
+    let running = Running::start(&config, &data, hub.clone()).await;
+    hub.has_each_once(3).await;
+    running.end().await;
+    let arguments = std::fs::read_to_string(folder.path().join("args")).unwrap();
+    let arguments: Vec<&str> = arguments.lines().collect();
+    assert!(
+        arguments[0].contains("--lines=0")
+            && arguments[0].ends_with("_COMM=sshd _COMM=sshd-session")
+    );
+    assert!(arguments[1].contains("--after-cursor=s=a;i=2"), "{}", arguments[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_command_is_told_and_its_recovery_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = MemoryHub::new(Mood::Takes);
+    let config = config(vec![source(folder.path().join("journalctl"))]);
+    let running = Running::start(&config, &folder.path().join("data"), hub.clone()).await;
+    until(|| !hub.of(EventKind::SourceFailed).is_empty(), || "source.failed".into()).await;
+    let reason = hub.of(EventKind::SourceFailed)[0].attributes["reason"].to_string();
+    assert!(reason.contains("cannot run") && reason.contains("No such file"), "{reason}");
+    script(folder.path(), &format!("echo '{}'\nexec sleep 600", entry(0)));
+    hub.has_each_once(1).await;
+    until(|| !hub.of(EventKind::SourceRecovered).is_empty(), || "recovery".into()).await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_ends_is_started_again_and_its_complaint_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = MemoryHub::new(Mood::Takes);
+    let body = format!("echo '{}'\necho 'No journal files were opened' >&2\nexit 1", entry(0));
+    let config = config(vec![source(script(folder.path(), &body))]);
+    let running = Running::start(&config, &folder.path().join("data"), hub.clone()).await;
+    until(|| !hub.of(EventKind::SourceFailed).is_empty(), || "source.failed".into()).await;
+    let reason = hub.of(EventKind::SourceFailed)[0].attributes["reason"].to_string();
+    assert!(reason.contains("No journal files were opened"), "{reason}");
+    let started = || std::fs::read_to_string(folder.path().join("args")).unwrap().lines().count();
+    until(|| started() >= 2, || "a second start".into()).await;
+    hub.has_each_once(1).await;
+    running.end().await;
+}
