@@ -28,7 +28,7 @@ pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Re
                 Role::Operator => "operator",
                 Role::Admin => "admin",
             };
-            let body = json!({"name": name, "password": read_password()?, "role": role});
+            let body = json!({"username": name, "password": read_password()?, "role": role});
             let hub = Reach::find(settings, &reach).await?;
             let answer = hub.call(Method::POST, "/api/v1/users", Some(&body)).await;
             hub.close().await;
@@ -53,7 +53,7 @@ pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Re
                 out::json(&answer);
                 return Ok(ExitCode::SUCCESS);
             }
-            let columns = ["name", "role", "created_at"];
+            let columns = ["username", "role", "created_at"];
             let rows = list(&answer, "users")
                 .iter()
                 .map(|user| columns.iter().map(|column| shown(user.get(column))).collect())
