@@ -285,11 +285,13 @@ impl Embedded {
         Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
     }
 
-    /// Merges one day that is over into one segment; `true` where one was.
+    /// Closes idle writers and merges one day that is over into one segment;
+    /// `true` where one was.
     pub(crate) fn maintain(&self, now: Timestamp) -> Result<bool, AppendError> {
         let today = now.day().number();
         let day = {
-            let writing = lock(&self.writing);
+            let mut writing = lock(&self.writing);
+            writing.close_idle(self)?;
             let days = lock(&self.days);
             let wants = |(day, entry): &(&Day, &Entry)| {
                 day.number() < today - 1 && entry.figures.segments > 1 && !writing.is_open(**day)

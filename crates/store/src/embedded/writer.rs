@@ -32,6 +32,8 @@ pub(super) struct Writing {
     writers: BTreeMap<Day, DayWriter>,
     ids: HashMap<Day, DayIds>,
     clock: u64,
+    /// The clock when idle writers were last looked for.
+    looked: u64,
 }
 
 impl Writing {
@@ -192,6 +194,20 @@ impl Writing {
         Ok(())
     }
 
+    /// Closes writers that nothing was appended to since the last call, so that
+    /// an idle store keeps no threads.
+    pub(super) fn close_idle(&mut self, store: &Embedded) -> Result<(), AppendError> {
+        let idle = |open: &DayWriter| !open.dirty && open.used <= self.looked;
+        let days: Vec<Day> =
+            self.writers.iter().filter(|(_, open)| idle(open)).map(|(day, _)| *day).collect();
+        self.looked = self.clock;
+        for day in days {
+            self.close(day)?;
+            store.show(day).map_err(append_error)?;
+        }
+        Ok(())
+    }
+
     /// Discards what was not committed.
     pub(super) fn roll_back(&mut self) {
         self.writers.clear();
@@ -220,5 +236,21 @@ pub(super) fn append_error(error: TantivyError) -> AppendError {
         AppendError::DiskFull(text)
     } else {
         AppendError::Failed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        let full = std::io::Error::from_raw_os_error(28);
+        assert!(matches!(append_error(full.into()), AppendError::DiskFull(_)));
+        let other = std::io::Error::from_raw_os_error(5);
+        assert!(matches!(append_error(other.into()), AppendError::Failed(_)));
+        let thread = "worker failed: IoError(Os { code: 28, kind: StorageFull, message: \"\" })";
+        let error = TantivyError::ErrorInThread(thread.to_owned());
+        assert!(matches!(append_error(error), AppendError::DiskFull(_)));
     }
 }
