@@ -45,7 +45,7 @@ impl Client {
         if !config.trusts(direct.address) {
             return direct;
         }
-        let plain = hops(headers, "x-forwarded-for", |entry| Some(entry));
+        let plain = hops(headers, "x-forwarded-for", Some);
         let standard = hops(headers, "forwarded", forwarded_for);
         // Two headers: one of them may be the client's own. Believe neither
         // where they disagree.

@@ -27,3 +27,17 @@ pub use router::local_router;
 pub use serve::{Address, BindError, Server};
 pub use tls::{CertificateSource, Tls, TlsError};
 pub use ui::page_is_built_in;
+
+/// Decoders of outside bytes, for the fuzz targets alone.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::body::{self, Encoding};
+
+    /// What a delivery's body holds, unpacked within the bounds of the API.
+    #[must_use]
+    pub fn unpack(body: &[u8], packed: bool) -> Option<bytes::Bytes> {
+        let encoding = if packed { Encoding::Zstd } else { Encoding::Identity };
+        let body = bytes::Bytes::copy_from_slice(body);
+        body::decode(body, encoding, palisade_event::wire::MAX_BATCH_BYTES).ok()
+    }
+}

@@ -77,7 +77,6 @@ impl Deref for App {
 
 /// The routes for callers in this process, who may do all: no base path, no
 /// network. For commands that work on the files of a stopped hub.
-#[must_use]
 pub fn local_router(hub: &Hub, config: &Config) -> Router {
     build_local(&App::new(hub.clone(), config.clone()))
 }

@@ -1,5 +1,13 @@
 //! Listeners, limits and hostile clients, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod common;
 
 use bytes::Bytes;
@@ -159,7 +167,9 @@ async fn http_2_is_spoken_by_prior_knowledge() {
 
 /// Where the hub saw the last delivery come from.
 async fn last_address(doors: &common::Doors) -> String {
-    let sensors = doors.get("/api/v1/sensors", &doors.read).await.json();
+    let sensors = doors.get("/api/v1/sensors", &doors.read).await;
+    assert_eq!(sensors.status, 200, "{}", sensors.text());
+    let sensors = sensors.json();
     sensors["sensors"][0]["last_address"].as_str().unwrap_or_default().to_owned()
 }
 

@@ -1,5 +1,13 @@
 //! The resources below `/api/v1`, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod common;
 
 use common::{attempt, request, send_over, start};

@@ -382,3 +382,101 @@ pub(crate) enum Aggregation {
         sub: Option<Box<Aggregation>>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use palisade_event as event;
+    use serde_json::Value;
+
+    fn full() -> event::Event {
+        let at = event::Timestamp::from_millis(0);
+        let text = || Some(event::Untrusted::from("x"));
+        let end = event::Endpoint::tcp("192.0.2.1:22".parse().unwrap());
+        let geo = Some(Box::new(event::Geo {
+            country: Some(event::CountryCode::PRIVATE),
+            city: Some("x".into()),
+            asn: Some(1),
+            organisation: Some("x".into()),
+            lat: Some(1.0),
+            lon: Some(1.0),
+            precision: Some(event::GeoPrecision::City),
+        }));
+        // Every field by name: a new one does not compile until it is here.
+        event::Event {
+            id: event::EventId::new(at, 1),
+            kind: event::EventKind::AuthAttempted,
+            observed_at: at,
+            received_at: Some(at),
+            domain: event::Domain::Private,
+            sensor: event::SensorId::new("x").unwrap(),
+            host: event::HostName::new("x").ok(),
+            category: event::Category::new("x").ok(),
+            source: Some(end),
+            target: Some(end),
+            session: event::SessionId::new("x").ok(),
+            credentials: Some(event::Credentials {
+                username: text(),
+                password: text(),
+                outcome: Some(event::Outcome::Failed),
+            }),
+            request: text(),
+            client: text(),
+            fingerprints: Some(Box::new(event::Fingerprints {
+                os: Some("x".into()),
+                distance: Some(1),
+                uptime_secs: Some(1),
+                link: Some("x".into()),
+                hassh: Some("x".into()),
+                ja4: Some("x".into()),
+                user_agent: text(),
+            })),
+            payload: Some(event::PayloadHash([0; 32])),
+            cve: Some("x".into()),
+            source_geo: geo.clone(),
+            target_geo: geo,
+            attributes: event::Attributes::from([("x".into(), true.into())]),
+        }
+    }
+
+    /// Holds the keys of `value` equal to the properties of the schema, and so
+    /// on in the objects below it.
+    fn compare(value: &Value, name: &str, schemas: &Value) {
+        let properties = schemas[name]["properties"].as_object().unwrap();
+        let object = value.as_object().unwrap();
+        let keys: BTreeSet<_> = object.keys().collect();
+        assert_eq!(keys, properties.keys().collect(), "{name}");
+        for (key, property) in properties {
+            let below = property["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+            if let Some(below) = below
+                && object[key].is_object()
+            {
+                compare(&object[key], below, schemas);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_event_has_the_keys_of_the_schema_and_no_others() {
+        let document: Value = serde_json::from_str(&crate::docs::openapi_json()).unwrap();
+        let value = serde_json::to_value(full()).unwrap();
+        compare(&value, "Event", &document["components"]["schemas"]);
+        assert_eq!(value.as_object().unwrap().len(), 20);
+    }
+
+    #[test]
+    fn the_closed_sets_of_the_document_are_those_of_the_code() {
+        let document: Value = serde_json::from_str(&crate::docs::openapi_json()).unwrap();
+        let names = |schema: &str| document["components"]["schemas"][schema]["enum"].clone();
+        for domain in [event::Domain::Community, event::Domain::Private] {
+            assert!(names("Domain").as_array().unwrap().contains(&domain.as_str().into()));
+        }
+        for kind in event::EventKind::ALL {
+            assert!(names("EventKind").as_array().unwrap().contains(&kind.as_str().into()));
+        }
+        for transport in [event::Transport::Tcp, event::Transport::Udp, event::Transport::Icmp] {
+            assert!(names("Transport").as_array().unwrap().contains(&transport.as_str().into()));
+        }
+    }
+}
