@@ -126,6 +126,18 @@ async fn wrong_keys_and_sessions_are_refused_and_then_slowed_down() {
 }
 
 #[tokio::test]
+async fn an_expired_session_is_refused() {
+    let doors = start(|_| {}).await;
+    let long_ago = common::now().plus_millis(-400 * 86_400_000);
+    let begun = doors.hub.sign_in("anna", common::PASSWORD, None, None, long_ago).await.unwrap();
+    let mut show = request(Method::GET, "/api/v1/session", "", "");
+    let cookie = format!("palisade_session={}", begun.token);
+    show.headers_mut().insert("cookie", cookie.parse().unwrap());
+    doors.send(show).await.problem(401);
+    doors.stop().await;
+}
+
+#[tokio::test]
 async fn sign_in_is_limited_per_address() {
     let doors = start(|config| config.limits.sign_in_burst = 2).await;
     let guess = r#"{"username":"anna","password":"guess"}"#;
