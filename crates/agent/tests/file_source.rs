@@ -36,6 +36,8 @@ async fn nothing_is_lost_or_doubled_while_a_busy_log_is_renamed() {
     let log = setup.path("auth.log");
     append(&log, 0..1);
     let running = setup.start(&log).await;
+    // Before the first look nothing is known that could be looked for.
+    setup.hub.has_each_once(1).await;
     let (path, total) = (log.clone(), 20_000);
     let writer = std::thread::spawn(move || {
         let mut written = 1;

@@ -126,7 +126,7 @@ where
             let mut seen = seen.lock().unwrap();
             seen.batches.push(count);
             seen.paths.push(head.uri.path().to_owned());
-            seen.keys.push(head.headers["authorization"].to_str().unwrap().to_owned());
+            seen.keys.push(head.headers.get("authorization").unwrap().to_str().unwrap().to_owned());
             let mut answer = http::Response::builder();
             let text = match seen.answers.pop_front() {
                 Some(Answer::Status(status, retry, text)) => {

@@ -40,7 +40,18 @@ impl Watch {
     /// Watches every folder that decides what `path` is. To be called before
     /// the path is looked at, so that no change falls between.
     pub(super) fn folders_of(&mut self, path: &Path) -> io::Result<()> {
-        let wanted = folders(path);
+        // A folder may have come while its parent was not watched yet.
+        for _ in 0..MAX_LINKS {
+            let wanted = folders(path);
+            self.watch(wanted.clone())?;
+            if folders(path) == wanted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, wanted: BTreeSet<PathBuf>) -> io::Result<()> {
         let gone: Vec<PathBuf> =
             self.folders.keys().filter(|folder| !wanted.contains(*folder)).cloned().collect();
         for folder in gone {
