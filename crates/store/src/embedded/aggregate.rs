@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
 use palisade_event::{EventId, Timestamp};
+use tantivy::columnar::StrColumn;
 
 use super::Embedded;
 use super::filter::for_each_chunk;
@@ -16,6 +17,8 @@ use crate::{Aggregated, Bucket, Key, QueryError};
 const MAX_DISTINCT: usize = 1_000_000;
 /// Most different groups of a top while it is counted.
 const MAX_COUNTED: usize = 4_000_000;
+/// How many dictionary entries are read in the time of one look-up (measured).
+const LOOKUP_COST: usize = 40;
 /// A document without the field.
 const ABSENT: u32 = u32::MAX;
 
@@ -42,6 +45,7 @@ pub(super) fn aggregate(
         }
         Aggregation::Distinct(field) => {
             let mut dimension = Dimension::new(Source::Field(*field));
+            dimension.hashes_only = true;
             let mut distinct = Distinct::default();
             for_each(store, query, |segment, docs| {
                 let codes = dimension.codes(segment, docs)?;
@@ -347,6 +351,8 @@ struct Dimension {
     /// Ordinal to code in the segment that is being read.
     segment: Option<(tantivy::index::SegmentId, Vec<u32>)>,
     hasher: RandomState,
+    /// Whether codes are used at once and never looked up again.
+    hashes_only: bool,
 }
 
 impl Dimension {
@@ -357,6 +363,7 @@ impl Dimension {
             codes: HashMap::new(),
             segment: None,
             hasher: RandomState::new(),
+            hashes_only: false,
         }
     }
 
@@ -376,10 +383,10 @@ impl Dimension {
 
     /// Forgets values where only their hashes matter, so that memory stays bounded.
     fn trim(&mut self) {
-        if self.values.len() > MAX_DISTINCT {
+        // Not while a segment's ordinals are numbered: they would be numbered anew.
+        if self.hashes_only && self.segment.is_none() && self.values.len() > MAX_DISTINCT {
             self.values = Vec::new();
             self.codes = HashMap::new();
-            self.segment = None;
         }
     }
 
@@ -394,6 +401,19 @@ impl Dimension {
             Value::Number(number) => Key::Integer(*number),
             Value::Id(id) => Key::Text(EventId::from_u128(*id).to_string()),
         })
+    }
+
+    /// Numbers every value of a segment's dictionary.
+    fn read_dictionary(&mut self, column: &StrColumn, known: &mut [u32]) -> Result<(), QueryError> {
+        let failed = |error: std::io::Error| QueryError::Failed(error.to_string());
+        let mut stream = column.dictionary().stream().map_err(failed)?;
+        while stream.advance() {
+            let text = String::from_utf8_lossy(stream.key()).into_owned();
+            if let Some(slot) = known.get_mut(stream.term_ord() as usize) {
+                *slot = self.code(Value::Text(text.into()));
+            }
+        }
+        Ok(())
     }
 
     fn codes(&mut self, segment: &Segment, docs: &[u32]) -> Result<Vec<u32>, QueryError> {
@@ -430,7 +450,10 @@ impl Dimension {
                 let id = segment.reader.segment_id();
                 let mut known = match self.segment.take() {
                     Some((segment, known)) if segment == id => known,
-                    _ => vec![ABSENT; column.num_terms()],
+                    _ => {
+                        self.trim();
+                        vec![ABSENT; column.num_terms()]
+                    }
                 };
                 let ordinals: Vec<Option<u64>> =
                     docs.iter().map(|doc| column.ords().first(*doc)).collect();
@@ -442,6 +465,11 @@ impl Dimension {
                     .collect();
                 unknown.sort_unstable();
                 unknown.dedup();
+                // Reading the whole dictionary in order beats many single look-ups.
+                if unknown.len() * LOOKUP_COST > known.len() {
+                    self.read_dictionary(column, &mut known)?;
+                    unknown.clear();
+                }
                 let mut buffer = String::new();
                 for ordinal in unknown {
                     let found = column.ord_to_str(ordinal, &mut buffer);
