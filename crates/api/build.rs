@@ -5,19 +5,25 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+/// Names a folder to embed in place of `ui/dist`, for packagers.
+const DIST_VARIABLE: &str = "PALISADE_UI_DIST";
 /// Deepest folder that is looked at.
 const MAX_DEPTH: u32 = 8;
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let dist = root.join("../../ui/dist");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed={DIST_VARIABLE}");
+    let dist = match env::var_os(DIST_VARIABLE) {
+        Some(dist) => PathBuf::from(dist),
+        None => root.join("../../ui/dist"),
+    };
     // Cargo takes a path that is not there for always changed and would build
     // this crate again each time. An empty folder prevents that; where it
     // cannot be made, building again is all that happens.
-    if root.join("../../ui").is_dir() {
+    if dist.parent().is_some_and(Path::is_dir) {
         let _ = fs::create_dir(&dist);
-        println!("cargo:rerun-if-changed=../../ui/dist");
+        println!("cargo:rerun-if-changed={}", dist.display());
     }
 
     let mut files = Vec::new();
