@@ -1,0 +1,560 @@
+//! The façade: opens the parts, wires them, closes them in order.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use palisade_event::wire::Receipt;
+use palisade_event::{Domain, Event, EventId, SensorId, Timestamp};
+use palisade_spool::{Reader, Spool, WhenFull};
+use palisade_store::query::{Aggregation, Cursor, Query};
+use palisade_store::state::{Account, Role, Scope, State};
+use palisade_store::{Aggregated, Page, Store};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Mutex, broadcast};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Auth, Identity, Permission, Principal};
+use crate::background::Background;
+use crate::config::{Config, Home};
+use crate::enrich::Enricher;
+use crate::error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
+use crate::health::Health;
+use crate::ingest::Ingest;
+use crate::listing::{
+    KeyInfo, NewKey, QuarantineList, SensorStatus, Session, SessionInfo, SignedIn,
+};
+use crate::live::{LIVE_EVENTS, Live};
+use crate::lock::{Lock, Locked, make_dir};
+use crate::metrics::{Metrics, Outcome};
+use crate::quarantine::Quarantine;
+use crate::query::{self, Queries};
+use crate::recent::Recent;
+use crate::sensors::Sensors;
+use crate::status::{IngestStatus, QuarantineStatus, SpoolStatus, Status};
+use crate::writer::{Parts, Writer};
+
+/// How long [`Hub::close`] stores what is in the spool.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The service core. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    started_at: Timestamp,
+    home: Option<Home>,
+    max_spool_bytes: u64,
+    demo: AtomicBool,
+    state: State,
+    auth: Arc<Auth>,
+    ingest: Ingest,
+    queries: Queries,
+    quarantine: Arc<Quarantine>,
+    sensors: Arc<Sensors>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    live: broadcast::Sender<Arc<Event>>,
+    /// Live subscriptions end.
+    closed: CancellationToken,
+    /// The writer stores what is left, then ends.
+    drain: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Hub {
+    /// Opens spool, store and state below `data_dir` (made if it is not
+    /// there) and starts the writer.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the directory is used by another process or cannot be
+    /// written, a file in it is damaged, or a geolocation database cannot be read.
+    pub async fn open(data_dir: &Path, config: &Config) -> Result<Self, OpenError> {
+        let (data_dir, config) = (data_dir.to_owned(), config.clone());
+        let opened = tokio::task::spawn_blocking(move || Opened::open(&data_dir, &config))
+            .await
+            .map_err(|error| OpenError(error.to_string()))??;
+        opened.start().await
+    }
+
+    /// Makes the account [`ADMIN`] with a random password, where there is no
+    /// account of that name yet, and returns the password: the only time it
+    /// can be seen. It stays valid until it is changed.
+    ///
+    /// # Errors
+    /// [`AdminError`] where the state database fails.
+    pub async fn bootstrap_admin(&self, now: Timestamp) -> Result<Option<String>, AdminError> {
+        self.inner.auth.bootstrap_admin(now).await
+    }
+
+    /// Takes records (JSON text of one event each), delivered from an address
+    /// where one is known. Returns only after all of them are durable.
+    ///
+    /// # Errors
+    /// [`IngestError`]: nothing was taken; the sender tries again.
+    pub async fn accept(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        records: &[&[u8]],
+    ) -> Result<Receipt, IngestError> {
+        let now = Timestamp::from(SystemTime::now());
+        self.inner.ingest.accept(who, from, records, now).await
+    }
+
+    /// Remembers which version of its software the sensor of `who` runs.
+    pub fn note_sensor_version(&self, who: &Principal, version: &str) {
+        if let Identity::Key { sensor, .. } | Identity::Local { sensor: Some(sensor) } =
+            who.identity()
+        {
+            self.inner.sensors.note_version(sensor, version);
+        }
+    }
+
+    /// Says that events of the demonstration are mixed in, for [`Self::status`].
+    pub fn mark_demo(&self) {
+        self.inner.demo.store(true, Ordering::Relaxed);
+    }
+
+    /// Events as they become visible to queries, enriched, as far as `who`
+    /// may see them.
+    ///
+    /// # Errors
+    /// [`QueryError::Forbidden`]
+    pub fn live(&self, who: &Principal) -> Result<Live, QueryError> {
+        query::readable(who)?;
+        let inner = &self.inner;
+        let (events, closed) = (inner.live.subscribe(), inner.closed.clone());
+        Ok(Live::new(events, closed, who.clone(), Arc::clone(&inner.metrics)))
+    }
+
+    /// One page of matching events, newest first, as far as `who` may see them.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn search(
+        &self,
+        who: &Principal,
+        query: Query,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Page, QueryError> {
+        self.inner.queries.search(who, query, limit, after).await
+    }
+
+    /// One event, where there is one and `who` may see it.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn get(&self, who: &Principal, id: EventId) -> Result<Option<Event>, QueryError> {
+        self.inner.queries.get(who, id).await
+    }
+
+    /// Counts and groups matching events, as far as `who` may see them.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn aggregate(
+        &self,
+        who: &Principal,
+        query: Query,
+        aggregation: Aggregation,
+    ) -> Result<Aggregated, QueryError> {
+        self.inner.queries.aggregate(who, query, aggregation).await
+    }
+
+    /// Sensors by name, as far as `who` may see their domain.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn sensors(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<SensorStatus>, QueryError> {
+        query::readable(who)?;
+        let counts = self.inner.queries.counts_24h(now).await?;
+        let sensors = self.inner.sensors.list().into_iter();
+        Ok(sensors
+            .filter(|sensor| who.sees(sensor.domain))
+            .map(|sensor| SensorStatus {
+                events_24h: counts.get(sensor.sensor.as_str()).copied().unwrap_or(0),
+                sensor: sensor.sensor,
+                first_seen: sensor.first_seen,
+                last_seen: sensor.last_seen,
+                last_address: sensor.last_address,
+                domain: sensor.domain,
+                key_id: sensor.key_id,
+                events_total: sensor.events_total,
+                kind: sensor.kind,
+                version: sensor.version,
+            })
+            .collect())
+    }
+
+    /// The newest records in quarantine. Needs [`Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn quarantine(
+        &self,
+        who: &Principal,
+        limit: usize,
+    ) -> Result<QuarantineList, QueryError> {
+        if !who.may(Permission::Operate) {
+            return Err(QueryError::Forbidden);
+        }
+        let listed = self.inner.quarantine.list(limit).await;
+        listed.map_err(|error| QueryError::Failed(error.to_string()))
+    }
+
+    /// How the hub is doing. Cheap: reads no disk.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let inner = &self.inner;
+        let spool = inner.ingest.spool.stats();
+        let now = Timestamp::from(SystemTime::now());
+        let uptime_millis = now.as_millis() - inner.started_at.as_millis();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: inner.started_at,
+            uptime_secs: u64::try_from(uptime_millis / 1000).unwrap_or(0),
+            store: inner.health.status(spool.pending_records),
+            spool: SpoolStatus {
+                pending_records: spool.pending_records,
+                bytes: spool.bytes,
+                max_bytes: inner.max_spool_bytes,
+            },
+            quarantine: QuarantineStatus { total: inner.quarantine.kept() },
+            ingest: IngestStatus {
+                accepted: inner.metrics.accepted.get(),
+                duplicate: inner.metrics.duplicate.get(),
+                quarantined: inner.metrics.quarantined_total(),
+                refused: inner.metrics.refused.get(),
+            },
+            demo: inner.demo.load(Ordering::Relaxed),
+            home: inner.home,
+        }
+    }
+
+    /// Metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let inner = &self.inner;
+        let (metrics, spool) = (&inner.metrics, inner.ingest.spool.stats());
+        let store = inner.health.status(spool.pending_records);
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&metrics.spool_pending, spool.pending_records);
+        set(&metrics.spool_bytes, spool.bytes);
+        set(&metrics.spool_corrupt, spool.corrupt_records);
+        set(&metrics.store_events, store.events);
+        set(&metrics.store_bytes, store.bytes);
+        set(&metrics.quarantine_records, inner.quarantine.kept());
+        set(&metrics.quarantine_dropped, inner.quarantine.dropped());
+        metrics.text()
+    }
+
+    /// Begins a session. `from` and `user_agent` are for the listing, `from`
+    /// also bounds how often a client may try.
+    ///
+    /// # Errors
+    /// [`SignInError`]
+    pub async fn sign_in(
+        &self,
+        name: &str,
+        password: &str,
+        from: Option<IpAddr>,
+        user_agent: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<SignedIn, SignInError> {
+        let auth = &self.inner.auth;
+        let signed_in = auth.sessions.sign_in(name, password, from, user_agent, now).await;
+        let outcome = match &signed_in {
+            Ok(_) => "ok",
+            Err(SignInError::Wrong) => "wrong",
+            Err(SignInError::Throttled { .. }) => "throttled",
+            Err(SignInError::Failed(_)) => "failed",
+        };
+        self.inner.metrics.sign_ins.get_or_create(&Outcome { outcome }).inc();
+        signed_in
+    }
+
+    /// The session of a token; `None` where it is unknown or has expired.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn session(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StateError> {
+        self.inner.auth.sessions.session(token, now).await
+    }
+
+    /// Ends the session of a token, if there is one.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn sign_out(&self, token: &str) -> Result<(), StateError> {
+        self.inner.auth.sessions.sign_out(token).await
+    }
+
+    /// Valid sessions: all of them for who may administer, else one's own.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn sessions(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<SessionInfo>, AdminError> {
+        self.inner.auth.sessions.list(who, now).await
+    }
+
+    /// Ends a session: any for who may administer, else one's own.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn revoke_session(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
+        self.inner.auth.sessions.revoke(who, id).await
+    }
+
+    /// Checks a key (`pal_<id>_<secret>`); `None` where it is not valid.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn key(&self, key: &str, now: Timestamp) -> Result<Option<Principal>, StateError> {
+        self.inner.auth.keys.check(key, now).await
+    }
+
+    /// Accounts by name.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn accounts(&self, who: &Principal) -> Result<Vec<Account>, AdminError> {
+        administers(who)?;
+        self.inner.auth.list().await
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`AdminError`]; the rules of names and passwords are in the message.
+    pub async fn add_account(
+        &self,
+        who: &Principal,
+        name: &str,
+        password: &str,
+        role: Role,
+        now: Timestamp,
+    ) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.add(name, password, role, now).await
+    }
+
+    /// Removes an account and its sessions. [`ADMIN`] stays.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn remove_account(&self, who: &Principal, name: &str) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.remove(name).await
+    }
+
+    /// Changes a password (an account may change its own) and ends the
+    /// account's sessions.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn set_password(
+        &self,
+        who: &Principal,
+        name: &str,
+        password: &str,
+    ) -> Result<(), AdminError> {
+        let own = who.role().is_some() && who.name() == name;
+        if !own {
+            administers(who)?;
+        }
+        self.inner.auth.set_password(name, password).await
+    }
+
+    /// Keys by name.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn keys(&self, who: &Principal) -> Result<Vec<KeyInfo>, AdminError> {
+        administers(who)?;
+        self.inner.auth.keys.list().await
+    }
+
+    /// Makes a key for a sensor. The key in the answer cannot be had again.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn add_key(
+        &self,
+        who: &Principal,
+        name: SensorId,
+        scopes: &[Scope],
+        domain: Domain,
+        now: Timestamp,
+    ) -> Result<NewKey, AdminError> {
+        administers(who)?;
+        self.inner.auth.keys.add(name, scopes, domain, now).await
+    }
+
+    /// Removes a key; it is refused from then on.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn remove_key(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.keys.remove(id).await
+    }
+
+    /// Takes no more events, stores what is in the spool (up to a deadline;
+    /// the rest is stored after the next start), and closes everything. The
+    /// data directory is free for another hub once the last clone is gone.
+    pub async fn close(&self) {
+        let inner = &self.inner;
+        let mut tasks = inner.tasks.lock().await;
+        // 1. No new events; 2. what is in the spool goes to the store.
+        inner.ingest.closed.cancel();
+        inner.drain.cancel();
+        let ended = timeout(CLOSE_DEADLINE, async { while tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::warn!("events wait in the spool for the next start");
+        }
+        tasks.shutdown().await;
+        // 3. Subscribers go, 4. the spool, 5. the state.
+        inner.closed.cancel();
+        inner.ingest.spool.close().await;
+        if let Err(error) = inner.sensors.flush().await {
+            tracing::error!(%error, "cannot write the sensors down");
+        }
+        inner.state.close().await;
+    }
+}
+
+/// Refuses who may not administer.
+fn administers(who: &Principal) -> Result<(), AdminError> {
+    if who.may(Permission::Administer) { Ok(()) } else { Err(AdminError::Forbidden) }
+}
+
+/// The files of a hub, opened; nothing runs yet.
+struct Opened {
+    config: Config,
+    state_path: std::path::PathBuf,
+    spool: Spool,
+    reader: Reader,
+    store: Arc<Locked<Store>>,
+    enricher: Arc<Enricher>,
+}
+
+impl Opened {
+    /// Blocks.
+    fn open(data_dir: &Path, config: &Config) -> Result<Self, OpenError> {
+        let lock = Lock::take(data_dir)?;
+        let enricher = Arc::new(Enricher::open(&config.geo)?);
+        let hub_dir = data_dir.join("hub");
+        let (spool_dir, store_dir) = (hub_dir.join("spool"), data_dir.join("store"));
+        make_dir(&spool_dir)?;
+        make_dir(&store_dir)?;
+        let spool_config = palisade_spool::Config {
+            segment_bytes: config.spool.segment_bytes,
+            max_bytes: config.spool.max_bytes,
+            when_full: WhenFull::Refuse,
+        };
+        let (spool, reader) =
+            Spool::open(&spool_dir, spool_config).map_err(|error| OpenError(error.to_string()))?;
+        let store =
+            Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
+        Ok(Self {
+            config: config.clone(),
+            state_path: hub_dir.join("state.db"),
+            spool,
+            reader,
+            store: Arc::new(Locked::new(store, lock)),
+            enricher,
+        })
+    }
+
+    async fn start(self) -> Result<Hub, OpenError> {
+        let state =
+            State::open(&self.state_path).await.map_err(|error| OpenError(error.to_string()))?;
+        let broken = |error: palisade_store::state::StateError| OpenError(error.to_string());
+        let quarantine = Quarantine::open(&state, self.config.quarantine.max_bytes).await;
+        let quarantine = Arc::new(quarantine.map_err(broken)?);
+        let sensors = Arc::new(Sensors::open(&state).await.map_err(broken)?);
+        let started_at = Timestamp::from(SystemTime::now());
+        let recent = Arc::new(std::sync::Mutex::new(Recent::new(started_at)));
+        let metrics = Arc::new(Metrics::new());
+        let health = Arc::new(Health::new(self.store.stats()));
+        let auth = Arc::new(Auth::new(&state));
+        let (live, _) = broadcast::channel(LIVE_EVENTS);
+        let drain = CancellationToken::new();
+        let writer = Writer::new(
+            self.reader,
+            Parts {
+                sink: Arc::clone(&self.store),
+                enricher: self.enricher,
+                quarantine: Arc::clone(&quarantine),
+                sensors: Arc::clone(&sensors),
+                recent: Arc::clone(&recent),
+                metrics: Arc::clone(&metrics),
+                health: Arc::clone(&health),
+                live: live.clone(),
+                drain: drain.clone(),
+            },
+        );
+        let background = Background {
+            store: Arc::clone(&self.store),
+            sensors: Arc::clone(&sensors),
+            auth: Arc::clone(&auth),
+            health: Arc::clone(&health),
+            stop: drain.clone(),
+        };
+        let ingest = Ingest {
+            spool: self.spool,
+            store: Arc::clone(&self.store),
+            quarantine: Arc::clone(&quarantine),
+            sensors: Arc::clone(&sensors),
+            recent,
+            metrics: Arc::clone(&metrics),
+            retention_days: self.config.store.retention_days,
+            closed: CancellationToken::new(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(writer.run());
+        tasks.spawn(background.run());
+        Ok(Hub {
+            inner: Arc::new(Inner {
+                started_at,
+                home: self.config.home,
+                max_spool_bytes: self.config.spool.max_bytes,
+                demo: AtomicBool::new(false),
+                state,
+                auth,
+                ingest,
+                queries: Queries::new(self.store, Arc::clone(&metrics)),
+                quarantine,
+                sensors,
+                metrics,
+                health,
+                live,
+                closed: CancellationToken::new(),
+                drain,
+                tasks: Mutex::new(tasks),
+            }),
+        })
+    }
+}

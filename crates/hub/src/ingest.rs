@@ -1,0 +1,284 @@
+//! Taking events in: check, attribute, recognise what came before, make
+//! durable, answer. Not enrichment and not the store; they come after the
+//! receipt.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use palisade_event::wire::{self, Quarantined, Receipt};
+use palisade_event::{Domain, Event, EventId, SensorId, Timestamp};
+use palisade_spool::{AppendError, Spool};
+use palisade_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Identity, Permission, Principal};
+use crate::error::IngestError;
+use crate::lock::Locked;
+use crate::metrics::{Metrics, Reason};
+use crate::quarantine::{Quarantine, Rejected, shown};
+use crate::recent::Recent;
+use crate::sensors::Sensors;
+
+/// How far a sensor's clock may be ahead of the hub's: 24 hours.
+const MAX_AHEAD_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// Milliseconds of a day.
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// Batches above this many bytes are decoded on a blocking thread.
+const INLINE_BYTES: usize = 64 * 1024;
+/// Seconds after which a sender tries again where the spool is full.
+const FULL_RETRY_SECS: u32 = 5;
+/// Seconds after which a sender tries again where the disk fails.
+const FAILED_RETRY_SECS: u32 = 30;
+/// Seconds after which a sender tries again where the hub is stopping.
+const CLOSED_RETRY_SECS: u32 = 10;
+
+/// Classes of reasons for quarantine, for metrics.
+pub(crate) const REASONS: [&str; 4] = [MALFORMED, FUTURE, EXPIRED, UNSTORABLE];
+const MALFORMED: &str = "malformed";
+const FUTURE: &str = "future";
+const EXPIRED: &str = "expired";
+/// The writer, not ingest, found it unfit.
+pub(crate) const UNSTORABLE: &str = "unstorable";
+
+/// The way in.
+pub(crate) struct Ingest {
+    pub(crate) spool: Spool,
+    pub(crate) store: Arc<Locked<Store>>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) sensors: Arc<Sensors>,
+    pub(crate) recent: Arc<Mutex<Recent>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) retention_days: u32,
+    pub(crate) closed: CancellationToken,
+}
+
+/// How events are attributed, from the credential.
+#[derive(Clone)]
+struct Attribution {
+    sensor: Option<SensorId>,
+    domain: Option<Domain>,
+    now: Timestamp,
+    oldest: Timestamp,
+}
+
+/// One record, understood.
+struct Taken {
+    event: Event,
+    encoded: Vec<u8>,
+}
+
+/// One record, not understood.
+struct Refused {
+    class: &'static str,
+    reason: String,
+}
+
+impl Ingest {
+    pub(crate) async fn accept(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        records: &[&[u8]],
+        now: Timestamp,
+    ) -> Result<Receipt, IngestError> {
+        if !who.may(Permission::Ingest) {
+            return Err(IngestError::Forbidden);
+        }
+        let taken = self.take(who, from, records, now).await;
+        if taken.is_err() {
+            self.metrics.refused.inc();
+        }
+        taken
+    }
+
+    async fn take(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        records: &[&[u8]],
+        now: Timestamp,
+    ) -> Result<Receipt, IngestError> {
+        if self.closed.is_cancelled() {
+            return Err(busy("it is stopping", CLOSED_RETRY_SECS));
+        }
+        let (sensor, domain) = match who.identity() {
+            Identity::Key { sensor, domain, .. } => (Some(sensor.clone()), Some(*domain)),
+            Identity::Local { sensor } => (sensor.clone(), None),
+            Identity::Account { .. } => return Err(IngestError::Forbidden),
+        };
+        let sender = sensor.as_ref().map_or_else(|| who.name().to_owned(), ToString::to_string);
+        let oldest = now.plus_millis(-i64::from(self.retention_days) * DAY_MILLIS);
+        let attribution = Attribution { sensor, domain, now, oldest };
+        let decoded = decode_all(records, attribution).await?;
+
+        let mut receipt = Receipt::default();
+        let mut fresh = Vec::new();
+        let mut refused = Vec::new();
+        let mut ids = HashSet::new();
+        let mut deliverers = BTreeMap::new();
+        for ((index, record), outcome) in records.iter().enumerate().zip(decoded) {
+            match outcome {
+                Ok(taken) => {
+                    deliverers.insert(taken.event.sensor.clone(), taken.event.domain);
+                    let id = taken.event.id;
+                    if !ids.insert(id) || self.recent().contains(id) {
+                        receipt.duplicate += 1;
+                    } else {
+                        fresh.push(taken);
+                    }
+                }
+                Err(why) => {
+                    let index = u32::try_from(index).unwrap_or(u32::MAX);
+                    let reason = shown(&why.reason);
+                    receipt.quarantined.push(Quarantined { index, reason });
+                    refused.push((*record, why));
+                }
+            }
+        }
+        let known = self.known_to_store(&mut fresh).await;
+        receipt.duplicate += u32::try_from(known.len()).unwrap_or(u32::MAX);
+        receipt.accepted = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+
+        self.keep_refused(&sender, &refused, now).await?;
+        let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
+        if !fresh.is_empty() {
+            let encoded = fresh.into_iter().map(|taken| taken.encoded).collect();
+            self.spool.append(encoded).await.map_err(|error| refusal(&error))?;
+        }
+        // Only now: an id in there promises that its event is durable.
+        {
+            let mut recent = self.recent();
+            ids.into_iter().chain(known).for_each(|id| recent.insert(id));
+        }
+        for (sensor, domain) in &deliverers {
+            self.sensors.seen(sensor, *domain, who, from, now);
+        }
+        self.metrics.accepted.inc_by(u64::from(receipt.accepted));
+        self.metrics.duplicate.inc_by(u64::from(receipt.duplicate));
+        for (_, why) in &refused {
+            self.metrics.quarantined.get_or_create(&Reason { reason: why.class }).inc();
+        }
+        Ok(receipt)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out of `fresh` what the store has already; asks it only about
+    /// events that may have come before. Where the store cannot answer, they
+    /// pass as new: it skips them later, so they still count once.
+    async fn known_to_store(&self, fresh: &mut Vec<Taken>) -> Vec<EventId> {
+        let (asked, rest): (Vec<Taken>, Vec<Taken>) = {
+            let recent = self.recent();
+            fresh.drain(..).partition(|taken| recent.may_have_forgotten(taken.event.id))
+        };
+        *fresh = rest;
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let store = Arc::clone(&self.store);
+        let answered = tokio::task::spawn_blocking(move || {
+            let events: Vec<&Event> = asked.iter().map(|taken| &taken.event).collect();
+            let flags = store.contains(&events);
+            (asked, flags)
+        })
+        .await;
+        let Ok((asked, flags)) = answered else { return Vec::new() };
+        let flags = flags.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot ask the store for duplicates");
+            Vec::new()
+        });
+        let mut known = Vec::new();
+        for (index, taken) in asked.into_iter().enumerate() {
+            if flags.get(index).copied().unwrap_or(false) {
+                known.push(taken.event.id);
+            } else {
+                fresh.push(taken);
+            }
+        }
+        known
+    }
+
+    async fn keep_refused(
+        &self,
+        sender: &str,
+        refused: &[(&[u8], Refused)],
+        now: Timestamp,
+    ) -> Result<(), IngestError> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let rejected: Vec<Rejected<'_>> = refused
+            .iter()
+            .map(|(record, why)| Rejected { sensor: sender, record, reason: &why.reason })
+            .collect();
+        tracing::warn!(sender, records = refused.len(), "records went to quarantine");
+        self.quarantine
+            .add(&rejected, now)
+            .await
+            .map_err(|error| busy(&error.to_string(), FAILED_RETRY_SECS))
+    }
+}
+
+/// Decodes where it disturbs least: small batches here, large ones on a
+/// blocking thread. If that thread fails, nothing was taken.
+async fn decode_all(
+    records: &[&[u8]],
+    attribution: Attribution,
+) -> Result<Vec<Result<Taken, Refused>>, IngestError> {
+    let bytes: usize = records.iter().map(|record| record.len()).sum();
+    if bytes <= INLINE_BYTES {
+        return Ok(records.iter().map(|record| attribution.decode(record)).collect());
+    }
+    let owned: Vec<Vec<u8>> = records.iter().map(|record| record.to_vec()).collect();
+    tokio::task::spawn_blocking(move || {
+        owned.iter().map(|record| attribution.decode(record)).collect()
+    })
+    .await
+    .map_err(|error| busy(&error.to_string(), FAILED_RETRY_SECS))
+}
+
+impl Attribution {
+    fn decode(&self, record: &[u8]) -> Result<Taken, Refused> {
+        let mut event = wire::decode_event(record)
+            .map_err(|error| Refused { class: MALFORMED, reason: error.to_string() })?;
+        let observed_at = event.observed_at;
+        if observed_at > self.now.plus_millis(MAX_AHEAD_MILLIS) {
+            let reason = format!(
+                "observed_at {observed_at} is more than 24 h ahead of the hub's clock; set the \
+                 sensor's clock"
+            );
+            return Err(Refused { class: FUTURE, reason });
+        }
+        if observed_at < self.oldest {
+            let reason = format!(
+                "observed_at {observed_at} is before the retention, which begins {}",
+                self.oldest
+            );
+            return Err(Refused { class: EXPIRED, reason });
+        }
+        event.received_at = Some(self.now);
+        if let Some(sensor) = &self.sensor {
+            event.sensor = sensor.clone();
+        }
+        event.domain = self.domain.unwrap_or(event.domain);
+        (event.source_geo, event.target_geo) = (None, None);
+        let encoded = wire::encode_event(&event);
+        Ok(Taken { event, encoded })
+    }
+}
+
+fn busy(reason: &str, retry_after_secs: u32) -> IngestError {
+    IngestError::Busy { reason: reason.to_owned(), retry_after_secs }
+}
+
+fn refusal(error: &AppendError) -> IngestError {
+    let retry_after_secs = match error {
+        AppendError::Full { .. } => FULL_RETRY_SECS,
+        AppendError::Closed => CLOSED_RETRY_SECS,
+        AppendError::TooLarge { .. } | AppendError::Io(_) => FAILED_RETRY_SECS,
+    };
+    busy(&error.to_string(), retry_after_secs)
+}

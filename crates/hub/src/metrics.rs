@@ -1,0 +1,152 @@
+//! What the hub counts, for Prometheus (OpenMetrics text).
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of query times, in seconds.
+const QUERY_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// Why a record went to quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    pub(crate) reason: &'static str,
+}
+
+/// How a sign-in ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    pub(crate) outcome: &'static str,
+}
+
+/// Counters and gauges.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) accepted: Counter,
+    pub(crate) duplicate: Counter,
+    pub(crate) quarantined: Family<Reason, Counter>,
+    pub(crate) refused: Counter,
+    pub(crate) stored: Counter,
+    pub(crate) commits: Counter,
+    pub(crate) store_failures: Counter,
+    pub(crate) writer_lag: Gauge<f64, std::sync::atomic::AtomicU64>,
+    pub(crate) spool_pending: Gauge,
+    pub(crate) spool_bytes: Gauge,
+    pub(crate) spool_corrupt: Gauge,
+    pub(crate) store_events: Gauge,
+    pub(crate) store_bytes: Gauge,
+    pub(crate) quarantine_records: Gauge,
+    pub(crate) quarantine_dropped: Gauge,
+    pub(crate) live_subscribers: Gauge,
+    pub(crate) live_lagged: Counter,
+    pub(crate) sign_ins: Family<Outcome, Counter>,
+    pub(crate) query_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("palisade");
+        macro_rules! made {
+            ($metric:expr, $name:literal, $help:literal) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let query_seconds = Histogram::new(QUERY_SECONDS);
+        registry.register_with_unit(
+            "query",
+            "Time to answer a query",
+            Unit::Seconds,
+            query_seconds.clone(),
+        );
+        let writer_lag = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        registry.register_with_unit(
+            "writer_lag",
+            "Age of the oldest event of the last commit",
+            Unit::Seconds,
+            writer_lag.clone(),
+        );
+        Self {
+            accepted: made!(Counter::default(), "events_accepted", "Events that were new"),
+            duplicate: made!(
+                Counter::default(),
+                "events_duplicate",
+                "Events that were here already"
+            ),
+            quarantined: made!(
+                Family::default(),
+                "events_quarantined",
+                "Records that could not be understood"
+            ),
+            refused: made!(Counter::default(), "batches_refused", "Batches that were not taken"),
+            stored: made!(Counter::default(), "events_stored", "Events that the store added"),
+            commits: made!(Counter::default(), "store_commits", "Commits of the store"),
+            store_failures: made!(
+                Counter::default(),
+                "store_failures",
+                "Attempts to write to the store that failed and were repeated"
+            ),
+            writer_lag,
+            spool_pending: made!(
+                Gauge::default(),
+                "spool_pending_records",
+                "Records that wait for the store"
+            ),
+            spool_bytes: made!(Gauge::default(), "spool_bytes", "Bytes of the spool on disk"),
+            spool_corrupt: made!(
+                Gauge::default(),
+                "spool_corrupt_records",
+                "Records lost to damage on disk, ever"
+            ),
+            store_events: made!(Gauge::default(), "store_events", "Events in the store"),
+            store_bytes: made!(Gauge::default(), "store_bytes", "Bytes of the store on disk"),
+            quarantine_records: made!(
+                Gauge::default(),
+                "quarantine_records",
+                "Records in quarantine"
+            ),
+            quarantine_dropped: made!(
+                Gauge::default(),
+                "quarantine_dropped_records",
+                "Records dropped from quarantine at its bound, ever"
+            ),
+            live_subscribers: made!(Gauge::default(), "live_subscribers", "Live subscriptions"),
+            live_lagged: made!(
+                Counter::default(),
+                "live_lagged_events",
+                "Events left out for slow subscribers"
+            ),
+            sign_ins: made!(Family::default(), "sign_ins", "Attempts to sign in"),
+            query_seconds,
+            registry,
+        }
+    }
+
+    /// Counts a query.
+    pub(crate) fn queried(&self, took: Duration) {
+        self.query_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Records that went to quarantine, for whatever reason.
+    pub(crate) fn quarantined_total(&self) -> u64 {
+        crate::ingest::REASONS
+            .iter()
+            .filter_map(|reason| self.quarantined.get(&Reason { reason }))
+            .map(|counter| counter.get())
+            .sum()
+    }
+
+    /// All of it as text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,420 @@
+//! The writer: spool → decode → enrich → store → commit → live.
+//!
+//! It pulls: one chunk is on its way at a time, so nothing queues up in
+//! memory. The spool's position moves only after the store's commit, and live
+//! subscribers hear of an event only then. If the store fails, the writer goes
+//! back to the last commit and tries again, slower each time; ingest goes on
+//! until the spool is full. A record that cannot be decoded, and one that the
+//! store refuses while it takes others, go to quarantine.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use palisade_event::{Event, SensorId, Timestamp, wire};
+use palisade_spool::{Chunk, ReadError, Reader};
+use palisade_store::{AppendError, Stats, Store};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::enrich::Enricher;
+use crate::health::Health;
+use crate::ingest::UNSTORABLE;
+use crate::lock::Locked;
+use crate::metrics::{Metrics, Reason};
+use crate::quarantine::{Quarantine, Rejected};
+use crate::recent::Recent;
+use crate::sensors::Sensors;
+
+/// Most records of one chunk.
+const CHUNK_RECORDS: usize = 2_000;
+/// Bytes of one chunk, give or take a record.
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// Most records between two commits: eight chunks.
+const UNCOMMITTED_RECORDS: usize = 8 * CHUNK_RECORDS;
+/// Longest time between an event's arrival and its commit while the store keeps up.
+const COMMIT_AFTER: Duration = Duration::from_secs(1);
+/// Shortest time between two commits; each makes a segment that is merged later.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// First wait after a failure; doubles up to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest wait after a failure.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Failures of a single record before its neighbours are tried without it.
+const SUSPECT_AFTER: u32 = 2;
+/// Neighbours that are tried.
+const NEIGHBOURS: usize = 16;
+/// At the end: nothing more comes after so long.
+const DRAINED_AFTER: Duration = Duration::from_millis(50);
+
+/// Where events go: the store, or a test's stand-in that fails on demand.
+pub(crate) trait Sink: Send + Sync + 'static {
+    /// See [`Store::append`].
+    fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError>;
+    /// See [`Store::commit`].
+    fn commit(&self) -> Result<(), AppendError>;
+    /// See [`Store::stats`].
+    fn stats(&self) -> Stats;
+}
+
+impl Sink for Locked<Store> {
+    fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
+        Store::append(self, events)
+    }
+    fn commit(&self) -> Result<(), AppendError> {
+        Store::commit(self)
+    }
+    fn stats(&self) -> Stats {
+        Store::stats(self)
+    }
+}
+
+/// What the writer works with.
+pub(crate) struct Parts<S> {
+    pub(crate) sink: Arc<S>,
+    pub(crate) enricher: Arc<Enricher>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) sensors: Arc<Sensors>,
+    pub(crate) recent: Arc<Mutex<Recent>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) live: broadcast::Sender<Arc<Event>>,
+    /// Store what is in the spool, then end.
+    pub(crate) drain: CancellationToken,
+}
+
+/// The writer task.
+pub(crate) struct Writer<S> {
+    reader: Reader,
+    parts: Parts<S>,
+    pending: Pending,
+    last_commit: Instant,
+    /// Records that the next chunk may have; small while a bad one is looked for.
+    limit: usize,
+    /// Records that the last chunk had.
+    last_chunk: usize,
+    /// Failures in a row with the same single record first.
+    alone: (u64, u32),
+}
+
+/// What was appended since the last commit.
+#[derive(Default)]
+struct Pending {
+    end: u64,
+    records: usize,
+    fresh: Vec<Arc<Event>>,
+    since: Option<Instant>,
+    oldest: Option<Timestamp>,
+}
+
+/// Why a round failed.
+enum Failure {
+    /// Trying the same again may help, or a smaller part of it.
+    Store(String),
+    /// No part of it would do better.
+    Elsewhere(String),
+}
+
+/// What became of a chunk.
+#[derive(Default)]
+struct Passed {
+    fresh: Vec<Arc<Event>>,
+    oldest: Option<Timestamp>,
+    /// Records that cannot be decoded, and why not.
+    undecodable: Vec<(Vec<u8>, String)>,
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::DiskFull(_) => Self::Elsewhere(error.to_string()),
+            AppendError::Failed(_) => Self::Store(error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Elsewhere(error.to_string())
+    }
+}
+
+impl<S: Sink> Writer<S> {
+    pub(crate) fn new(reader: Reader, parts: Parts<S>) -> Self {
+        Self {
+            reader,
+            parts,
+            pending: Pending::default(),
+            last_commit: Instant::now(),
+            limit: CHUNK_RECORDS,
+            last_chunk: CHUNK_RECORDS,
+            alone: (0, 0),
+        }
+    }
+
+    /// Runs until it has drained the spool, or the spool is closed.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            match self.round().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(failure) => {
+                    self.step_back(&failure).await;
+                    // At the end the rest waits in the spool for the next start.
+                    let drain = self.parts.drain.clone();
+                    if drain.is_cancelled() {
+                        return;
+                    }
+                    tokio::select! {
+                        () = sleep(backoff) => {}
+                        () = drain.cancelled() => {}
+                    }
+                    // While smaller parts are tried there is no hurry to slow down.
+                    if self.limit == 1 || matches!(failure, Failure::Elsewhere(_)) {
+                        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    }
+                    continue;
+                }
+            }
+            if self.pending.records == 0 {
+                backoff = FIRST_BACKOFF;
+            }
+        }
+    }
+
+    /// Takes one chunk, or commits. Returns whether there is more to do.
+    async fn round(&mut self) -> Result<bool, Failure> {
+        let drain = self.parts.drain.clone();
+        let draining = drain.is_cancelled();
+        let now = Instant::now();
+        // Commits when the queue has run empty, but not too often.
+        let idle_at = match (self.pending.since, draining) {
+            (_, true) => Some(now + DRAINED_AFTER),
+            (Some(_), false) => Some(now.max(self.last_commit + COMMIT_EVERY)),
+            (None, false) => None,
+        };
+        let idle = async {
+            match idle_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let chunk = tokio::select! {
+            biased;
+            chunk = self.reader.next(self.limit, CHUNK_BYTES) => Some(chunk),
+            () = drain.cancelled(), if !draining => return Ok(true),
+            () = idle => None,
+        };
+        match chunk {
+            Some(Ok(chunk)) => {
+                self.pass(chunk).await?;
+                if self.is_due() {
+                    self.commit().await?;
+                }
+                Ok(true)
+            }
+            Some(Err(ReadError::Closed)) => {
+                self.commit().await?;
+                Ok(false)
+            }
+            Some(Err(error)) => Err(error.into()),
+            None if self.pending.since.is_some() => {
+                self.commit().await?;
+                Ok(true)
+            }
+            None => Ok(!draining),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.limit < CHUNK_RECORDS
+            || self.pending.records >= UNCOMMITTED_RECORDS
+            || self.pending.since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER)
+    }
+
+    /// Appends a chunk to the store, without commit.
+    async fn pass(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        let (records, end) = (chunk.records.len(), chunk.end);
+        self.last_chunk = records;
+        let passed = self.append(chunk.records).await?;
+        self.reject(&passed.undecodable).await?;
+        let pending = &mut self.pending;
+        pending.end = end;
+        pending.records += records;
+        pending.since.get_or_insert_with(Instant::now);
+        pending.oldest = pending.oldest.into_iter().chain(passed.oldest).min();
+        pending.fresh.extend(passed.fresh);
+        Ok(())
+    }
+
+    async fn append(&self, records: Vec<Vec<u8>>) -> Result<Passed, Failure> {
+        let sink = Arc::clone(&self.parts.sink);
+        let enricher = Arc::clone(&self.parts.enricher);
+        let recent = Arc::clone(&self.parts.recent);
+        blocking(move || {
+            let mut passed = Passed::default();
+            let mut events = Vec::with_capacity(records.len());
+            for record in records {
+                match wire::decode_event(&record) {
+                    Ok(mut event) => {
+                        enricher.enrich(&mut event);
+                        passed.oldest = passed.oldest.into_iter().chain(event.received_at).min();
+                        events.push(Arc::new(event));
+                    }
+                    Err(error) => passed.undecodable.push((record, error.to_string())),
+                }
+            }
+            let flags = sink.append(&events)?;
+            let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+            for (event, is_new) in events.into_iter().zip(flags) {
+                // After a restart these are the ids that are not in the store yet.
+                if recent.may_have_forgotten(event.id) && !recent.contains(event.id) {
+                    recent.insert(event.id);
+                }
+                if is_new {
+                    passed.fresh.push(event);
+                }
+            }
+            Ok(passed)
+        })
+        .await
+    }
+
+    /// Keeps records that the store will never take.
+    async fn reject(&self, records: &[(Vec<u8>, String)]) -> Result<(), Failure> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(records = records.len(), "records of the spool went to quarantine");
+        let rejected: Vec<Rejected<'_>> = records
+            .iter()
+            .map(|(record, reason)| Rejected { sensor: "hub", record, reason })
+            .collect();
+        let now = Timestamp::from(std::time::SystemTime::now());
+        self.parts
+            .quarantine
+            .add(&rejected, now)
+            .await
+            .map_err(|error| Failure::Elsewhere(error.to_string()))?;
+        let counter =
+            self.parts.metrics.quarantined.get_or_create_owned(&Reason { reason: UNSTORABLE });
+        counter.inc_by(records.len() as u64);
+        Ok(())
+    }
+
+    /// Makes what was appended durable and visible, frees the spool, tells the
+    /// subscribers.
+    async fn commit(&mut self) -> Result<(), Failure> {
+        if self.pending.since.is_none() {
+            return Ok(());
+        }
+        let stats = self.commit_sink().await?;
+        let pending = std::mem::take(&mut self.pending);
+        self.last_commit = Instant::now();
+        if self.limit < CHUNK_RECORDS {
+            self.limit = (self.limit * 2).min(CHUNK_RECORDS);
+        }
+        self.alone = (0, 0);
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let lag = pending.oldest.map_or(0, |oldest| now.as_millis() - oldest.as_millis());
+        self.parts.health.committed(stats, lag);
+        self.parts.metrics.commits.inc();
+        self.parts.metrics.writer_lag.set(lag.max(0) as f64 / 1000.0);
+        self.announce(pending.fresh);
+        // Where this fails the store skips what comes again.
+        self.reader.commit(pending.end).await?;
+        Ok(())
+    }
+
+    async fn commit_sink(&self) -> Result<Stats, Failure> {
+        let sink = Arc::clone(&self.parts.sink);
+        blocking(move || {
+            sink.commit()?;
+            Ok(sink.stats())
+        })
+        .await
+    }
+
+    fn announce(&self, fresh: Vec<Arc<Event>>) {
+        let mut by_sensor: HashMap<SensorId, u64> = HashMap::new();
+        self.parts.metrics.stored.inc_by(fresh.len() as u64);
+        for event in fresh {
+            match by_sensor.get_mut(&event.sensor) {
+                Some(count) => *count += 1,
+                None => drop(by_sensor.insert(event.sensor.clone(), 1)),
+            }
+            // An error means that nobody listens.
+            let _ = self.parts.live.send(event);
+        }
+        for (sensor, events) in by_sensor {
+            self.parts.sensors.stored(&sensor, events);
+        }
+    }
+
+    /// After a failure: back to the last commit, and smaller steps from there.
+    async fn step_back(&mut self, failure: &Failure) {
+        self.parts.metrics.store_failures.inc();
+        let (Failure::Store(reason) | Failure::Elsewhere(reason)) = failure;
+        tracing::error!(%reason, "cannot store events; they wait in the spool");
+        self.parts.health.failed(reason);
+        self.pending = Pending::default();
+        self.reader.rewind();
+        if let Failure::Elsewhere(_) = failure {
+            return;
+        }
+        if self.limit > 1 {
+            self.limit = (self.limit.min(self.last_chunk) / 2).max(1);
+            return;
+        }
+        let first = self.reader.committed();
+        self.alone = if self.alone.0 == first { (first, self.alone.1 + 1) } else { (first, 1) };
+        if self.alone.1 >= SUSPECT_AFTER {
+            self.alone = (0, 0);
+            if let Err(Failure::Store(reason) | Failure::Elsewhere(reason)) =
+                self.try_without_first(reason).await
+            {
+                tracing::warn!(%reason, "the store takes no other record either");
+            }
+            self.pending = Pending::default();
+            self.reader.rewind();
+        }
+    }
+
+    /// Puts the first record into quarantine if the store takes one of its
+    /// neighbours; else the store itself is broken, and nothing is done.
+    async fn try_without_first(&mut self, reason: &str) -> Result<(), Failure> {
+        let mut first = self.reader.next(1, CHUNK_BYTES).await?;
+        let Some(record) = first.records.pop() else { return Ok(()) };
+        // The last record of the queue has no neighbour yet; its turn comes.
+        let Ok(neighbours) =
+            timeout(DRAINED_AFTER, self.reader.next(NEIGHBOURS, CHUNK_BYTES)).await
+        else {
+            return Ok(());
+        };
+        for neighbour in neighbours?.records {
+            let appended = self.append(vec![neighbour]).await;
+            let Ok(passed) = appended else { continue };
+            if self.commit_sink().await.is_err() {
+                continue;
+            }
+            self.announce(passed.fresh);
+            let reason = format!("the store refuses it: {reason}");
+            self.reject(&[(record, reason)]).await?;
+            self.reader.commit(first.end).await?;
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// Runs store work on a blocking thread. A panic there counts as a failure.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppendError> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Failure::from),
+        Err(error) => Err(Failure::Store(error.to_string())),
+    }
+}
