@@ -199,7 +199,6 @@ fn a_full_disk_refuses_and_recovers_without_loss() {
     let refused = (0..50)
         .map(|number| {
             let answer = post(number);
-            eprintln!("{answer}");
             accepted += u64::from(answer.starts_with("200"));
             answer
         })
