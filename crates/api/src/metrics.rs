@@ -29,12 +29,13 @@ impl Metrics {
         }
     }
 
-    /// Adds the counters to a text in the OpenMetrics format, which ends with
-    /// a line of its own.
-    pub(crate) fn append_to(&self, mut text: String) -> String {
+    /// Adds the counters, and the families in `beside`, to a text in the
+    /// OpenMetrics format, which ends with a line of its own.
+    pub(crate) fn append_to(&self, mut text: String, beside: &str) -> String {
         let end = "# EOF\n";
         let length = text.strip_suffix(end).map_or(text.len(), str::len);
         text.truncate(length);
+        text.push_str(beside);
         text.push_str("# HELP palisade_http_answers Answers by class of status.\n");
         text.push_str("# TYPE palisade_http_answers counter\n");
         for (class, counter) in CLASSES.iter().zip(&self.answers) {
@@ -76,8 +77,8 @@ mod tests {
     fn the_counters_come_before_the_end_of_the_text() {
         let metrics = Metrics::default();
         metrics.answered(StatusCode::NOT_FOUND);
-        let text = metrics.append_to("# TYPE a gauge\na 1\n# EOF\n".into());
-        assert!(text.starts_with("# TYPE a gauge\na 1\n# HELP palisade_http_answers"));
+        let text = metrics.append_to("# TYPE a gauge\na 1\n# EOF\n".into(), "b 2\n");
+        assert!(text.starts_with("# TYPE a gauge\na 1\nb 2\n# HELP palisade_http_answers"));
         assert!(text.contains("palisade_http_answers_total{class=\"4xx\"} 1\n"));
         assert!(text.ends_with("palisade_http_streams 0\n# EOF\n"));
         assert_eq!(text.matches("# EOF").count(), 1);

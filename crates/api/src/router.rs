@@ -51,7 +51,12 @@ pub(crate) struct AppInner {
     /// Ends live streams.
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
+    /// Metrics of the parts that run beside the hub; see [`crate::Server::show_metrics`].
+    pub(crate) beside: std::sync::OnceLock<MetricsText>,
 }
+
+/// Writes metric families in the OpenMetrics text format, without its end mark.
+pub(crate) type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
 
 impl App {
     pub(crate) fn new(hub: Hub, config: Config) -> Self {
@@ -63,6 +68,7 @@ impl App {
             streams: Arc::new(Semaphore::new(limits.streams)),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
+            beside: std::sync::OnceLock::new(),
             config,
         }))
     }

@@ -66,7 +66,8 @@ pub(crate) async fn metrics(
     if !open {
         caller?.require(Permission::Read)?;
     }
-    let text = app.metrics.append_to(app.hub.metrics_text());
+    let beside = app.beside.get().map(|text| text()).unwrap_or_default();
+    let text = app.metrics.append_to(app.hub.metrics_text(), &beside);
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 

@@ -168,6 +168,13 @@ impl Server {
         Ok(())
     }
 
+    /// Shows the metric families that `text` writes (OpenMetrics text format,
+    /// no end mark) at `/metrics` too: those of parts beside the hub. Only the
+    /// first call has an effect.
+    pub fn show_metrics(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.app.beside.set(Box::new(text));
+    }
+
     /// The addresses that are listened on, with the ports the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<Address> {

@@ -6,6 +6,7 @@
 //! into the hub, then the doors, then the hub. Each step has a deadline; a
 //! second signal ends the process at once.
 
+mod figures;
 mod shutdown;
 mod uplink;
 
@@ -51,12 +52,14 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let doors = CancellationToken::new();
-    let (hub, server) = open_hub(settings, &doors).await?;
+    let (hub, server) = open_hub(settings).await?;
     let sensor = settings.sensor();
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(settings, events).await?;
     let uplink = LocalUplink::new(hub.clone(), Principal::local(Some(sensor.clone())));
     let agent = start_agent(settings, uplink, pipeline, &stop)?;
+    server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
+    let server = tokio::spawn(server.run(doors.clone()));
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
     let demo = settings
         .demo
@@ -83,7 +86,8 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
 /// A part cannot start.
 pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
-    let (hub, server) = open_hub(settings, &stop).await?;
+    let (hub, server) = open_hub(settings).await?;
+    let server = tokio::spawn(server.run(stop.clone()));
     ready();
     stop.cancelled().await;
     tracing::info!("ending: the page first, then the hub");
@@ -127,11 +131,8 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the hub and its doors, and prints how to get in.
-async fn open_hub(
-    settings: &Settings,
-    stop: &CancellationToken,
-) -> anyhow::Result<(Hub, JoinHandle<()>)> {
+/// Opens the hub, binds its doors, and prints how to get in.
+async fn open_hub(settings: &Settings) -> anyhow::Result<(Hub, palisade_api::Server)> {
     let data = settings.data_dir();
     let hub = Hub::open(&data, &settings.hub).await?;
     let mut server = palisade_api::Server::bind(&settings.api, hub.clone(), &data).await?;
@@ -151,7 +152,7 @@ async fn open_hub(
     server
         .serve_unix(&socket)
         .with_context(|| format!("cannot open the management socket {}", socket.display()))?;
-    Ok((hub, tokio::spawn(server.run(stop.clone()))))
+    Ok((hub, server))
 }
 
 async fn open_honeypot(
