@@ -93,7 +93,7 @@ impl Shell {
         self.commands_left = MAX_COMMANDS;
         let mut reply = self.script(persona, line);
         if reply.ended {
-            self.depth -= 1;
+            self.depth = self.depth.saturating_sub(1);
             reply.ended = self.depth == 0;
         }
         reply
@@ -257,6 +257,13 @@ mod tests {
             output.append(&mut shell.run(&persona, line.as_bytes()).output);
         }
         String::from_utf8_lossy(&output).into_owned()
+    }
+
+    #[test]
+    fn a_line_after_the_last_exit_ends_too() {
+        let (mut shell, persona) = (Shell::new(), persona());
+        assert!(shell.run(&persona, b"exit").ended);
+        assert!(shell.run(&persona, b"exit").ended);
     }
 
     #[test]
