@@ -17,6 +17,11 @@ use crate::process::{self, Process};
 use crate::table::print;
 
 const SENDERS: u64 = 4;
+/// Most events of one batch.
+const MOST_EVENTS: u64 = 60;
+/// Longest pause of a sender between two batches, so that the count in the end
+/// stays in the millions.
+const MOST_PAUSE_MS: u64 = 10;
 
 pub(crate) async fn run(rounds: u32) -> anyhow::Result<()> {
     let home = tempfile::tempdir_in(".")?;
@@ -113,9 +118,10 @@ async fn send(
     let mut resent = 0;
     let Ok(sensor) = SensorId::new("x") else { return 0 };
     loop {
+        tokio::time::sleep(Duration::from_millis(random.next() % MOST_PAUSE_MS)).await;
         let mut ids = Vec::new();
         let mut records = Vec::new();
-        for _ in 0..1 + random.next() % 200 {
+        for _ in 0..1 + random.next() % MOST_EVENTS {
             let at = Timestamp::from(SystemTime::now());
             let entropy = (u128::from(random.next()) << 64) | u128::from(random.next());
             let id = EventId::new(at, entropy);
