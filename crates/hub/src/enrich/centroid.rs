@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn every_country_that_addresses_can_have_has_a_middle() {
         let v4 = (0..1u32 << 20).map(|block| IpAddr::V4(Ipv4Addr::from_bits(block << 12)));
-        let v6 =
-            (0x2000_00u128..0x4000_00).map(|block| IpAddr::V6(Ipv6Addr::from_bits(block << 104)));
+        let v6 = (0x0020_0000_u128..0x0040_0000)
+            .map(|block| IpAddr::V6(Ipv6Addr::from_bits(block << 104)));
         let mut seen = std::collections::BTreeSet::new();
         for address in v4.chain(v6) {
             seen.extend(country::country(address));
