@@ -1,0 +1,47 @@
+// Makes the map data: outlines at 1:110 m, with two-letter codes in place of
+// the numeric ones, and for every country the middle of its largest part
+// (from the 1:50 m set, which knows the small ones).
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { geoArea, geoCentroid } from 'd3-geo';
+import { feature } from 'topojson-client';
+
+const require = createRequire(import.meta.url);
+const load = (name) => JSON.parse(readFileSync(require.resolve(`world-atlas/${name}`), 'utf8'));
+
+/** ISO 3166-1 numeric to alpha-2, by the territory aliases of Unicode CLDR. */
+function alpha2(numeric) {
+  if (!numeric) return null;
+  const region = new Intl.Locale(`und-${numeric}`).region;
+  return /^[A-Z]{2}$/.test(region ?? '') ? region : null;
+}
+/** Without an ISO number of their own in the data. */
+const BY_NAME = { Kosovo: 'XK' };
+const ANTARCTICA = 'AQ';
+const code = (country) => alpha2(country.id) ?? BY_NAME[country.properties.name] ?? null;
+
+function middle(geometry) {
+  if (geometry.type !== 'MultiPolygon') return geoCentroid(geometry);
+  const parts = geometry.coordinates.map((coordinates) => ({ type: 'Polygon', coordinates }));
+  return geoCentroid(parts.reduce((a, b) => (geoArea(a) >= geoArea(b) ? a : b)));
+}
+
+const coarse = load('countries-110m.json');
+const fine = load('countries-50m.json');
+coarse.objects.countries.geometries = coarse.objects.countries.geometries
+  .filter((country) => code(country) !== ANTARCTICA)
+  .map(({ properties, id, ...shape }) => ({ ...shape, id: code({ properties, id }) ?? '' }));
+delete coarse.objects.land;
+
+const places = {};
+for (const country of feature(fine, fine.objects.countries).features) {
+  const id = code(country);
+  if (!id || id === ANTARCTICA || places[id]) continue;
+  places[id] = middle(country.geometry).map((degrees) => Math.round(degrees * 100) / 100);
+}
+
+mkdirSync(new URL('../src/generated/', import.meta.url), { recursive: true });
+writeFileSync(
+  new URL('../src/generated/world.json', import.meta.url),
+  JSON.stringify({ topology: coarse, places }),
+);

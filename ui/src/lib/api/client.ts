@@ -1,0 +1,142 @@
+// Talks to the API of the hub that served the page.
+import { base } from '../base';
+import type {
+  Aggregated,
+  Aggregation,
+  CreatedKey,
+  Domain,
+  Event,
+  EventPage,
+  FieldInfo,
+  KeyInfo,
+  QuarantineList,
+  Role,
+  Scope,
+  Sensor,
+  Session,
+  Status,
+  UserInfo,
+} from './model';
+
+/** Asked of the server with every change, so that a foreign page cannot make one. */
+const WRITE_HEADER = 'X-Palisade';
+const TIMEOUT_MS = 30_000;
+
+/** What went wrong, in words for people. */
+export class ApiError extends Error {
+  readonly status: number;
+  /** Index of the character where a query stops making sense. */
+  readonly at: number | undefined;
+  readonly retryAfterSecs: number | undefined;
+
+  constructor(status: number, message: string, at?: number, retryAfterSecs?: number) {
+    super(message);
+    this.status = status;
+    this.at = at;
+    this.retryAfterSecs = retryAfterSecs;
+  }
+}
+
+let signedOut: () => void = () => {};
+/** Called once the server says that the session has ended. */
+export function onSignedOut(handler: () => void): void {
+  signedOut = handler;
+}
+
+export function apiUrl(path: string, params: Record<string, string | number | undefined> = {}): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) {
+    if (value !== undefined && value !== '') search.set(name, String(value));
+  }
+  const query = search.toString();
+  return `${base}api/v1/${path}${query ? `?${query}` : ''}`;
+}
+
+async function problem(response: Response): Promise<ApiError> {
+  const after = Number.parseInt(response.headers.get('Retry-After') ?? '', 10);
+  let text = `The server answered ${response.status} ${response.statusText}`.trim();
+  let at: number | undefined;
+  try {
+    const body: unknown = await response.json();
+    if (body && typeof body === 'object') {
+      const { detail, title, at: index } = body as Record<string, unknown>;
+      if (typeof detail === 'string') text = detail;
+      else if (typeof title === 'string') text = title;
+      if (typeof index === 'number') at = index;
+    }
+  } catch {
+    // No problem document: the status has to do.
+  }
+  return new ApiError(response.status, text, at, Number.isNaN(after) ? undefined : after);
+}
+
+interface Options {
+  method?: 'GET' | 'POST' | 'DELETE';
+  body?: unknown;
+  signal?: AbortSignal | undefined;
+}
+
+async function call<T>(url: string, { method = 'GET', body, signal }: Options = {}): Promise<T> {
+  const headers: Record<string, string> = { Accept: 'application/json' };
+  if (method !== 'GET') headers[WRITE_HEADER] = '1';
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      credentials: 'same-origin',
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const late = error instanceof DOMException && error.name === 'TimeoutError';
+    throw new ApiError(0, late ? 'The server took longer than 30 s to answer.' : 'The server cannot be reached.');
+  }
+  if (!response.ok) {
+    const error = await problem(response);
+    if (response.status === 401 && !(method === 'POST' && url.endsWith('/session'))) signedOut();
+    throw error;
+  }
+  const text = await response.text();
+  return (text ? JSON.parse(text) : undefined) as T;
+}
+
+type Results<A extends Record<string, Aggregation>> = { [K in keyof A]: Aggregated };
+
+export const api = {
+  session: () => call<Session>(apiUrl('session')),
+  signIn: (username: string, password: string) =>
+    call<void>(apiUrl('session'), { method: 'POST', body: { username, password } }),
+  signOut: () => call<void>(apiUrl('session'), { method: 'DELETE' }),
+
+  events: (q: string, limit: number, cursor?: string, signal?: AbortSignal) =>
+    call<EventPage>(apiUrl('events', { q, limit, cursor }), { signal }),
+  event: (id: string, signal?: AbortSignal) =>
+    call<Event>(apiUrl(`events/${encodeURIComponent(id)}`), { signal }),
+  aggregate: async <A extends Record<string, Aggregation>>(q: string, aggregations: A, signal?: AbortSignal) => {
+    const body = { q, aggregations };
+    type Answer = { results: Results<A>; took_ms: number };
+    return call<Answer>(apiUrl('aggregate'), { method: 'POST', body, signal });
+  },
+
+  sensors: (signal?: AbortSignal) =>
+    call<{ sensors: Sensor[] }>(apiUrl('sensors'), { signal }).then((answer) => answer.sensors),
+  quarantine: (limit: number, signal?: AbortSignal) =>
+    call<QuarantineList>(apiUrl('quarantine', { limit }), { signal }),
+  status: (signal?: AbortSignal) => call<Status>(apiUrl('status'), { signal }),
+  fields: () => call<{ fields: FieldInfo[] }>(apiUrl('fields')).then((answer) => answer.fields),
+
+  users: () => call<{ users: UserInfo[] }>(apiUrl('users')).then((answer) => answer.users),
+  addUser: (username: string, role: Role, password: string) =>
+    call<void>(apiUrl('users'), { method: 'POST', body: { username, role, password } }),
+  removeUser: (name: string) => call<void>(apiUrl(`users/${encodeURIComponent(name)}`), { method: 'DELETE' }),
+  setPassword: (name: string, password: string) =>
+    call<void>(apiUrl(`users/${encodeURIComponent(name)}/password`), { method: 'POST', body: { password } }),
+  keys: () => call<{ keys: KeyInfo[] }>(apiUrl('keys')).then((answer) => answer.keys),
+  addKey: (name: string, scopes: Scope[], domain: Domain) =>
+    call<CreatedKey>(apiUrl('keys'), { method: 'POST', body: { name, scopes, domain } }),
+  removeKey: (id: string) => call<void>(apiUrl(`keys/${encodeURIComponent(id)}`), { method: 'DELETE' }),
+};

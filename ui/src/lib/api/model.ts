@@ -1,0 +1,35 @@
+// The words of the API that the page uses; `npm run types` makes them from the
+// OpenAPI document.
+import type { components } from './types';
+
+type Schemas = components['schemas'];
+
+export type Untrusted = Schemas['Untrusted'];
+export type AttributeValue = Schemas['AttributeValue'];
+export type Event = Schemas['Event'];
+export type EventPage = Schemas['EventPage'];
+export type Aggregation = Schemas['Aggregation'];
+export type Aggregated = Schemas['Aggregated'];
+export type Bucket = Schemas['Bucket'];
+export type Session = Schemas['Session'];
+export type Role = Schemas['Role'];
+export type Scope = Schemas['Scope'];
+export type Domain = Schemas['Domain'];
+export type Sensor = Schemas['Sensor'];
+export type Status = Schemas['Status'];
+export type QuarantineList = Schemas['QuarantineList'];
+export type FieldInfo = Schemas['Field'];
+export type KeyInfo = Schemas['ApiKey'];
+export type CreatedKey = Schemas['CreatedKey'];
+export type UserInfo = Schemas['User'];
+
+/** The groups of an aggregation, empty where it is none that groups. */
+export function buckets(result: Aggregated | undefined): Bucket[] {
+  return result?.type === 'buckets' ? result.buckets : [];
+}
+
+/** The number of an aggregation. */
+export function count(result: Aggregated | undefined): number {
+  if (!result) return 0;
+  return result.type === 'buckets' ? result.buckets.reduce((n, b) => n + b.count, result.other) : result.count;
+}

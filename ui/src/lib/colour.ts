@@ -1,0 +1,32 @@
+// Colours of categories, the same on every page, and the theme's colours for
+// what is drawn on a canvas.
+
+const FIXED: Record<string, number> = {
+  'Telnet(palisade)': 0,
+  'SSH/login(sshd)': 1,
+  Webpage: 2,
+  'SSH/console(palisade)': 3,
+};
+const SLOTS = 7;
+/** Of what has no category, and of the rest. */
+export const REST_SLOT = 7;
+
+/** Which of the eight colours a category has. */
+export function slot(category: string | undefined): number {
+  if (!category) return REST_SLOT;
+  const fixed = FIXED[category];
+  if (fixed !== undefined) return fixed;
+  let hash = 7;
+  for (const character of category) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 9973;
+  return 3 + (hash % (SLOTS - 3));
+}
+
+const probe = document.createElement('span');
+probe.hidden = true;
+
+/** The value that a custom property has now, in the theme shown. */
+export function themed(property: string): string {
+  if (!probe.isConnected) document.body.append(probe);
+  probe.style.color = `var(${property})`;
+  return getComputedStyle(probe).color;
+}

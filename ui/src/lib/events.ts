@@ -1,0 +1,67 @@
+// What an event says, in a few words.
+import type { Event, Untrusted } from './api/model';
+import { duration } from './format';
+import { raw } from './visible';
+
+export const KINDS: Record<string, string> = {
+  'connection.opened': 'Connected',
+  'connection.probed': 'Probed',
+  'connection.closed': 'Left',
+  'auth.attempted': 'Login',
+  'auth.exhausted': 'Login limit',
+  'user.probed': 'User probed',
+  'command.entered': 'Command',
+  'http.requested': 'Request',
+  'data.received': 'Data',
+  'session.closed': 'Closed',
+  'source.failed': 'Source failed',
+  'source.recovered': 'Source back',
+  'loss.recorded': 'Loss',
+};
+
+export const kindLabel = (kind: string) => KINDS[kind] ?? kind;
+
+function attribute(event: Event, name: string): string | undefined {
+  const value = event.attributes?.[name];
+  if (value === undefined) return undefined;
+  return typeof value === 'object' || typeof value === 'string' ? raw(value as Untrusted) : String(value);
+}
+
+/** The substance of an event in one line; attacker text, to be shown as such. */
+export function substance(event: Event): string {
+  const { credentials, request } = event;
+  switch (event.kind) {
+    case 'auth.attempted': {
+      const user = raw(credentials?.username) || '–';
+      const pair = credentials?.password === undefined ? user : `${user} / ${raw(credentials.password)}`;
+      return pair;
+    }
+    case 'auth.exhausted':
+    case 'user.probed':
+    case 'connection.closed': {
+      const user = raw(credentials?.username);
+      return [user, attribute(event, 'reason')].filter(Boolean).join(' · ');
+    }
+    case 'command.entered':
+      return `$ ${raw(request)}`;
+    case 'session.closed': {
+      const ms = event.attributes?.['duration_ms'];
+      const time = typeof ms === 'number' ? duration(ms / 1000) : undefined;
+      return [attribute(event, 'reason'), time].filter(Boolean).join(' · ');
+    }
+    case 'connection.opened':
+      return event.target?.port ? `port ${event.target.port}` : '';
+    case 'source.failed':
+    case 'source.recovered':
+    case 'loss.recorded':
+      return [attribute(event, 'source'), attribute(event, 'reason')].filter(Boolean).join(' · ');
+    default:
+      return raw(request) || attribute(event, 'reason') || '';
+  }
+}
+
+/** Kinds that are the state of the installation and no attack. */
+export const isOperational = (kind: string) => kind.startsWith('source.') || kind.startsWith('loss.');
+
+const PRIVATE_NETWORKS = /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|::1$|f[cd]|fe[89ab])/i;
+export const isPrivate = (address: string) => PRIVATE_NETWORKS.test(address);
