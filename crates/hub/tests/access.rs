@@ -1,5 +1,7 @@
 //! Signing in, sessions, keys, accounts: who comes in and who does not.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
 mod common;
 
 use common::*;

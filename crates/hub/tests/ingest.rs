@@ -1,6 +1,8 @@
 //! From delivery to query: counted once, attributed, durable, visible to whom
 //! it concerns.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What the tests of the hub share: hubs in temporary directories, events.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use palisade_hub::{Config, Hub, Principal, Scope};
 use palisade_store::query::Query;
 
 /// How long a test waits for something that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now())
 }
 
-pub fn local() -> Principal {
+pub(crate) fn local() -> Principal {
     Principal::local(None)
 }
 
-pub async fn open(dir: &Path) -> Hub {
+pub(crate) async fn open(dir: &Path) -> Hub {
     Hub::open(dir, &Config::default()).await.unwrap()
 }
 
 /// Opens it again after a drop without close, once the dropped one let go.
-pub async fn reopen(dir: &Path) -> Hub {
+pub(crate) async fn reopen(dir: &Path) -> Hub {
     let began = std::time::Instant::now();
     loop {
         match Hub::open(dir, &Config::default()).await {
@@ -36,7 +37,7 @@ pub async fn reopen(dir: &Path) -> Hub {
     }
 }
 
-pub fn event(n: u128) -> Event {
+pub(crate) fn event(n: u128) -> Event {
     let at = now();
     let sensor = SensorId::new("unit").unwrap();
     let mut event = Event::new(EventId::new(at, n), EventKind::ConnectionOpened, at, sensor);
@@ -44,25 +45,25 @@ pub fn event(n: u128) -> Event {
     event
 }
 
-pub fn encoded(events: &[Event]) -> Vec<Vec<u8>> {
+pub(crate) fn encoded(events: &[Event]) -> Vec<Vec<u8>> {
     events.iter().map(wire::encode_event).collect()
 }
 
-pub async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) -> wire::Receipt {
+pub(crate) async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) -> wire::Receipt {
     let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
     hub.accept(who, None, &records).await.unwrap()
 }
 
-pub fn everything() -> Query {
+pub(crate) fn everything() -> Query {
     Query::parse("", now()).unwrap()
 }
 
-pub async fn seen(hub: &Hub, who: &Principal) -> Vec<Event> {
+pub(crate) async fn seen(hub: &Hub, who: &Principal) -> Vec<Event> {
     hub.search(who, everything(), 1000, None).await.unwrap().events
 }
 
 /// Waits until queries see so many events, and nothing waits any more.
-pub async fn settled(hub: &Hub, events: usize) -> Vec<Event> {
+pub(crate) async fn settled(hub: &Hub, events: usize) -> Vec<Event> {
     let began = std::time::Instant::now();
     loop {
         let found = seen(hub, &local()).await;
@@ -74,7 +75,7 @@ pub async fn settled(hub: &Hub, events: usize) -> Vec<Event> {
     }
 }
 
-pub async fn key(hub: &Hub, name: &str, scopes: &[Scope], domain: Domain) -> Principal {
+pub(crate) async fn key(hub: &Hub, name: &str, scopes: &[Scope], domain: Domain) -> Principal {
     let name = SensorId::new(name).unwrap();
     let new = hub.add_key(&local(), name, scopes, domain, now()).await.unwrap();
     hub.key(&new.key, now()).await.unwrap().unwrap()
