@@ -10,6 +10,15 @@ function read(name: string): string | null {
   }
 }
 
+/** Whether this browser lets the page keep anything. */
+export const keeps = (() => {
+  try {
+    return typeof localStorage.length === 'number';
+  } catch {
+    return false;
+  }
+})();
+
 export function remember(name: string, value: string): void {
   try {
     localStorage.setItem(`palisade.${name}`, value);

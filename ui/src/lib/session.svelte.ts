@@ -1,6 +1,10 @@
 // Who is signed in.
 import { api, ApiError, onSignedOut } from './api/client';
 import type { Session } from './api/model';
+import { keeps, recall, remember } from './prefs.svelte';
+
+/** Whether this browser may have a session; its cookie is out of our sight. */
+const HINT = 'signed-in';
 
 class SessionState {
   current = $state.raw<Session | undefined>();
@@ -14,22 +18,29 @@ class SessionState {
     onSignedOut(() => {
       if (this.current) this.ended = true;
       this.current = undefined;
+      remember(HINT, 'false');
     });
   }
 
   async check(): Promise<void> {
     this.unreachable = undefined;
+    if (!recall(HINT, !keeps)) {
+      this.known = true;
+      return;
+    }
     try {
       this.current = await api.session();
     } catch (error) {
       this.current = undefined;
       if (error instanceof ApiError && error.status !== 401) this.unreachable = error;
+      else remember(HINT, 'false');
     }
     this.known = true;
   }
 
   async signIn(username: string, password: string): Promise<void> {
     await api.signIn(username, password);
+    remember(HINT, 'true');
     this.current = await api.session();
     this.ended = false;
   }
@@ -38,6 +49,7 @@ class SessionState {
     try {
       await api.signOut();
     } finally {
+      remember(HINT, 'false');
       this.current = undefined;
       this.ended = false;
     }

@@ -7,6 +7,8 @@ class Shared {
   queryError = $state.raw<ApiError | undefined>();
   fields = $state.raw<FieldInfo[]>([]);
   status = $state.raw<Status | undefined>();
+  /** Whether replayed events are among the data. */
+  demo = $state(false);
   /** The time, to a second, for "12 s ago". */
   now = $state(new Date());
   /** Short messages such as "Copied". */
@@ -30,7 +32,9 @@ class Shared {
 
   async loadStatus(): Promise<void> {
     try {
-      this.status = await api.status();
+      const [status, sensors] = await Promise.all([api.status(), api.sensors()]);
+      this.status = status;
+      this.demo = status.demo || sensors.some((sensor) => sensor.kind === 'demo' && sensor.events_24h > 0);
     } catch {
       // Those who need it show the error of their own request.
     }

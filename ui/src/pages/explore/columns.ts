@@ -12,12 +12,12 @@ export interface Column {
 }
 
 export const COLUMNS: readonly Column[] = [
-  { id: 'time', label: 'Time', track: '128px', text: (e) => e.observed_at },
-  { id: 'kind', label: 'Kind', track: '96px', text: (e) => e.kind },
-  { id: 'country', label: 'Country', track: '64px', text: (e) => e.source_geo?.country ?? '' },
-  { id: 'source', label: 'Source', track: 'minmax(140px, 200px)', text: (e) => e.source?.address ?? '' },
-  { id: 'what', label: 'What', track: 'minmax(180px, 1fr)', text: () => '' },
-  { id: 'category', label: 'Category', track: 'minmax(110px, 165px)', text: (e) => e.category ?? '' },
+  { id: 'time', label: 'Time', track: '112px', text: (e) => e.observed_at },
+  { id: 'kind', label: 'Kind', track: '84px', text: (e) => e.kind },
+  { id: 'country', label: 'Country', track: '52px', text: (e) => e.source_geo?.country ?? '' },
+  { id: 'source', label: 'Source', track: 'minmax(124px, 170px)', text: (e) => e.source?.address ?? '' },
+  { id: 'what', label: 'What', track: 'minmax(220px, 4fr)', text: () => '' },
+  { id: 'category', label: 'Category', track: 'minmax(110px, 148px)', text: (e) => e.category ?? '' },
   { id: 'user', label: 'User', track: 'minmax(80px, 140px)', text: (e) => raw(e.credentials?.username) },
   { id: 'password', label: 'Password', track: 'minmax(80px, 140px)', text: (e) => raw(e.credentials?.password) },
   { id: 'outcome', label: 'Outcome', track: '84px', text: (e) => e.credentials?.outcome ?? '' },
@@ -26,7 +26,7 @@ export const COLUMNS: readonly Column[] = [
   { id: 'organisation', label: 'Organisation', track: 'minmax(120px, 200px)', text: (e) => e.source_geo?.organisation ?? '' },
   { id: 'client', label: 'Client', track: 'minmax(120px, 200px)', text: (e) => raw(e.client ?? e.fingerprints?.user_agent) },
   { id: 'host', label: 'Host', track: 'minmax(80px, 130px)', text: (e) => e.host ?? '' },
-  { id: 'sensor', label: 'Sensor', track: 'minmax(80px, 120px)', text: (e) => e.sensor },
+  { id: 'sensor', label: 'Sensor', track: 'minmax(70px, 110px)', text: (e) => e.sensor },
   { id: 'session', label: 'Session', track: 'minmax(90px, 140px)', text: (e) => e.session ?? '' },
 ];
 
