@@ -3,13 +3,15 @@
 //! The pipeline acknowledges what the spool has; a keeper task a source writes
 //! it down, at most every [`PERSIST_INTERVAL`] and never when nothing changed.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::durable;
 
 /// Least time between two writes of one cursor.
@@ -37,6 +39,17 @@ pub(crate) struct Cursor {
     /// The journal's own cursor.
     #[serde(default)]
     pub(crate) journal: Option<String>,
+    /// Since when the file is known not to exist; whatever comes after that is
+    /// new. `None` once there is one.
+    #[serde(default)]
+    pub(crate) absent_since: Option<SystemTime>,
+}
+
+impl Cursor {
+    /// Whether it says anything: a source that never got to look says nothing.
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.journal.is_none() && self.absent_since.is_none()
+    }
 }
 
 /// How far one file has been read.
@@ -74,6 +87,7 @@ struct Followed {
 pub(crate) struct Progress {
     files: Vec<Followed>,
     journal: Option<String>,
+    absent_since: Option<SystemTime>,
 }
 
 impl Progress {
@@ -90,7 +104,12 @@ impl Progress {
                 offset: file.acknowledged,
             }
         });
-        Cursor { source: source.to_owned(), files: files.collect(), journal: self.journal.clone() }
+        Cursor {
+            source: source.to_owned(),
+            files: files.collect(),
+            journal: self.journal.clone(),
+            absent_since: self.absent_since,
+        }
     }
 
     fn forget_finished(&mut self) {
@@ -117,7 +136,25 @@ impl Tracker {
         self.0.send_modify(|progress| {
             let head = head.to_vec();
             progress.files.push(Followed { key, head, acknowledged: offset, end: None });
+            progress.absent_since = None;
         });
+    }
+
+    /// There has been no file since `at`.
+    pub(crate) fn absent(&self, at: SystemTime) {
+        self.0.send_modify(|progress| progress.absent_since = Some(at));
+    }
+
+    /// Waits until a finished `key` is acknowledged, so that the same key can
+    /// stand for another file.
+    pub(crate) async fn forgotten(&self, key: FileKey) {
+        let mut progress = self.0.subscribe();
+        // An error is impossible: the sender is here.
+        let _ = progress
+            .wait_for(|progress| {
+                !progress.files.iter().any(|file| file.key == key && file.end.is_some())
+            })
+            .await;
     }
 
     /// The file has grown a longer beginning.
@@ -175,24 +212,31 @@ pub(crate) fn load(path: &Path) -> Option<Cursor> {
     })
 }
 
-/// Writes down what `tracker` says until its last clone is gone.
+/// Writes down what `tracker` says until its last clone is gone. Writes
+/// nothing as long as it says nothing, so that what was there stays.
 pub(crate) async fn keep(path: PathBuf, source: String, mut progress: watch::Receiver<Progress>) {
-    let mut failing = false;
+    let mut failing = None;
     let mut open = progress.changed().await.is_ok();
     loop {
         let cursor = progress.borrow_and_update().to_cursor(&source);
-        let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || durable::write(&target, &cursor)).await;
-        match written {
-            Ok(Ok(())) => failing = false,
-            Ok(Err(error)) if !failing => {
-                failing = true;
-                tracing::error!(
-                    path = %path.display(), %error,
-                    "a cursor cannot be written; after a restart lines are read again (and count once)"
-                );
+        if !cursor.is_empty() {
+            let target = path.clone();
+            let written =
+                tokio::task::spawn_blocking(move || durable::write(&target, &cursor)).await;
+            match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok(()) if failing.take().is_some() => {
+                    tracing::info!(path = %path.display(), "a cursor can be written again");
+                }
+                Ok(()) => {}
+                Err(error) if failing.is_none() => {
+                    failing = Some(Backoff::default());
+                    tracing::error!(
+                        path = %path.display(), %error,
+                        "a cursor cannot be written; after a restart lines are read again (and count once)"
+                    );
+                }
+                Err(_) => {}
             }
-            _ => {}
         }
         if !open {
             return;
@@ -204,9 +248,10 @@ pub(crate) async fn keep(path: PathBuf, source: String, mut progress: watch::Rec
                 changed = true;
             }
         };
-        if tokio::time::timeout(PERSIST_INTERVAL, wait).await.is_ok() {
+        let throttle = failing.as_mut().map_or(PERSIST_INTERVAL, Backoff::next);
+        if tokio::time::timeout(throttle, wait).await.is_ok() {
             open = false;
-        } else if !changed {
+        } else if !changed && failing.is_none() {
             open = progress.changed().await.is_ok();
         }
     }
@@ -246,6 +291,46 @@ mod tests {
         assert_eq!(tracker.0.borrow().files.len(), 1);
         tracker.acknowledge(&[(KEY, 10)]);
         assert!(tracker.0.borrow().files.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_source_that_never_looked_leaves_the_cursor_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = path(folder.path(), "x");
+        std::fs::write(&file, b"old").unwrap();
+        let tracker = Tracker::new();
+        let keeper = tokio::spawn(keep(file.clone(), "x".into(), tracker.subscribe()));
+        drop(tracker);
+        keeper.await.unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn an_absent_log_is_remembered_until_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = path(folder.path(), "x");
+        for (followed, absent) in [(false, true), (true, false)] {
+            let tracker = Tracker::new();
+            let keeper = tokio::spawn(keep(file.clone(), "x".into(), tracker.subscribe()));
+            tracker.absent(SystemTime::UNIX_EPOCH);
+            if followed {
+                tracker.follow(KEY, b"x", 0);
+            }
+            drop(tracker);
+            keeper.await.unwrap();
+            assert_eq!(load(&file).unwrap().absent_since.is_some(), absent);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_free_again_once_its_file_is_acknowledged() {
+        let tracker = Tracker::new();
+        tracker.follow(KEY, b"x", 0);
+        tracker.finish(KEY, 10);
+        let other = tracker.clone();
+        let free = tokio::spawn(async move { other.forgotten(KEY).await });
+        tracker.acknowledge(&[(KEY, 10)]);
+        free.await.unwrap();
     }
 
     #[test]

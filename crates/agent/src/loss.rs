@@ -30,8 +30,9 @@ struct Pending {
     bytes: u64,
 }
 
-/// The account of losses.
-#[derive(Debug)]
+/// The account of losses. A clone is for the time of one write alone: there is
+/// one file.
+#[derive(Clone, Debug)]
 pub(crate) struct Losses {
     path: PathBuf,
     reported: Reported,

@@ -6,6 +6,7 @@
 //! is dropped here.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timesta
 use palisade_rules::{LineContext, Observation, Parsed, parse_sshd, parse_sshd_message};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -63,11 +65,29 @@ pub(crate) struct LossReport {
     /// What the spool had dropped when it was last looked at, and what had been
     /// delivered then.
     seen: Option<(u64, u64)>,
+    /// Whether the account could not be written and that was told.
+    failing: bool,
 }
 
 impl LossReport {
     pub(crate) fn new(account: Losses, delivered: Arc<Notify>) -> Self {
-        Self { account, delivered, seen: None }
+        Self { account, delivered, seen: None, failing: false }
+    }
+
+    /// Lets the account write its file on a blocking thread, and waits for it:
+    /// one after the other, as the pipeline goes.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Losses) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut account = self.account.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&mut account);
+            (account, done)
+        });
+        let (account, done) = done.await.map_err(io::Error::other)?;
+        self.account = account;
+        done
     }
 }
 
@@ -216,9 +236,10 @@ impl Pipeline {
     /// place, so that reading it again makes the same events.
     fn observed(&self, source: &SourceInfo, line: &Line, seen: Observation, batch: &mut Batch) {
         let place = match &line.place {
+            // Not how often the file was truncated: lines that are still there
+            // afterwards are the same events.
             Place::File { key, start, .. } => {
                 let mut place = key.inode.to_be_bytes().to_vec();
-                place.extend(key.generation.to_be_bytes());
                 place.extend(start.to_be_bytes());
                 place
             }
@@ -279,6 +300,7 @@ impl Pipeline {
     /// Appends; where that fails waits and tries again, for as long as it takes.
     async fn append(&self, records: Vec<Vec<u8>>) -> Result<(), Closed> {
         let mut backoff = Backoff::default();
+        let mut failing: Option<Instant> = None;
         // The halves of a batch that is too large for the spool come last first.
         let mut waiting = vec![records];
         while let Some(mut records) = waiting.pop() {
@@ -286,6 +308,13 @@ impl Pipeline {
             match self.spool.append(records.clone()).await {
                 Ok(_) => {
                     backoff.reset();
+                    if let Some(since) = failing.take() {
+                        let failing_secs = since.elapsed().as_secs();
+                        tracing::info!(
+                            failing_secs,
+                            "the spool can be written again; reading goes on"
+                        );
+                    }
                     self.metrics.events.add(count);
                 }
                 Err(AppendError::TooLarge { bytes, max_bytes }) => {
@@ -306,7 +335,11 @@ impl Pipeline {
                 Err(error) => {
                     let wait = backoff.next();
                     self.metrics.spool_retries.one();
-                    tracing::error!(%error, wait_ms = wait.as_millis() as u64, "the spool cannot be written; nothing is read until it can: check free space and permissions of the data directory");
+                    // Once an outage: a disk may be full for days.
+                    if failing.is_none() {
+                        failing = Some(Instant::now());
+                        tracing::error!(%error, "the spool cannot be written; nothing is read until it can: check free space and permissions of the data directory");
+                    }
                     waiting.push(records);
                     tokio::time::sleep(wait).await;
                 }
@@ -340,22 +373,29 @@ impl Pipeline {
             }
         }
         let now = Timestamp::from(SystemTime::now());
-        // The account is written here and not on a blocking thread: it happens
-        // once an outage of the hub.
-        let due = self.losses.account.due(dropped, stats.dropped_bytes, now, &self.sensor);
+        let sensor = self.sensor.clone();
+        let due = self
+            .losses
+            .blocking(move |account| account.due(dropped, stats.dropped_bytes, now, &sensor))
+            .await;
         let stored = match due {
             Ok(None) => return,
             Ok(Some(mut event)) => {
                 event.host.clone_from(&self.host);
                 match self.append(vec![encode_event(&event)]).await {
-                    Ok(()) => self.losses.account.done(),
+                    Ok(()) => self.losses.blocking(Losses::done).await,
                     Err(Closed) => return,
                 }
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = stored {
-            tracing::error!(%error, "the account of losses cannot be written; the loss is reported later");
+        match stored {
+            Ok(()) => self.losses.failing = false,
+            Err(error) if !self.losses.failing => {
+                self.losses.failing = true;
+                tracing::error!(%error, "the account of losses cannot be written; the loss is reported later");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -3,11 +3,18 @@
 //!
 //! - renamed and created anew (logrotate's default): the old file is read to
 //!   its end and followed on, for a daemon that still writes to it;
+//! - renamed before it was looked at, also several times: the events tell where
+//!   it is now, as long as that is a folder on the way to the log;
 //! - copied and truncated: begins anew when the file became shorter or begins
-//!   differently;
+//!   or ends differently. Lines that are still there have the same ids and
+//!   count once;
+//! - another file renamed onto it: begins there, or goes on where it is a copy;
 //! - deleted, missing, its folder missing, a symbolic link changed: waits;
 //! - rotated while the agent was away: goes on in the renamed (or copied) file,
 //!   then in those that came after it. Compressed files are not read.
+//!
+//! What nobody could read: lines of a file that is deleted or truncated before
+//! this source looked at it, which is some milliseconds after it was written.
 //!
 //! A last line without a newline is never handed over: half an address is
 //! another address.
@@ -15,26 +22,31 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::follow::{Follow, Step, identity};
+use super::rotated::{Done, Known, between, find};
 use super::watch::Watch;
 use super::{Ended, Health, Outlet, Place};
 use crate::backoff::Backoff;
 use crate::config::{FileSource, StartFrom};
-use crate::cursor::{Cursor, FileCursor, FileKey, Tracker};
+use crate::cursor::{Cursor, Tracker};
 
 /// Most rotated files that are followed beside the current one; more: the
 /// oldest is given up, after it was read to its end.
 const MAX_ROTATED: usize = 2;
-/// Most neighbours of a log that are looked at for rotated ones.
-const MAX_NEIGHBOURS: usize = 1_000;
 /// Most files that are remembered as done with.
 const MAX_DONE: usize = 64;
-/// Fewest bytes of a file that tell it from any other one.
-const MIN_TELLING_BYTES: usize = 32;
-/// Endings of neighbours that are no text.
-const NOT_TEXT: [&str; 9] = ["gz", "xz", "bz2", "zst", "lz4", "Z", "zip", "tmp", "swp"];
+/// How long a deleted file is followed on for a daemon that has not noticed,
+/// once there is a new one.
+const DELETED_GRACE: Duration = Duration::from_secs(10);
+/// Fewest bytes read of a file for another one to count as its copy.
+const MIN_COPY_BYTES: u64 = 32;
+/// How far the times of files may be behind the clock: the kernel takes them
+/// from its last tick.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
 /// One file source, as a task.
 pub(crate) struct FileTask {
@@ -48,8 +60,12 @@ pub(crate) struct FileTask {
     followed: Vec<Follow>,
     /// Device and inode of what the path is now.
     current: Option<(u64, u64)>,
-    /// Those of rotated files that were given up, the oldest first.
-    done: VecDeque<(u64, u64)>,
+    /// Rotated files that were given up, the oldest first.
+    done: VecDeque<Done>,
+    /// Since when there has been no log at all; what came since is new.
+    absent: Option<SystemTime>,
+    /// When the next deleted file is given up.
+    grace_ends: Option<Instant>,
     waiting: bool,
 }
 
@@ -96,6 +112,8 @@ impl FileTask {
             followed: Vec::new(),
             current: None,
             done: VecDeque::new(),
+            absent: None,
+            grace_ends: None,
             waiting: false,
         }
     }
@@ -131,11 +149,18 @@ impl FileTask {
                     false => std::future::pending().await,
                 }
             };
+            let grace = async {
+                match self.grace_ends {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let broken = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
                 broken = changed => broken,
                 () = retry => false,
+                () = grace => false,
             };
             if broken {
                 // Watch again from scratch; what is followed stays.
@@ -172,6 +197,7 @@ impl FileTask {
             }
         };
         watch.folders_of(&self.path)?;
+        watch.begin()?;
         if matches!(cursor, Some(Some(_))) {
             // What cannot be opened now must not count as rotated away.
             let path = self.path.clone();
@@ -180,24 +206,29 @@ impl FileTask {
                 _ => {}
             }
         }
-        let first_start = match cursor.take() {
-            Some(Some(cursor)) => {
-                self.restore(cursor, watch).await?;
-                false
+        let mut from = StartFrom::Start;
+        match cursor.take() {
+            Some(Some(found)) => {
+                let restored = self.restore(&found, watch).await;
+                if restored.is_err() {
+                    *cursor = Some(Some(found));
+                }
+                restored?;
             }
-            Some(None) => true,
-            None => false,
-        };
-        let mut from = if first_start { self.from } else { StartFrom::Start };
-        let mut any = false;
-        loop {
-            self.read_all(watch).await?;
-            let opened = self.open_current(watch, from).await;
-            if opened.is_err() && first_start {
-                // Still the first start once it can be read.
+            Some(None) => {
+                from = self.from;
+                // Still the first start until the path could be looked at.
                 *cursor = Some(None);
             }
-            match opened? {
+            None => {}
+        }
+        let mut any = false;
+        loop {
+            self.follow_departed(watch, from).await?;
+            self.read_all(watch).await?;
+            let opened = self.open_current(watch, from).await?;
+            *cursor = None;
+            match opened {
                 // While it was opened it may have been renamed, and another too.
                 Current::Unchanged if any && self.follow_between(watch).await? => {}
                 Current::Unchanged => break,
@@ -205,11 +236,15 @@ impl FileTask {
                     any = true;
                     from = StartFrom::Start;
                 }
+                Current::Gone => {}
             }
             if self.outlet.cancel().is_cancelled() {
                 return Err(Stop::Ended);
             }
             watch.folders_of(&self.path)?;
+        }
+        if !self.followed.is_empty() {
+            self.absent = None;
         }
         self.give_up_old(watch);
         Ok(())
@@ -232,6 +267,10 @@ impl FileTask {
             let had = follow.head().len();
             let (follow, step) = tokio::task::spawn_blocking(move || {
                 let step = follow.step();
+                let step = match step {
+                    Ok(Step::Truncated) => follow.anew().map(|anew| (Step::Truncated, Some(anew))),
+                    step => step.map(|step| (step, None)),
+                };
                 (follow, step)
             })
             .await
@@ -240,27 +279,110 @@ impl FileTask {
             if follow.head().len() > had {
                 self.tracker.head(key, follow.head());
             }
-            if let Ok(Step::Truncated) = step {
-                tracing::info!(path = %self.path.display(), "a log was truncated; reading it from its start");
-                self.tracker.finish(key, follow.offset());
-                watch.forget(key);
-                let anew = blocking(move || follow.anew()).await?;
-                watch.file(anew.key(), anew.file())?;
-                self.tracker.follow(anew.key(), anew.head(), 0);
-                self.followed.insert(index, anew);
-                continue;
-            }
+            let handed_over = follow.handed_over();
             self.followed.insert(index, follow);
             match step? {
-                Step::End | Step::Truncated => return Ok(()),
-                Step::Lines(lines) => {
+                (Step::Lines(lines), _) => {
                     for line in lines {
                         let place = Place::File { key, start: line.start, end: line.end };
                         self.outlet.line(self.source, line.bytes, line.truncated, place).await?;
                     }
                 }
+                (Step::Truncated, Some(anew)) => {
+                    tracing::info!(path = %self.path.display(), "a log was truncated; reading it from its start");
+                    watch.file(anew.key(), anew.file())?;
+                    watch.forget(key);
+                    self.tracker.finish(key, handed_over);
+                    self.tracker.follow(anew.key(), anew.head(), 0);
+                    if let Some(place) = self.followed.get_mut(index) {
+                        *place = anew;
+                    }
+                }
+                (Step::End | Step::Truncated, _) => return Ok(()),
             }
         }
+    }
+
+    /// Follows what was the log and has been renamed since, where the events
+    /// told to what. `from` is for a file that was there before the watch.
+    async fn follow_departed(&mut self, watch: &mut Watch, from: StartFrom) -> Result<(), Stop> {
+        watch.drain()?;
+        let departed = watch.departed();
+        if departed.is_empty() {
+            return Ok(());
+        }
+        let opened = blocking(move || {
+            let open = |path: &Path| match std::fs::symlink_metadata(path)?.is_file() {
+                true => Follow::open(path),
+                false => Err(io::ErrorKind::InvalidInput.into()),
+            };
+            Ok(departed.into_iter().map(|(one, path)| (one, open(&path), path)).collect::<Vec<_>>())
+        })
+        .await?;
+        // Was another file given that name meanwhile? Then the next look opens it.
+        watch.drain()?;
+        let mut line = Vec::new();
+        for (one, opened, path) in opened {
+            match opened {
+                _ if !watch.is_still(&one) => {}
+                // Gone; the event that tells is on its way.
+                Err(error) if is_missing(&error) => {}
+                Err(error) => {
+                    watch.settle(&one);
+                    tracing::warn!(path = %path.display(), %error, "a log was renamed and cannot be opened; what was added to it since is not read");
+                }
+                Ok(follow) => line.push((one, follow)),
+            }
+        }
+        // From the newest back, so that each goes before the one after it.
+        let is_among = |current| line.iter().any(|(_, follow)| Some(follow.identity()) == current);
+        let mut before = self.current.filter(|_| !is_among(self.current));
+        let mut new = Vec::new();
+        for (one, follow) in line.into_iter().rev() {
+            let identity = follow.identity();
+            if !self.is_followed(identity) && !self.done.contains(&Done::of(&follow)) {
+                let from = if one.is_new { StartFrom::Start } else { from };
+                new.push((one, follow, before, from));
+            } else {
+                watch.settle(&one);
+            }
+            before = Some(identity);
+        }
+        for (one, follow, before, from) in new {
+            let follow = self.begin(follow, from).await?;
+            self.follow(follow, before, watch).await?;
+            watch.settle(&one);
+        }
+        Ok(())
+    }
+
+    fn is_followed(&self, identity: (u64, u64)) -> bool {
+        self.followed.iter().any(|follow| follow.identity() == identity)
+    }
+
+    /// Puts a file that was just opened where it is to be read: behind what is
+    /// a copy of something followed, else where `from` says.
+    async fn begin(&self, mut new: Follow, from: StartFrom) -> io::Result<Follow> {
+        let olds: Vec<Follow> = self
+            .followed
+            .iter()
+            .filter(|old| old.offset() >= MIN_COPY_BYTES)
+            .map(Follow::handle)
+            .collect();
+        blocking(move || {
+            for old in olds.iter().rev() {
+                // One that was truncated meanwhile cannot be compared.
+                if new.continues(old).unwrap_or(false) {
+                    new.go_on_from(old);
+                    return Ok(new);
+                }
+            }
+            if from == StartFrom::End {
+                new.seek_end()?;
+            }
+            Ok(new)
+        })
+        .await
     }
 
     /// Opens what the path is now, if it is not followed yet.
@@ -273,10 +395,7 @@ impl FileTask {
                 if self.follow_between(watch).await? {
                     return Ok(Current::Opened);
                 }
-                if !self.waiting {
-                    self.waiting = true;
-                    tracing::warn!(path = %self.path.display(), "a log does not exist; waiting for it");
-                }
+                self.is_missing();
                 return Ok(Current::Unchanged);
             }
             Err(error) => return Err(error.into()),
@@ -291,67 +410,104 @@ impl FileTask {
             return Ok(Current::Unchanged);
         }
         let path = self.path.clone();
-        let (known, done) = self.known();
+        let (known, absent, done) = self.known();
         let opened = blocking(move || {
-            let mut follow = Follow::open(&path)?;
-            if from == StartFrom::End {
-                follow.seek_end()?;
-            }
-            let between = between(&path, &known, &done, Some(follow.identity()));
+            let follow = Follow::open(&path)?;
+            let between = between(&path, &known, absent, &done, Some(follow.identity()));
             Ok((follow, between))
         })
         .await;
         let (follow, between) = match opened {
             Ok(opened) => opened,
             // Gone between the two looks: look again.
-            Err(error) if is_missing(&error) => return Ok(Current::Opened),
+            Err(error) if is_missing(&error) => return Ok(Current::Gone),
             Err(error) => return Err(error.into()),
         };
-        self.current = Some(follow.identity());
+        // Those that the events know better are followed by what they tell.
+        watch.drain()?;
+        let from = if watch.is_new() { StartFrom::Start } else { from };
+        let follow = self.begin(follow, from).await?;
         for rotated in between {
-            self.follow(rotated, watch)?;
+            self.follow(rotated, None, watch).await?;
         }
-        self.follow(follow, watch)?;
+        let now = follow.identity();
+        self.follow(follow, None, watch).await?;
+        self.current = Some(now);
         Ok(Current::Opened)
     }
 
-    fn known(&self) -> (Vec<Known>, VecDeque<(u64, u64)>) {
-        (self.followed.iter().map(Known::of).collect(), self.done.clone())
+    /// There is no log. Where there has not been one before, whatever comes
+    /// is new, also after a restart.
+    fn is_missing(&mut self) {
+        if !self.waiting {
+            self.waiting = true;
+            tracing::warn!(path = %self.path.display(), "a log does not exist; waiting for it");
+        }
+        if self.followed.is_empty() && self.absent.is_none() {
+            let now = SystemTime::now();
+            let since = now.checked_sub(CLOCK_SLACK).unwrap_or(now);
+            self.absent = Some(since);
+            self.tracker.absent(since);
+        }
+    }
+
+    fn known(&self) -> (Vec<Known>, Option<SystemTime>, VecDeque<Done>) {
+        (self.followed.iter().map(Known::of).collect(), self.absent, self.done.clone())
     }
 
     /// Follows what was the log and has been renamed already; whether there
     /// was any.
-    async fn follow_between(&mut self, watch: &mut Watch) -> io::Result<bool> {
+    async fn follow_between(&mut self, watch: &mut Watch) -> Result<bool, Stop> {
         let path = self.path.clone();
-        let (known, done) = self.known();
-        let found = blocking(move || Ok(between(&path, &known, &done, None))).await?;
+        let (known, absent, done) = self.known();
+        let current = self.current;
+        let found = blocking(move || Ok(between(&path, &known, absent, &done, current))).await?;
         let any = !found.is_empty();
         for rotated in found {
-            self.follow(rotated, watch)?;
+            self.follow(rotated, None, watch).await?;
         }
         Ok(any)
     }
 
-    fn follow(&mut self, follow: Follow, watch: &mut Watch) -> io::Result<()> {
+    /// Follows a file from where it is now, after all others or `before` one.
+    async fn follow(
+        &mut self,
+        follow: Follow,
+        before: Option<(u64, u64)>,
+        watch: &mut Watch,
+    ) -> Result<(), Stop> {
+        // Another file had the same inode, and its last lines are on their way.
+        tokio::select! {
+            biased;
+            () = self.outlet.cancel().cancelled() => return Err(Stop::Ended),
+            () = self.tracker.forgotten(follow.key()) => {}
+        }
         watch.file(follow.key(), follow.file())?;
         self.tracker.follow(follow.key(), follow.head(), follow.offset());
-        self.followed.push(follow);
+        let place = self.followed.iter().position(|other| Some(other.identity()) == before);
+        self.followed.insert(place.unwrap_or(self.followed.len()), follow);
         Ok(())
     }
 
-    /// Lets go of files that cannot grow any more, or that are too many. They
-    /// have been read to their ends.
+    /// Lets go of files that were deleted some time ago, or that are too many.
+    /// They have been read to their ends.
     fn give_up_old(&mut self, watch: &mut Watch) {
+        self.grace_ends = None;
         let Some(current) = self.current else { return };
+        let now = Instant::now();
         let mut rotated = self.followed.len().saturating_sub(1);
         let (tracker, path, done) = (&self.tracker, &self.path, &mut self.done);
-        self.followed.retain(|follow| {
+        let grace_ends = &mut self.grace_ends;
+        self.followed.retain_mut(|follow| {
             if follow.identity() == current {
                 return true;
             }
-            let keep = rotated <= MAX_ROTATED && !follow.is_deleted();
+            let ends = follow.deleted_since().map(|since| since + DELETED_GRACE);
+            let keep = rotated <= MAX_ROTATED && ends.is_none_or(|ends| ends > now);
             rotated -= usize::from(!keep);
-            if !keep {
+            if keep {
+                *grace_ends = [*grace_ends, ends].into_iter().flatten().min();
+            } else {
                 if follow.partial_bytes() > 0 {
                     tracing::warn!(
                         path = %path.display(), bytes = follow.partial_bytes(),
@@ -361,26 +517,36 @@ impl FileTask {
                 if done.len() >= MAX_DONE {
                     done.pop_front();
                 }
-                done.push_back(follow.identity());
+                done.push_back(Done::of(follow));
                 watch.forget(follow.key());
-                tracker.finish(follow.key(), follow.offset());
+                tracker.finish(follow.key(), follow.handed_over());
             }
             keep
         });
     }
 
     /// Goes on where the last start ended.
-    async fn restore(&mut self, cursor: Cursor, watch: &mut Watch) -> Result<(), Stop> {
-        let path = self.path.clone();
-        let (found, lost) = blocking(move || Ok(find(&path, &cursor.files))).await?;
+    async fn restore(&mut self, cursor: &Cursor, watch: &mut Watch) -> Result<(), Stop> {
+        let (path, wanted) = (self.path.clone(), cursor.clone());
+        let (found, lost) = blocking(move || Ok(find(&path, &wanted))).await?;
+        // Nothing is followed unless all of it can be.
+        for follow in &found {
+            watch.file(follow.key(), follow.file())?;
+        }
         for file in lost {
             tracing::warn!(
                 path = %self.path.display(), inode = file.inode, offset = file.offset,
-                "a log was rotated away while the agent was not running; what was added to it then is not read"
+                "a log was rotated away or rewritten while the agent was not running; what was added to it then may not be read"
             );
         }
         for follow in found {
-            self.follow(follow, watch)?;
+            self.follow(follow, None, watch).await?;
+        }
+        if self.followed.is_empty()
+            && let Some(since) = cursor.absent_since
+        {
+            self.absent = Some(since);
+            self.tracker.absent(since);
         }
         Ok(())
     }
@@ -391,132 +557,10 @@ impl FileTask {
 enum Current {
     Unchanged,
     Opened,
+    /// Renamed or deleted while it was being opened.
+    Gone,
 }
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// What is known of a followed file, to tell others from it.
-struct Known {
-    identity: (u64, u64),
-    head: Vec<u8>,
-    born: SystemTime,
-}
-
-impl Known {
-    fn of(follow: &Follow) -> Self {
-        let head = follow.head().to_vec();
-        Self { identity: follow.identity(), head, born: born(follow) }
-    }
-}
-
-/// When the file was created; where the file system does not say, when it was
-/// last written.
-fn born(follow: &Follow) -> SystemTime {
-    let metadata = follow.file().metadata();
-    let at = metadata.and_then(|metadata| metadata.created().or_else(|_| metadata.modified()));
-    at.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Whether the file has been created and written after `at`, or as far as the
-/// kernel's coarse clock tells at the same time. One that was unpacked has its
-/// old time of writing.
-fn is_later(follow: &Follow, at: SystemTime) -> bool {
-    let modified = follow.file().metadata().and_then(|metadata| metadata.modified());
-    born(follow) >= at && modified.is_ok_and(|modified| modified >= at)
-}
-
-/// Files that were the log and have been renamed already, since those that are
-/// known: rotated faster than this source looked. The oldest first. Blocks.
-fn between(
-    path: &Path,
-    known: &[Known],
-    done: &VecDeque<(u64, u64)>,
-    current: Option<(u64, u64)>,
-) -> Vec<Follow> {
-    // A listing may miss what is renamed meanwhile, so the next one begins as
-    // far back again.
-    let Some(oldest) = known.iter().map(|known| known.born).min() else { return Vec::new() };
-    let is_copy = |follow: &Follow| {
-        let told = |known: &Known| known.head.len() >= MIN_TELLING_BYTES;
-        known.iter().any(|known| told(known) && follow.head().starts_with(&known.head))
-    };
-    let mut found: Vec<Follow> = neighbours(path)
-        .iter()
-        .filter_map(|path| Follow::open(path).ok())
-        .filter(|follow| {
-            let new = Some(follow.identity()) != current
-                && !done.contains(&follow.identity())
-                && known.iter().all(|known| known.identity != follow.identity());
-            new && is_later(follow, oldest) && !is_copy(follow)
-        })
-        .collect();
-    found.sort_by_key(born);
-    found
-}
-
-/// The files of a cursor, each at its offset and the oldest first, and those
-/// that came after them; and what could not be found. Blocks.
-fn find(path: &Path, cursor: &[FileCursor]) -> (Vec<Follow>, Vec<FileCursor>) {
-    let mut candidates = neighbours(path);
-    candidates.insert(0, path.to_path_buf());
-    let mut open: Vec<Follow> =
-        candidates.iter().filter_map(|path| Follow::open(path).ok()).collect();
-    let mut found = Vec::new();
-    let mut lost = Vec::new();
-    let mut newest = None;
-    for file in cursor {
-        let fits = |follow: &Follow| {
-            follow.length().is_ok_and(|length| length >= file.offset)
-                && follow.has_fingerprint(file.head_bytes, &file.fingerprint)
-        };
-        let same = |follow: &Follow| follow.identity().1 == file.inode && fits(follow);
-        // Copied by the one who rotates: another inode, the same beginning.
-        let copy = |follow: &Follow| file.head_bytes >= MIN_TELLING_BYTES && fits(follow);
-        let place = open.iter().position(same).or_else(|| open.iter().position(copy));
-        match place {
-            Some(place) => {
-                let mut follow = open.remove(place);
-                let FileCursor { dev, inode, generation, .. } = *file;
-                follow.resume(FileKey { dev, inode, generation }, file.offset);
-                newest = newest.max(Some(born(&follow)));
-                found.push(follow);
-            }
-            None => lost.push(file.clone()),
-        }
-        // Truncated meanwhile: what the path is now has begun anew.
-        if let Some(follow) = open.iter_mut().find(|follow| {
-            follow.identity().1 == file.inode && follow.key().generation <= file.generation
-        }) {
-            let FileCursor { dev, inode, generation, .. } = *file;
-            follow.resume(FileKey { dev, inode, generation: generation.wrapping_add(1) }, 0);
-        }
-    }
-    // What the path is now belongs to it in any case, and comes last.
-    let current = std::fs::metadata(path).ok().map(|metadata| identity(&metadata));
-    let is_current = |follow: &Follow| Some(follow.identity()) == current;
-    open.retain(|follow| {
-        is_current(follow) || newest.is_some_and(|newest| is_later(follow, newest))
-    });
-    open.sort_by_key(|follow| (is_current(follow), born(follow)));
-    found.extend(open);
-    (found, lost)
-}
-
-/// Files beside `path` that may be rotated forms of it: `NAME.1`, `NAME-20261120`.
-fn neighbours(path: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    entries
-        .filter_map(Result::ok)
-        .take(MAX_NEIGHBOURS)
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let Some(other) = path.file_name() else { return false };
-            let rest = other.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-            let text = path.extension().is_none_or(|end| !NOT_TEXT.iter().any(|no| end == *no));
-            text && rest.is_some_and(|rest| rest.starts_with(b".") || rest.starts_with(b"-"))
-        })
-        .collect()
 }

@@ -7,11 +7,17 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::MAX_LINE_BYTES;
 use crate::cursor::{FileKey, HEAD_BYTES};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes before the place of reading that must still be what they were.
+const TAIL_BYTES: usize = 64;
+/// Bytes before the place of reading that tell a copy from another file.
+const COPY_BYTES: u64 = 64 * 1024;
 /// How far back from the end the begin of the last line is looked for.
 const BACK_BYTES: u64 = 64 * 1024;
 
@@ -26,12 +32,18 @@ pub(super) struct Follow {
     key: FileKey,
     /// The first bytes of the file, up to [`HEAD_BYTES`].
     head: Vec<u8>,
+    /// The last bytes that were read, up to [`TAIL_BYTES`].
+    tail: Vec<u8>,
     /// Where the partial line begins.
     start: u64,
+    /// Where the last whole line ended, or reading began.
+    handed_over: u64,
     /// The partial line, at most [`MAX_LINE_BYTES`] of it.
     partial: Vec<u8>,
     /// Bytes of the partial line beyond those.
     excess: u64,
+    /// When it was first seen that no name leads to the file any more.
+    deleted: Option<Instant>,
 }
 
 /// A line cut out of a file.
@@ -74,9 +86,12 @@ impl Follow {
             identity: (dev, inode),
             key: FileKey { dev, inode, generation: 0 },
             head: Vec::new(),
+            tail: Vec::new(),
             start: 0,
+            handed_over: 0,
             partial: Vec::new(),
             excess: 0,
+            deleted: None,
         };
         follow.extend_head()?;
         Ok(follow)
@@ -90,12 +105,26 @@ impl Follow {
             identity: self.identity,
             key: FileKey { generation, ..self.key },
             head: Vec::new(),
+            tail: Vec::new(),
             start: 0,
+            handed_over: 0,
             partial: Vec::new(),
             excess: 0,
+            deleted: None,
         };
         follow.extend_head()?;
         Ok(follow)
+    }
+
+    /// The same open file at the same place, to compare another one with.
+    pub(super) fn handle(&self) -> Self {
+        Self {
+            file: Arc::clone(&self.file),
+            head: self.head.clone(),
+            tail: Vec::new(),
+            partial: Vec::new(),
+            ..*self
+        }
     }
 
     pub(super) fn key(&self) -> FileKey {
@@ -137,11 +166,58 @@ impl Follow {
         self.start
     }
 
+    /// Where the last line that was handed over ended. Before [`Self::offset`]
+    /// where zeros were skipped after it.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+
     /// Begins at `offset`, which must be the beginning of a line.
     fn seek(&mut self, offset: u64) {
         self.start = offset;
+        self.handed_over = offset;
+        self.tail.clear();
         self.partial.clear();
         self.excess = 0;
+    }
+
+    /// Where the next byte is read.
+    fn read_to(&self) -> u64 {
+        self.start + self.partial.len() as u64 + self.excess
+    }
+
+    /// Whether a line may begin at `offset`: what is before it ends one. Where
+    /// not, the file was written anew since. Blocks.
+    pub(super) fn begins_line(&self, offset: u64) -> bool {
+        let Some(before) = offset.checked_sub(1) else { return true };
+        let mut byte = [0];
+        self.file.read_at(&mut byte, before).is_ok_and(|count| count == 1 && byte == *b"\n")
+    }
+
+    /// Whether this begins with what has been read of `other`, and so is a copy
+    /// of it that may have grown since. Blocks.
+    pub(super) fn continues(&self, other: &Self) -> io::Result<bool> {
+        let until = other.start;
+        if self.length()? < until || other.length()? < until {
+            return Ok(false);
+        }
+        let head = until.min(HEAD_BYTES as u64);
+        for (from, bytes) in [(0, head), (until.saturating_sub(COPY_BYTES), until.min(COPY_BYTES))]
+        {
+            let bytes = usize::try_from(bytes).unwrap_or(HEAD_BYTES);
+            let (mut ours, mut theirs) = (vec![0; bytes], vec![0; bytes]);
+            self.file.read_exact_at(&mut ours, from)?;
+            other.file.read_exact_at(&mut theirs, from)?;
+            if ours != theirs {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins where `other` is now. It must continue it.
+    pub(super) fn go_on_from(&mut self, other: &Self) {
+        self.seek(other.start);
     }
 
     /// Begins after the last complete line. Blocks.
@@ -170,9 +246,14 @@ impl Follow {
         Ok(())
     }
 
-    /// Whether no name leads to the file any more.
-    pub(super) fn is_deleted(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    /// Since when no name leads to the file any more.
+    pub(super) fn deleted_since(&mut self) -> Option<Instant> {
+        if self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
+            self.deleted.get_or_insert_with(Instant::now);
+        } else {
+            self.deleted = None;
+        }
+        self.deleted
     }
 
     /// Bytes of the head that are known, again from the file. `true` where they
@@ -191,23 +272,25 @@ impl Follow {
         Ok(self.head.len() > had)
     }
 
-    /// Whether the file is shorter than what was read, or begins differently.
+    /// Whether the file is shorter than what was read, begins differently, or
+    /// is different just before the place of reading.
     fn is_truncated(&self) -> io::Result<bool> {
-        let read = self.start + self.partial.len() as u64 + self.excess;
+        let read = self.read_to();
         if self.file.metadata()?.len() < read {
             return Ok(true);
         }
-        let mut buffer = [0u8; HEAD_BYTES];
-        let mut got = 0;
-        while got < self.head.len() {
-            let Some(rest) = buffer.get_mut(got..) else { break };
-            let count = self.file.read_at(rest, got as u64)?;
-            if count == 0 {
-                break;
-            }
-            got += count;
+        let before = read.saturating_sub(self.tail.len() as u64);
+        Ok(!self.has(&self.head, 0)? || !self.has(&self.tail, before)?)
+    }
+
+    /// Whether these bytes are still at `offset`.
+    fn has(&self, bytes: &[u8], offset: u64) -> io::Result<bool> {
+        let mut now = vec![0; bytes.len()];
+        match self.file.read_exact_at(&mut now, offset) {
+            Ok(()) => Ok(now == bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(!buffer.get(..got).is_some_and(|now| now.starts_with(&self.head)))
     }
 
     /// Reads once. Blocks.
@@ -216,7 +299,7 @@ impl Follow {
             return Ok(Step::Truncated);
         }
         self.extend_head()?;
-        let at = self.start + self.partial.len() as u64 + self.excess;
+        let at = self.read_to();
         let mut buffer = vec![0; READ_BYTES];
         let count = match self.file.read_at(&mut buffer, at) {
             Ok(0) => return Ok(Step::End),
@@ -227,6 +310,8 @@ impl Follow {
             Err(error) => return Err(error),
         };
         buffer.truncate(count);
+        self.tail.extend(buffer.iter().skip(count.saturating_sub(TAIL_BYTES)));
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL_BYTES));
         Ok(Step::Lines(self.cut(&buffer)))
     }
 
@@ -261,6 +346,7 @@ impl Follow {
         self.start += bytes.len() as u64 + self.excess + terminator;
         let truncated = self.excess > 0;
         self.excess = 0;
+        self.handed_over = self.start;
         Cut { bytes, truncated, start, end: self.start }
     }
 
@@ -272,7 +358,7 @@ impl Follow {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Seek as _, Write as _};
 
     use super::*;
 
@@ -329,6 +415,30 @@ mod tests {
         let (_file, mut follow) = follow(b"one\ntwo\nthr");
         follow.seek_end().unwrap();
         assert_eq!(follow.offset(), 8);
+    }
+
+    #[test]
+    fn a_file_cut_to_a_part_and_written_on_is_noticed() {
+        let text: String = (0..100).map(|number| format!("line {number:03}\n")).collect();
+        let (mut file, mut follow) = follow(text.as_bytes());
+        assert_eq!(all(&mut follow).len(), 100);
+        file.as_file().set_len(600).unwrap();
+        file.as_file_mut().seek(std::io::SeekFrom::End(0)).unwrap();
+        file.write_all("another line\n".repeat(80).as_bytes()).unwrap();
+        assert!(matches!(follow.step().unwrap(), Step::Truncated));
+    }
+
+    #[test]
+    fn a_copy_that_has_grown_continues_and_another_file_does_not() {
+        let text: String = (0..9_000).map(|number| format!("line {number:05}\n")).collect();
+        let (_first, mut first) = follow(text.as_bytes());
+        all(&mut first);
+        let (_copy, copy) = follow((text.clone() + "more\n").as_bytes());
+        assert!(copy.continues(&first).unwrap());
+        let (_short, short) = follow(b"line 00000\n");
+        assert!(!short.continues(&first).unwrap());
+        let (_other, other) = follow(text.replace("line 08999", "line x8999").as_bytes());
+        assert!(!other.continues(&first).unwrap());
     }
 
     #[test]

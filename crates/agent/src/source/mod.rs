@@ -3,9 +3,11 @@
 //! A source reads as fast as the pipeline takes: both queues below are bounded,
 //! and when they are full the file or the journal is the buffer.
 
+mod departed;
 pub(crate) mod file;
 mod follow;
 pub(crate) mod journal;
+mod rotated;
 mod watch;
 
 use std::sync::Arc;
