@@ -10,7 +10,8 @@ use std::process::Command;
 use support::{Palisade, append, sshd_line};
 
 fn curl(args: &[&str]) -> String {
-    let output = Command::new("curl").args(["-sk", "--max-time", "20"]).args(args).output().unwrap();
+    let output =
+        Command::new("curl").args(["-sk", "--max-time", "20"]).args(args).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -243,9 +243,12 @@ async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
     if hub.status().store.events == 0 {
         let now = palisade_event::Timestamp::from(SystemTime::now());
         let count = replay.len() * 4;
-        let step = 86_400_000 / count as i64;
+        let day = 86_400_000.0;
         let records: Vec<Vec<u8>> = (0..count)
-            .map(|index| replay.next(now.plus_millis(-86_400_000 + step * index as i64)))
+            .map(|index| {
+                let back = day * (1.0 - tide(index as f64 / count as f64));
+                replay.next(now.plus_millis(-(back as i64)))
+            })
             .collect();
         deliver(&hub, &who, &records).await;
     }
@@ -257,6 +260,16 @@ async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
         }
         deliver(&hub, &who, &[replay.next(SystemTime::now().into())]).await;
     }
+}
+
+/// Spreads `0..1` over `0..1` in order, here denser and there thinner, as
+/// attacks come: a curve whose slope is never negative.
+fn tide(x: f64) -> f64 {
+    let wave = |height: f64, times: f64| {
+        let turn = std::f64::consts::TAU * times;
+        height * (turn * x).sin() / turn
+    };
+    x + wave(0.6, 2.0) + wave(0.35, 9.0)
 }
 
 async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) {
