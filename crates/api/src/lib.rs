@@ -40,4 +40,13 @@ pub mod fuzzing {
         let body = bytes::Bytes::copy_from_slice(body);
         body::decode(body, encoding, palisade_event::wire::MAX_BATCH_BYTES).ok()
     }
+
+    /// Bytes of the PROXY header that a connection begins with, if it does.
+    #[must_use]
+    pub fn proxy_header(bytes: &[u8]) -> Option<usize> {
+        match crate::serve::proxy::decode(bytes) {
+            crate::serve::proxy::Decoded::Header { length, .. } => Some(length),
+            _ => None,
+        }
+    }
 }

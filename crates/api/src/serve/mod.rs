@@ -3,7 +3,7 @@
 
 mod connection;
 mod prefixed;
-mod proxy;
+pub(crate) mod proxy;
 
 use std::fs;
 use std::io;

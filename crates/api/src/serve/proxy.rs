@@ -17,7 +17,7 @@ const V2_FIXED_BYTES: usize = 16;
 
 /// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     /// At least so many bytes are needed, counted from the beginning.
     Incomplete(usize),
     /// A header of `length` bytes.
@@ -32,7 +32,7 @@ pub(super) enum Decoded {
 }
 
 /// Decodes what has been read so far.
-pub(super) fn decode(bytes: &[u8]) -> Decoded {
+pub(crate) fn decode(bytes: &[u8]) -> Decoded {
     let Some(first) = bytes.first() else { return Decoded::Incomplete(1) };
     if *first == b'P' { decode_v1(bytes) } else { decode_v2(bytes) }
 }
