@@ -22,13 +22,17 @@ const NAMES: Record<number, string> = {
   0x202d: 'left-to-right override', 0x202e: 'right-to-left override', 0xfeff: 'byte order mark',
 };
 
+/** Abbreviations of the ASCII controls (ECMA-48). */
+const C0 =
+  'NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US'.split(' ');
+
 function symbol(character: string): Piece {
   const code = character.codePointAt(0) ?? 0;
   const point = `U+${code.toString(16).toUpperCase().padStart(4, '0')}`;
   const name = NAMES[code] ? `${point} ${NAMES[code]}` : point;
-  if (code < 0x20) return { text: String.fromCodePoint(0x2400 + code), name };
-  if (code === 0x7f) return { text: '\u2421', name };
-  return { text: `\u27e8${point}\u27e9`, name };
+  // Not the control pictures of Unicode: few fonts have them.
+  const short = code < 0x20 ? C0[code] : code === 0x7f ? 'DEL' : point;
+  return { text: `\u2039${short}\u203a`, name };
 }
 
 /** Bytes that are no UTF-8 are shown as `\xNN`. */
