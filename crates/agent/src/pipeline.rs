@@ -338,7 +338,7 @@ impl Pipeline {
                     // Once an outage: a disk may be full for days.
                     if failing.is_none() {
                         failing = Some(Instant::now());
-                        tracing::error!(%error, "the spool cannot be written; nothing is read until it can: check free space and permissions of the data directory");
+                        tracing::error!(%error, "the data directory cannot be written; nothing is read until it can: check its free space and permissions");
                     }
                     waiting.push(records);
                     tokio::time::sleep(wait).await;

@@ -43,7 +43,10 @@ impl Setup {
         let Ok(cursors) = fs::read_dir(self.path("data/agent/cursors")) else {
             return String::new();
         };
-        cursors.filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok()).collect()
+        let paths = cursors.map(|entry| entry.unwrap().path());
+        // What is being written is not there yet.
+        let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        whole.filter_map(|path| fs::read_to_string(path).ok()).collect()
     }
 
     /// Waits until the agent has looked and found nothing.
