@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { launch, newPage, Palisade, shot, signIn, USER } from './palisade.mjs';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -48,11 +49,12 @@ async function ask(text) {
 
 /** Waits until queries can see so many events. */
 async function stored(q, events) {
-  await page.waitForFunction(
-    async ([text, wanted]) => (await (await fetch(`api/v1/events?q=${encodeURIComponent(text)}`)).json()).events.length >= wanted,
-    [q, events],
-    { polling: 100 },
-  );
+  const visible = (text) => fetch(`api/v1/events?q=${encodeURIComponent(text)}`).then(async (answer) => (await answer.json()).events.length);
+  const end = Date.now() + 15_000;
+  while ((await page.evaluate(visible, q)) < events) {
+    assert.ok(Date.now() < end, `waited in vain for ${q}`);
+    await pause(50);
+  }
 }
 
 describe('the page', { timeout: 240_000 }, () => {
@@ -309,4 +311,22 @@ test('without motion the map still marks events', { timeout: 60_000 }, async () 
   await calm.waitForFunction(() => Number(document.querySelector('.map[data-drawn]').dataset.drawn) > 0);
   assert.deepEqual(calm.complaints, []);
   await calm.context().close();
+});
+
+test('below a base path everything is found', { timeout: 90_000 }, async () => {
+  const below = await Palisade.start('/guard');
+  try {
+    const there = await newPage(browser);
+    await signIn(there, `${below.url}/guard/`);
+    await there.locator('svg path.land').first().waitFor();
+    await there.getByRole('link', { name: 'Sensors' }).click();
+    await there.waitForURL(/\/guard\/sensors$/);
+    await there.locator('tr[data-sensor]').first().waitFor();
+    await there.reload();
+    await there.locator('tr[data-sensor]').first().waitFor();
+    assert.deepEqual(there.complaints, []);
+    await there.context().close();
+  } finally {
+    await below.stop();
+  }
 });

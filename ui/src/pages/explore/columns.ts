@@ -12,7 +12,7 @@ export interface Column {
 }
 
 export const COLUMNS: readonly Column[] = [
-  { id: 'time', label: 'Time', track: '112px', text: (e) => e.observed_at },
+  { id: 'time', label: 'Time', track: '124px', text: (e) => e.observed_at },
   { id: 'kind', label: 'Kind', track: '84px', text: (e) => e.kind },
   { id: 'country', label: 'Country', track: '52px', text: (e) => e.source_geo?.country ?? '' },
   { id: 'source', label: 'Source', track: 'minmax(124px, 170px)', text: (e) => e.source?.address ?? '' },
