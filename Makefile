@@ -17,6 +17,7 @@ test: require packages ui ## all tests, with real clients and a real browser
 
 check: lint ## what must be green before a change lands; needs no root
 	$(NPM) --prefix ui run check
+	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
 	$(CARGO) test --locked
 
 lint:
