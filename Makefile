@@ -15,7 +15,7 @@ test: require packages ui ## all tests, with real clients and a real browser
 	$(CARGO) build --locked --package palisade
 	$(NPM) --prefix ui test
 
-check: lint ## what must be green before a change lands; needs no root
+check: ui lint ## what must be green before a change lands; needs no root
 	$(NPM) --prefix ui run check
 	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
 	$(CARGO) test --locked
