@@ -26,6 +26,8 @@ export class Pulses {
   #pulses: Pulse[] = [];
   #rest = new Map<string, { at: Point; colour: string; count: number }>();
   #colours: string[] = [];
+  /** Around marks, so that they are seen on any shade. */
+  #halo = '';
   #allowance = MOST_PER_SECOND;
   #refilled = performance.now();
   #batched = 0;
@@ -40,6 +42,7 @@ export class Pulses {
   /** Reads the theme's colours again. */
   repaint(): void {
     this.#colours = Array.from({ length: 8 }, (_, i) => themed(`--cat-${i}`));
+    this.#halo = themed('--panel');
   }
 
   add(from: Point, to: Point | undefined, category: string | undefined): void {
@@ -105,18 +108,23 @@ export class Pulses {
 
   #paint(context: CanvasRenderingContext2D, { from, to, colour, began, radius }: Pulse, now: number, unit: number): void {
     const age = Math.max(0, now - began) / LIFE_MS;
-    context.strokeStyle = colour;
     context.fillStyle = colour;
-    context.globalAlpha = this.#calm ? 0.9 : 1 - age;
+    context.strokeStyle = this.#halo;
+    context.globalAlpha = this.#calm ? 0.9 : 1 - age * age;
+    context.lineWidth = 2.4 * unit;
     context.beginPath();
-    context.arc(from[0], from[1], 2.6 * unit, 0, 7);
+    context.arc(from[0], from[1], 2.8 * unit, 0, 7);
+    context.stroke();
     context.fill();
     if (this.#calm) return;
     const out = 1 - (1 - age) ** 3;
     context.globalAlpha = 0.75 * (1 - age);
-    context.lineWidth = 1.6 * unit;
     context.beginPath();
     context.arc(from[0], from[1], (2.6 + (radius - 2.6) * out) * unit, 0, 7);
+    context.lineWidth = 3.4 * unit;
+    context.stroke();
+    context.strokeStyle = colour;
+    context.lineWidth = 1.6 * unit;
     context.stroke();
     if (to) this.#arc(context, from, to, Math.max(0, now - began) / ARC_MS, unit);
   }
