@@ -6,8 +6,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{DAY, Oracle, TODAY, aggregation, event, query};
-use palisade_event::{Event, EventId, EventKind, SensorId, Timestamp, Untrusted};
-use palisade_store::query::{Aggregation, Field, Filter, Query};
+use palisade_event::{
+    Credentials, Endpoint, Event, EventId, EventKind, SensorId, SessionId, Timestamp, Untrusted,
+};
+use palisade_store::query::{Aggregation, Field, Filter, Interval, Query, TimeRange};
 use palisade_store::{Aggregated, Config, Store};
 use proptest::prelude::*;
 
@@ -241,4 +243,84 @@ fn long_texts_come_back_whole_and_group_by_their_head() {
     assert_eq!(distinct, Aggregated::Distinct { count: 1, exact: true });
     let query = Query { filter: Filter::Prefix(Field::Request, "yyy".into()), ..Query::ALL };
     assert_eq!(store.search(&query, 10, None).unwrap().events.len(), 2);
+}
+
+/// Many values: most once, so that the last place of a top is a tie over every
+/// segment and day; some beyond the compared length; some missing.
+fn varied(n: u64) -> Arc<Event> {
+    let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let at = TODAY - (n % 3) as i64 * DAY + (n as i64 % 1000) * 60_000;
+    let mut event = (*simple(at, n.into())).clone();
+    event.session =
+        SessionId::new(&format!("{:06x}", mixed % 1500)).ok().filter(|_| !n.is_multiple_of(7));
+    let password = match n % 5 {
+        0 => None,
+        1 => Some(Untrusted::from("z".repeat(4094) + &format!("{:03}", n % 150))),
+        _ => Some(Untrusted::from(format!("p{}", mixed % 97))),
+    };
+    let username = Some(Untrusted::from(format!("u{}", n % 11))).filter(|_| !n.is_multiple_of(13));
+    event.credentials = Some(Credentials { username, password, outcome: None });
+    event.source = Some(Endpoint {
+        address: std::net::Ipv6Addr::from_bits(0x2001 << 112 | u128::from(mixed % 700)).into(),
+        port: Some((mixed % 900) as u16).filter(|_| !n.is_multiple_of(3)),
+        transport: None,
+    });
+    Arc::new(event)
+}
+
+#[test]
+fn many_values_over_segments_and_days_are_grouped_as_by_the_oracle() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut oracle = Oracle::default();
+    for part in 0..4 {
+        let batch: Vec<Arc<Event>> = (part * 400..(part + 1) * 400).map(varied).collect();
+        assert_eq!(store.append(&batch).unwrap(), oracle.append(&batch));
+        store.commit().unwrap();
+    }
+    let fields = [
+        Field::Session,
+        Field::Password,
+        Field::User,
+        Field::Ip,
+        Field::SourcePort,
+        Field::Id,
+        Field::ObservedAt,
+        Field::Sensor,
+    ];
+    let some = Filter::In(Field::User, vec!["u3".into(), "u4".into()]);
+    let today = TimeRange { from: Some(Timestamp::from_millis(TODAY + 7_000_000)), to: None };
+    let queries = [
+        Query::ALL,
+        Query { filter: some.clone(), ..Query::ALL },
+        Query { range: today, filter: Filter::All },
+        Query { range: today, filter: Filter::Not(Box::new(some)) },
+    ];
+    let ask = |query: &Query, aggregation: Aggregation| {
+        assert_eq!(
+            store.aggregate(query, &aggregation).unwrap(),
+            oracle.aggregate(query, &aggregation),
+            "{query} {aggregation:?}"
+        );
+    };
+    for query in &queries {
+        for field in fields {
+            ask(query, Aggregation::Distinct(field));
+            for k in [1, 10, 1000] {
+                ask(query, Aggregation::Top(vec![field], k, None));
+            }
+            for other in fields {
+                ask(query, Aggregation::Top(vec![field, other], 25, None));
+                let distinct = Some(Box::new(Aggregation::Distinct(other)));
+                ask(query, Aggregation::Top(vec![field], 4, distinct.clone()));
+                ask(query, Aggregation::Top(vec![Field::User, field], 4, distinct.clone()));
+                ask(query, Aggregation::Histogram(Interval { millis: DAY }, distinct));
+            }
+            let pairs = Aggregation::Top(vec![field, Field::Password], 3, None);
+            ask(query, Aggregation::Top(vec![Field::Session, Field::User], 4, Some(pairs.into())));
+            let auto = Aggregation::Histogram(Interval::AUTO, None);
+            ask(query, Aggregation::Top(vec![field], 3, Some(auto.into())));
+        }
+        ask(query, Aggregation::Histogram(Interval::AUTO, None));
+    }
 }

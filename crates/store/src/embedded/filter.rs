@@ -253,12 +253,11 @@ fn words<'a>(segment: &'a Segment, text: &str) -> Result<Ready<'a>, TantivyError
 }
 
 /// Calls `each` with the matching documents of a segment, chunk by chunk.
-pub(super) fn for_each_chunk<E: From<TantivyError>>(
-    query: &Query,
+pub(super) fn for_each_chunk<E>(
+    ready: &Ready<'_>,
     segment: &Segment,
     mut each: impl FnMut(&[u32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let ready = Ready::query(query, segment)?;
     if matches!(ready, Ready::None) {
         return Ok(());
     }

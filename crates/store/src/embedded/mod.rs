@@ -7,11 +7,15 @@
 
 mod aggregate;
 mod day;
+mod dimension;
+mod distinct;
 mod filter;
 mod ids;
 mod page;
+mod quick;
 mod schema;
 mod segment;
+mod tally;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -216,6 +220,12 @@ impl Embedded {
                 && query.range.to.is_none_or(|to| day.start() < to)
         };
         lock(&self.days).all.keys().copied().filter(overlaps).collect()
+    }
+
+    /// How many segments these days have.
+    fn segments_of(&self, days: &[Day]) -> usize {
+        let all = lock(&self.days);
+        days.iter().filter_map(|day| all.all.get(day)).map(|entry| entry.figures.segments).sum()
     }
 
     pub(crate) fn search(

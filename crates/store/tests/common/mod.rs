@@ -75,7 +75,10 @@ fn answer(events: &[&Event], aggregation: &Aggregation, span: Option<(i64, i64)>
             Aggregated::Distinct { count: values.len() as u64, exact: true }
         }
         Aggregation::Histogram(interval, sub) => {
-            let width = interval.millis;
+            let width = match interval.millis {
+                0 => span.map_or(1, |(low, high)| auto_width(low, high)),
+                millis => millis,
+            };
             let numbers =
                 span.map_or(0..0, |(low, high)| low.div_euclid(width)..high.div_euclid(width) + 1);
             let bucket = |number: i64| {
@@ -114,6 +117,14 @@ fn answer(events: &[&Event], aggregation: &Aggregation, span: Option<(i64, i64)>
             }
         }
     }
+}
+
+/// The narrowest of the documented widths that makes at most 120 buckets.
+fn auto_width(low: i64, high: i64) -> i64 {
+    let minutes = [1, 5, 15, 30, 60, 180, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440];
+    let widths = [1, 10, 30].map(|s| s * 1000).into_iter().chain(minutes.map(|m| m * 60_000));
+    let fits = |width: &i64| high.div_euclid(*width) - low.div_euclid(*width) < 120;
+    widths.into_iter().find(fits).unwrap()
 }
 
 /// A field's value, written independently of the engine.
@@ -357,7 +368,7 @@ pub fn query() -> impl Strategy<Value = Query> {
 }
 
 fn leaf_aggregation() -> impl Strategy<Value = Aggregation> {
-    let width = select(vec![3_600_000i64, 6 * 3_600_000, DAY, 7 * DAY]);
+    let width = select(vec![0, 3_600_000i64, 6 * 3_600_000, DAY, 7 * DAY]);
     prop_oneof![
         Just(Aggregation::Count),
         field().prop_map(Aggregation::Distinct),

@@ -1,0 +1,328 @@
+//! One dimension of an aggregation: the values of a field, numbered in the
+//! order they come. Within a segment text goes by its ordinal in the segment's
+//! dictionary; across segments by a keyed hash of 128 bits. Only what is
+//! answered is read as text.
+
+use std::collections::BinaryHeap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, OnceLock};
+
+use palisade_event::{EventId, Timestamp};
+use siphasher::sip128::SipHasher13;
+use tantivy::TantivyError;
+use tantivy::columnar::{Column, StrColumn};
+
+use super::quick::HashMap;
+use super::segment::{AnyColumn, Segment};
+use crate::Key;
+use crate::query::{Buckets, Field, FieldType};
+
+/// A document without the field.
+pub(super) const ABSENT: u32 = u32::MAX;
+
+/// What a dimension groups by.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    Field(Field),
+    /// Time; no bucket where there is no data.
+    Time(Option<Buckets>),
+}
+
+/// The hash by which text is the same in two segments. The key is random, so
+/// that nobody can choose texts that collide.
+pub(super) fn text_hash(text: &[u8]) -> u128 {
+    static KEYS: OnceLock<(u64, u64)> = OnceLock::new();
+    let (a, b) = *KEYS.get_or_init(|| {
+        let random = RandomState::new();
+        (random.hash_one(0), random.hash_one(1))
+    });
+    SipHasher13::new_with_keys(a, b).hash(text).as_u128()
+}
+
+/// Reads the first value of each document; `docs` ascends.
+fn firsts<T>(column: &Column<T>, docs: &[u32]) -> Vec<Option<T>>
+where
+    T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static,
+{
+    let mut values = vec![None; docs.len()];
+    column.first_vals(docs, &mut values);
+    values
+}
+
+/// Calls `each` with the texts of ascending ordinals.
+pub(super) fn read_texts(
+    column: &StrColumn,
+    ordinals: &[u64],
+    each: impl FnMut(&[u8]),
+) -> Result<(), TantivyError> {
+    if column.dictionary().sorted_ords_to_term_cb(ordinals, each)? {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a dictionary is too short").into())
+}
+
+/// The number of a fixed-size value of a document, or the ordinal of its text.
+pub(super) fn numbers(
+    field: Field,
+    segment: &Segment,
+    docs: &[u32],
+) -> Result<Vec<Option<u128>>, TantivyError> {
+    if field == Field::Id {
+        return Ok(docs.iter().map(|doc| Some(segment.id(*doc))).collect());
+    }
+    Ok(match segment.column(field)? {
+        AnyColumn::Absent => vec![None; docs.len()],
+        AnyColumn::Number(column) => {
+            let number = |n: Option<i64>| n.map(|n| u128::from(n.cast_unsigned()));
+            firsts(column, docs).into_iter().map(number).collect()
+        }
+        AnyColumn::Address(column) => {
+            firsts(column, docs).into_iter().map(|a| a.map(|a| a.to_bits())).collect()
+        }
+        AnyColumn::Text(column) => {
+            firsts(column.ords(), docs).into_iter().map(|ord| ord.map(u128::from)).collect()
+        }
+    })
+}
+
+/// Numbers the values of a field.
+pub(super) struct Dimension {
+    pub(super) source: Source,
+    /// By code: the value, for text its hash.
+    keys: Vec<u128>,
+    codes: HashMap<u128, u32>,
+    /// By code, for text: where it was first seen.
+    origins: Vec<(u32, u32)>,
+    segments: Vec<Arc<Segment>>,
+    /// The only texts that count; others are as if absent.
+    texts: Option<Vec<String>>,
+    /// Codes of the ordinals of the segment that is read, where only some texts count.
+    table: Vec<u32>,
+    /// Whether other values than those known are as if absent.
+    closed: bool,
+}
+
+impl Dimension {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            keys: Vec::new(),
+            codes: HashMap::default(),
+            origins: Vec::new(),
+            segments: Vec::new(),
+            texts: None,
+            table: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// The same with these values only, numbered in this order. Buckets of time
+    /// keep their numbers.
+    pub(super) fn only(&self, values: &[(u32, &Key)]) -> Self {
+        let mut dimension = Self::new(self.source);
+        if self.is_text() {
+            let text = |key: &Key| match key {
+                Key::Text(text) => text.clone(),
+                Key::Integer(number) => number.to_string(),
+            };
+            dimension.texts = Some(values.iter().map(|(_, key)| text(key)).collect());
+        } else {
+            for key in values.iter().filter_map(|(code, _)| self.keys.get(*code as usize)) {
+                dimension.code(*key);
+            }
+        }
+        dimension.closed = true;
+        dimension
+    }
+
+    /// Makes ready for a segment.
+    pub(super) fn enter(&mut self, segment: &Segment) -> Result<(), TantivyError> {
+        let (Some(texts), Source::Field(field)) = (&self.texts, self.source) else { return Ok(()) };
+        self.table.clear();
+        let AnyColumn::Text(column) = segment.column(field)? else { return Ok(()) };
+        self.table.resize(column.num_terms(), ABSENT);
+        for (code, text) in (0u32..).zip(texts) {
+            if let Some(ordinal) = column.dictionary().term_ord(text)?
+                && let Some(slot) = self.table.get_mut(ordinal as usize)
+            {
+                *slot = code;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many values it holds.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self.source, Source::Field(field) if field.is_text())
+    }
+
+    fn code(&mut self, key: u128) -> u32 {
+        if let Some(code) = self.codes.get(&key) {
+            return *code;
+        }
+        if self.closed {
+            return ABSENT;
+        }
+        let code = u32::try_from(self.keys.len()).unwrap_or(ABSENT);
+        self.keys.push(key);
+        self.codes.insert(key, code);
+        code
+    }
+
+    /// How many local codes a segment has, where they are ordinals.
+    pub(super) fn ordinals(&self, segment: &Segment) -> Result<Option<usize>, TantivyError> {
+        match self.source {
+            Source::Field(field) if field.is_text() && self.texts.is_none() => {
+                match segment.column(field)? {
+                    AnyColumn::Text(column) => Ok(Some(column.num_terms())),
+                    _ => Ok(Some(0)),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Codes of documents that hold in one segment: ordinals for text, else
+    /// codes that hold everywhere.
+    pub(super) fn local(
+        &mut self,
+        segment: &Segment,
+        docs: &[u32],
+    ) -> Result<Vec<u32>, TantivyError> {
+        match self.source {
+            Source::Time(None) => Ok(vec![ABSENT; docs.len()]),
+            Source::Time(Some(buckets)) => {
+                let bucket = |at: Option<i64>| {
+                    let number = at.unwrap_or(0).div_euclid(buckets.width) - buckets.first;
+                    // An event that was committed since the buckets were made has none.
+                    let inside = (0..buckets.count).contains(&number);
+                    if inside { u32::try_from(number).unwrap_or(ABSENT) } else { ABSENT }
+                };
+                Ok(firsts(&segment.time, docs).into_iter().map(bucket).collect())
+            }
+            Source::Field(field) if field.is_text() => {
+                let AnyColumn::Text(column) = segment.column(field)? else {
+                    return Ok(vec![ABSENT; docs.len()]);
+                };
+                let code = |ord: Option<u64>| match (ord, &self.texts) {
+                    (None, _) => ABSENT,
+                    (Some(ord), None) => ord as u32,
+                    (Some(ord), Some(_)) => self.table.get(ord as usize).copied().unwrap_or(ABSENT),
+                };
+                Ok(firsts(column.ords(), docs).into_iter().map(code).collect())
+            }
+            Source::Field(field) => {
+                let values = numbers(field, segment, docs)?;
+                let mut code = |value: Option<u128>| value.map_or(ABSENT, |value| self.code(value));
+                Ok(values.into_iter().map(&mut code).collect())
+            }
+        }
+    }
+
+    /// Codes that hold everywhere, for ascending ordinals of a segment.
+    pub(super) fn resolve(
+        &mut self,
+        segment: &Arc<Segment>,
+        ordinals: &[u64],
+    ) -> Result<Vec<u32>, TantivyError> {
+        let Source::Field(field) = self.source else { return Ok(Vec::new()) };
+        let AnyColumn::Text(column) = segment.column(field)? else { return Ok(Vec::new()) };
+        let place = u32::try_from(self.segments.len()).unwrap_or(ABSENT);
+        let before = self.keys.len();
+        if before == 0 && !self.closed {
+            self.codes.reserve(ordinals.len());
+        }
+        let mut codes = Vec::with_capacity(ordinals.len());
+        let mut ordinal = ordinals.iter();
+        read_texts(column, ordinals, |text| {
+            let known = self.keys.len();
+            codes.push(self.code(text_hash(text)));
+            let ordinal = ordinal.next().map_or(0, |ordinal| *ordinal as u32);
+            if self.keys.len() > known {
+                self.origins.push((place, ordinal));
+            }
+        })?;
+        if self.keys.len() > before {
+            self.segments.push(Arc::clone(segment));
+        }
+        Ok(codes)
+    }
+
+    /// Takes over the values of another; says what each of its codes became.
+    pub(super) fn absorb(&mut self, other: &mut Self) -> Vec<u32> {
+        let base = u32::try_from(self.segments.len()).unwrap_or(ABSENT);
+        self.segments.append(&mut other.segments);
+        let mut codes = Vec::with_capacity(other.keys.len());
+        for (number, key) in other.keys.iter().enumerate() {
+            let known = self.keys.len();
+            codes.push(self.code(*key));
+            if self.keys.len() > known
+                && let Some((place, ordinal)) = other.origins.get(number)
+            {
+                self.origins.push((base + place, *ordinal));
+            }
+        }
+        codes
+    }
+
+    /// The values of these codes in the order of keys, at most `most`.
+    pub(super) fn smallest(
+        &self,
+        codes: impl Iterator<Item = u32>,
+        most: usize,
+    ) -> Result<Vec<(Key, u32)>, TantivyError> {
+        if !self.is_text() {
+            // The largest of the kept stands on top.
+            let mut kept = BinaryHeap::new();
+            for (key, code) in codes.filter_map(|code| self.key(code).map(|key| (key, code))) {
+                kept.push((key, code));
+                if kept.len() > most {
+                    kept.pop();
+                }
+            }
+            return Ok(kept.into_sorted_vec());
+        }
+        let origin = |code: u32| self.origins.get(code as usize).map(|origin| (*origin, code));
+        let mut places: Vec<((u32, u32), u32)> = codes.filter_map(origin).collect();
+        places.sort_unstable();
+        let mut found = Vec::new();
+        for part in places.chunk_by(|a, b| a.0.0 == b.0.0) {
+            // Ordinals are in the order of the texts, so what follows cannot be among the first.
+            let part = part.get(..most).unwrap_or(part);
+            let Some(((place, _), _)) = part.first() else { continue };
+            let Some(segment) = self.segments.get(*place as usize) else { continue };
+            let Source::Field(field) = self.source else { continue };
+            let AnyColumn::Text(column) = segment.column(field)? else { continue };
+            let ordinals: Vec<u64> = part.iter().map(|((_, ord), _)| u64::from(*ord)).collect();
+            let mut codes = part.iter().map(|(_, code)| *code);
+            read_texts(column, &ordinals, |text| {
+                let text = String::from_utf8_lossy(text).into_owned();
+                found.extend(codes.next().map(|code| (Key::Text(text), code)));
+            })?;
+        }
+        found.sort_unstable();
+        found.truncate(most);
+        Ok(found)
+    }
+
+    fn key(&self, code: u32) -> Option<Key> {
+        let Source::Field(field) = self.source else { return None };
+        let key = *self.keys.get(code as usize)?;
+        Some(match field.field_type() {
+            FieldType::Ip => {
+                Key::Text(IpAddr::V6(Ipv6Addr::from_bits(key)).to_canonical().to_string())
+            }
+            FieldType::Time => {
+                Key::Text(Timestamp::from_millis((key as u64).cast_signed()).to_string())
+            }
+            FieldType::Integer => Key::Integer((key as u64).cast_signed()),
+            FieldType::Keyword | FieldType::Text => Key::Text(EventId::from_u128(key).to_string()),
+        })
+    }
+}

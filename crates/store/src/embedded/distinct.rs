@@ -1,0 +1,153 @@
+//! How many different values: exactly up to a bound, past it by a sample.
+
+use std::sync::{Arc, OnceLock};
+
+use foldhash::quality::RandomState;
+use std::hash::BuildHasher as _;
+
+use super::dimension::{numbers, read_texts, text_hash};
+use super::filter::{Ready, for_each_chunk};
+use super::quick::HashSet;
+use super::segment::{AnyColumn, Segment};
+use crate::query::{Field, Query};
+use crate::{Aggregated, QueryError};
+
+/// Most different values that are counted exactly.
+const MAX_DISTINCT: usize = 1_000_000;
+/// Dictionary entries that are read together.
+const READ_TEXTS: usize = 65_536;
+
+/// Values seen so far; past [`MAX_DISTINCT`] a sample of them.
+pub(super) struct Distinct {
+    /// Fixed-size values, or hashes of texts.
+    seen: HashSet<u128>,
+    /// Only values whose mark has so many low zero bits are kept.
+    level: u32,
+    most: usize,
+}
+
+/// What decides whether a value is in a sample; the same in every thread.
+fn mark(value: u128) -> u32 {
+    static RANDOM: OnceLock<RandomState> = OnceLock::new();
+    RANDOM.get_or_init(RandomState::default).hash_one(value).trailing_zeros()
+}
+
+impl Distinct {
+    pub(super) fn new() -> Self {
+        Self::with_most(MAX_DISTINCT)
+    }
+
+    fn with_most(most: usize) -> Self {
+        Self { seen: HashSet::default(), level: 0, most }
+    }
+
+    fn insert(&mut self, value: u128) {
+        if self.level > 0 && mark(value) < self.level {
+            return;
+        }
+        self.seen.insert(value);
+        while self.seen.len() > self.most {
+            self.level += 1;
+            let level = self.level;
+            self.seen.retain(|value| mark(*value) >= level);
+        }
+    }
+
+    /// Adds the values of a segment's matching documents.
+    pub(super) fn read(
+        &mut self,
+        query: &Query,
+        field: Field,
+        segment: &Arc<Segment>,
+    ) -> Result<(), QueryError> {
+        let ready = Ready::query(query, segment)?;
+        if !field.is_text() {
+            return for_each_chunk(&ready, segment, |docs| {
+                for value in numbers(field, segment, docs)?.into_iter().flatten() {
+                    self.insert(value);
+                }
+                Ok(())
+            });
+        }
+        let AnyColumn::Text(column) = segment.column(field)? else { return Ok(()) };
+        let terms = column.num_terms();
+        // No event is ever removed from a segment, so each term has one.
+        let all = matches!(ready, Ready::All);
+        let mut hit = vec![all; terms];
+        if !all {
+            for_each_chunk(&ready, segment, |docs| -> Result<(), QueryError> {
+                for ordinal in numbers(field, segment, docs)?.into_iter().flatten() {
+                    if let Some(hit) = hit.get_mut(ordinal as usize) {
+                        *hit = true;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        let new = hit.iter().filter(|hit| **hit).count();
+        self.seen.reserve(new.min(self.most.saturating_sub(self.seen.len())));
+        let mut ordinals = Vec::with_capacity(new.min(READ_TEXTS));
+        for (part, hit) in (0u64..).step_by(READ_TEXTS).zip(hit.chunks(READ_TEXTS)) {
+            ordinals.clear();
+            let found = (part..).zip(hit).filter(|(_, hit)| **hit);
+            ordinals.extend(found.map(|(ordinal, _)| ordinal));
+            read_texts(column, &ordinals, |text| self.insert(text_hash(text)))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what another saw.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        if other.seen.len() > self.seen.len() {
+            std::mem::swap(self, &mut other);
+        }
+        // A sample is joined at the coarser level of both.
+        if self.level < other.level {
+            self.level = other.level;
+            let level = self.level;
+            self.seen.retain(|value| mark(*value) >= level);
+        }
+        for value in other.seen {
+            self.insert(value);
+        }
+    }
+
+    pub(super) fn answer(self) -> Aggregated {
+        let count = (self.seen.len() as u64) << self.level;
+        Aggregated::Distinct { count, exact: self.level == 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(values: impl Iterator<Item = u128>, most: usize) -> (u64, bool) {
+        let mut distinct = Distinct::with_most(most);
+        values.for_each(|value| distinct.insert(value));
+        match distinct.answer() {
+            Aggregated::Distinct { count, exact } => (count, exact),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn up_to_the_bound_it_is_exact_and_past_it_an_estimate() {
+        assert_eq!(counted((0..4096).chain(0..4096), 4096), (4096, true));
+        let (count, exact) = counted(0..200_000, 4096);
+        assert!(!exact);
+        // Five standard deviations of a sample of at least 2048 are 11 %.
+        assert!((178_000..222_000).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn an_estimate_does_not_depend_on_order_or_on_how_it_was_divided() {
+        let whole = counted(0..50_000, 1000);
+        assert_eq!(counted((0..50_000).rev(), 1000), whole);
+        let (mut left, mut right) = (Distinct::with_most(1000), Distinct::with_most(1000));
+        (0..49_900).for_each(|value| left.insert(value));
+        (49_800..50_000).for_each(|value| right.insert(value));
+        right.absorb(left);
+        assert_eq!(right.answer(), Aggregated::Distinct { count: whole.0, exact: whole.1 });
+    }
+}
