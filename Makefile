@@ -41,7 +41,7 @@ dist: require ui ## one archive with the binary, units and documents
 
 ui: ui/dist/index.html
 
-ui/dist/index.html: ui/package-lock.json $(shell find ui/src ui/index.html ui/vite.config.ts -type f 2>/dev/null)
+ui/dist/index.html: ui/package-lock.json $(shell find ui/src ui/public ui/scripts ui/index.html ui/vite.config.ts -type f 2>/dev/null)
 	$(NPM) --prefix ui ci --no-audit --no-fund
 	$(NPM) --prefix ui run build
 

@@ -56,7 +56,9 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let sensor = settings.sensor();
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(settings, events).await?;
-    let uplink = LocalUplink::new(hub.clone(), Principal::local(Some(sensor.clone())));
+    let who = Principal::local(Some(sensor));
+    hub.note_sensor_version(&who, env!("CARGO_PKG_VERSION"));
+    let uplink = LocalUplink::new(hub.clone(), who);
     let agent = start_agent(settings, uplink, pipeline, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
     let server = tokio::spawn(server.run(doors.clone()));
@@ -240,6 +242,7 @@ async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
         }
     };
     let who = Principal::local(None);
+    hub.mark_demo();
     if hub.status().store.events == 0 {
         let now = palisade_event::Timestamp::from(SystemTime::now());
         let count = replay.len() * 4;
