@@ -27,3 +27,9 @@ pub(crate) const SEGMENTS_AT_LEAST: u64 = 4;
 
 /// Stack of the writer thread, in bytes; its call depth is small and fixed.
 pub(crate) const WRITER_STACK_BYTES: usize = 256 * 1024;
+
+/// How often a lock is tried for before it is called taken.
+pub(crate) const LOCK_TRIES: u32 = 10;
+
+/// Pause between two tries for a lock: longer than a fork takes to its exec.
+pub(crate) const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

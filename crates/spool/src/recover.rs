@@ -13,6 +13,7 @@ use crate::active::Active;
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::faults::{Faults, Operation};
+use crate::limits::{LOCK_PAUSE, LOCK_TRIES};
 use crate::scan::{ReadAt, Scanner, Step, fill};
 use crate::segment::{self, FORMAT, HEADER_BYTES, Header, RECORD_PREFIX_BYTES};
 use crate::state::{Segment, Shared, State};
@@ -117,10 +118,20 @@ pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> 
     Ok(Recovered { shared: Arc::new(Shared::new(dir.into(), mark, state)), active, lock })
 }
 
+/// Takes the lock. A child process has a copy of all our files, locks too,
+/// between its fork and its exec; so a lock that was given back a moment ago
+/// may still look taken for an instant, and is tried for again.
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK);
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let lock = lock.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    for _ in 1..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
+    }
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.into() }),
