@@ -1,5 +1,6 @@
 //! Lines a second through the parser of sshd, beside the least that any
-//! reader must do: find the line ends.
+//! reader must do (find the line ends) and, where it is installed, beside
+//! fail2ban's own matcher on the same log.
 
 use std::time::Instant;
 
@@ -31,7 +32,33 @@ pub(crate) fn run() {
     }
     let found = format!("{events} events, {irrelevant} irrelevant, {unknown} of others");
     rows.push(row("parse sshd", LINES, begin, &found));
+    if let Some(row) = fail2ban(&log) {
+        rows.push(row);
+    }
     print("Parser, one core, auth.log of 1 M lines", &["what", "lines/s", "found"], &rows);
+}
+
+/// `fail2ban-regex` with its stock filter on the first lines of the log; its
+/// start is subtracted by a run on one line.
+fn fail2ban(log: &[u8]) -> Option<Vec<String>> {
+    const SAMPLE: usize = 50_000;
+    let path = std::env::temp_dir().join(format!("palisade-bench-{}.log", std::process::id()));
+    let time = |lines: usize| -> Option<f64> {
+        let end = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(lines - 1)?.0;
+        std::fs::write(&path, log.get(..=end)?).ok()?;
+        let begin = Instant::now();
+        let output = std::process::Command::new("fail2ban-regex")
+            .args(["--no-check-all", "--usedns", "no"])
+            .arg(&path)
+            .arg("sshd")
+            .output()
+            .ok()?;
+        output.status.success().then(|| begin.elapsed().as_secs_f64())
+    };
+    let seconds = time(1).zip(time(SAMPLE)).map(|(start, all)| all - start);
+    let _ = std::fs::remove_file(&path);
+    let rate = number(SAMPLE as f64 / seconds?);
+    Some(vec!["fail2ban-regex, stock sshd".to_owned(), rate, format!("first {SAMPLE} lines")])
 }
 
 fn row(what: &str, lines: usize, begin: Instant, found: &str) -> Vec<String> {
