@@ -47,3 +47,29 @@ fn plain_http_on_the_tls_port_is_told_so() {
     let said = curl(&[&format!("http://{}/", palisade.https_api())]);
     assert!(said.to_lowercase().contains("https"), "{said}");
 }
+
+#[test]
+fn systemd_is_told_when_the_start_is_over_and_when_the_end_begins() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = home.path().join("notify");
+    let told = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    told.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    std::fs::write(home.path().join("palisade.toml"), support::settings(home.path())).unwrap();
+    let mut child = Command::new(support::BINARY)
+        .args(["up", "--config", "palisade.toml"])
+        .current_dir(home.path())
+        .env("NOTIFY_SOCKET", &socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut next = || {
+        let mut text = [0u8; 256];
+        let length = told.recv(&mut text).unwrap();
+        String::from_utf8_lossy(text.get(..length).unwrap()).into_owned()
+    };
+    assert!(next().contains("READY=1"));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(next().contains("STOPPING=1"));
+    assert!(child.wait().unwrap().success());
+}
