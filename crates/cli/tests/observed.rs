@@ -62,7 +62,7 @@ fn systemd_is_told_when_the_start_is_over_and_when_the_end_begins() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut next = || {
+    let next = || {
         let mut text = [0u8; 256];
         let length = told.recv(&mut text).unwrap();
         String::from_utf8_lossy(text.get(..length).unwrap()).into_owned()
