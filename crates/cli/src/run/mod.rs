@@ -28,8 +28,10 @@ use uplink::LocalUplink;
 
 /// Events between honeypot sessions and the pipeline; full: the attacker waits.
 const SESSION_QUEUE_EVENTS: usize = 1_024;
-/// Longest wait for one part to end.
-const PART_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for one part to end: more than the deadlines inside any part add
+/// up to (the agent drains for 10 s, tries the hub for 5, ends its tasks in 5),
+/// so that a part is only left behind when its own deadlines have failed.
+const PART_DEADLINE: Duration = Duration::from_secs(25);
 
 /// The runtime of the process: two worker threads at least, few blocking ones,
 /// small stacks, because an idle process shall be small.
@@ -301,6 +303,6 @@ async fn ended(part: &'static str, task: JoinHandle<()>) {
 
 async fn within(part: &'static str, end: impl Future<Output = ()>) {
     if tokio::time::timeout(PART_DEADLINE, end).await.is_err() {
-        tracing::error!(part, "did not end within 10 s and is left behind");
+        tracing::error!(part, "did not end within 25 s and is left behind");
     }
 }
