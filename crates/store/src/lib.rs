@@ -1,11 +1,13 @@
 //! Where events and state live: one query language, one façade.
 
+mod clickhouse;
 mod embedded;
 mod error;
 pub mod query;
 mod result;
 pub mod state;
 
+pub use clickhouse::{ClickHouse, ClickHouseConfig};
 pub use embedded::{Embedded, FORMAT};
 pub use error::{AppendError, OpenError, QueryError};
 pub use result::{Aggregated, Bucket, Key, Page};
@@ -15,19 +17,47 @@ use std::sync::Arc;
 
 use palisade_event::{Event, EventId, Timestamp};
 
-/// Settings of the embedded engine.
+/// Settings of the event store.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Days of events that are kept.
     pub retention_days: u32,
+    /// Bytes on disk that events may take; above, the oldest days go. Default:
+    /// no bound but the disk.
+    pub max_bytes: Option<u64>,
+    /// Shorter lives for some events, each by domain, kind or both.
+    pub keep: Vec<KeepRule>,
     /// Most bytes of memory that writers may use before they flush.
     pub writer_memory_bytes: usize,
+    /// Where set, events live in ClickHouse instead of on this machine's disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clickhouse: Option<ClickHouseConfig>,
+}
+
+/// How long some events are kept: those of a domain, of a kind, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepRule {
+    /// Only events of this domain. Default: of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<palisade_event::Domain>,
+    /// Only events of this kind. Default: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<palisade_event::EventKind>,
+    /// Days that they are kept, at most `retention_days`.
+    pub days: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { retention_days: 400, writer_memory_bytes: 32 * 1024 * 1024 }
+        Self {
+            retention_days: 400,
+            max_bytes: None,
+            keep: Vec::new(),
+            writer_memory_bytes: 32 * 1024 * 1024,
+            clickhouse: None,
+        }
     }
 }
 
@@ -49,16 +79,22 @@ pub struct Stats {
 pub enum Store {
     /// Indexes on this machine's disk.
     Embedded(Embedded),
+    /// A ClickHouse server or cluster.
+    ClickHouse(ClickHouse),
 }
 
 impl Store {
-    /// Opens or creates the embedded store in `dir`. Only one process may have
-    /// it open; the caller sees to that.
+    /// Opens or creates the store that the settings ask for: the embedded one
+    /// in `dir` (only one process may have it open; the caller sees to that),
+    /// or the tables in ClickHouse.
     ///
     /// # Errors
     /// [`OpenError`] where the directory cannot be used.
     pub fn open(dir: &Path, config: &Config) -> Result<Self, OpenError> {
-        Embedded::open(dir, config).map(Self::Embedded)
+        match &config.clickhouse {
+            Some(_) => ClickHouse::open(config).map(Self::ClickHouse),
+            None => Embedded::open(dir, config).map(Self::Embedded),
+        }
     }
 
     /// Adds events, skipping those whose id is already there (stored, or added
@@ -71,8 +107,10 @@ impl Store {
     /// # Errors
     /// [`AppendError`]: the caller rolls back to its last commit and tries again.
     pub fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
-        let Self::Embedded(engine) = self;
-        engine.append(events)
+        match self {
+            Self::Embedded(engine) => engine.append(events),
+            Self::ClickHouse(engine) => engine.append(events),
+        }
     }
 
     /// Makes everything appended durable and visible.
@@ -81,8 +119,10 @@ impl Store {
     /// [`AppendError`]: nothing since the last commit may be taken for stored;
     /// uncommitted events were discarded and may be appended again.
     pub fn commit(&self) -> Result<(), AppendError> {
-        let Self::Embedded(engine) = self;
-        engine.commit()
+        match self {
+            Self::Embedded(engine) => engine.commit(),
+            Self::ClickHouse(engine) => engine.commit(),
+        }
     }
 
     /// Which of these events are already there (committed or appended).
@@ -90,8 +130,10 @@ impl Store {
     /// # Errors
     /// [`QueryError`] where an index cannot be read.
     pub fn contains(&self, events: &[&Event]) -> Result<Vec<bool>, QueryError> {
-        let Self::Embedded(engine) = self;
-        engine.contains(events)
+        match self {
+            Self::Embedded(engine) => engine.contains(events),
+            Self::ClickHouse(engine) => engine.contains(events),
+        }
     }
 
     /// One page of matching events, newest first by `(observed_at, id)`, at
@@ -106,8 +148,10 @@ impl Store {
         limit: usize,
         after: Option<query::Cursor>,
     ) -> Result<Page, QueryError> {
-        let Self::Embedded(engine) = self;
-        engine.search(query, limit, after)
+        match self {
+            Self::Embedded(engine) => engine.search(query, limit, after),
+            Self::ClickHouse(engine) => engine.search(query, limit, after),
+        }
     }
 
     /// One event by id.
@@ -115,8 +159,10 @@ impl Store {
     /// # Errors
     /// [`QueryError`]
     pub fn get(&self, id: EventId) -> Result<Option<Event>, QueryError> {
-        let Self::Embedded(engine) = self;
-        engine.get(id)
+        match self {
+            Self::Embedded(engine) => engine.get(id),
+            Self::ClickHouse(engine) => engine.get(id),
+        }
     }
 
     /// Counts and groups matching events, exactly (a distinct beyond a million
@@ -129,8 +175,10 @@ impl Store {
         query: &query::Query,
         aggregation: &query::Aggregation,
     ) -> Result<Aggregated, QueryError> {
-        let Self::Embedded(engine) = self;
-        engine.aggregate(query, aggregation)
+        match self {
+            Self::Embedded(engine) => engine.aggregate(query, aggregation),
+            Self::ClickHouse(engine) => engine.aggregate(query, aggregation),
+        }
     }
 
     /// Removes days that ended before the retention. Returns how many days went.
@@ -138,8 +186,10 @@ impl Store {
     /// # Errors
     /// [`AppendError`]
     pub fn retain(&self, now: Timestamp) -> Result<u32, AppendError> {
-        let Self::Embedded(engine) = self;
-        engine.retain(now)
+        match self {
+            Self::Embedded(engine) => engine.retain(now),
+            Self::ClickHouse(engine) => engine.retain(now),
+        }
     }
 
     /// Does one bounded piece of housekeeping: merges one day that is over
@@ -148,14 +198,18 @@ impl Store {
     /// # Errors
     /// [`AppendError`]
     pub fn maintain(&self, now: Timestamp) -> Result<bool, AppendError> {
-        let Self::Embedded(engine) = self;
-        engine.maintain(now)
+        match self {
+            Self::Embedded(engine) => engine.maintain(now),
+            Self::ClickHouse(engine) => engine.maintain(now),
+        }
     }
 
     /// Figures for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Self::Embedded(engine) = self;
-        engine.stats()
+        match self {
+            Self::Embedded(engine) => engine.stats(),
+            Self::ClickHouse(engine) => engine.stats(),
+        }
     }
 }
