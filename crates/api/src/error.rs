@@ -14,6 +14,9 @@ use utoipa::ToSchema;
 /// Media type of a problem (RFC 9457).
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
+/// Seconds after which to ask again where the state database is away.
+const STATE_RETRY_SECS: u32 = 5;
+
 /// A refusal, on its way to the client and to the log.
 #[derive(Debug)]
 pub struct Problem {
@@ -70,6 +73,10 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     (
         "busy",
         "The hub cannot take events now, and none of the batch was taken. Keep it and send it again after Retry-After seconds.",
+    ),
+    (
+        "state",
+        "The hub cannot reach the database of accounts, sessions and keys. It goes on taking events from keys it has seen, and answers again by itself when the database is back.",
     ),
 ];
 
@@ -153,6 +160,19 @@ impl Problem {
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after_secs: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(retry_after_secs)
+    }
+
+    /// 503: accounts and keys cannot be looked up now; events that are
+    /// delivered with a known key are still taken.
+    #[must_use]
+    pub(crate) fn state_unavailable(internal: impl fmt::Display) -> Self {
+        Self::unavailable(
+            "The hub cannot reach its state database (accounts, sessions, keys). Events are \
+             still taken. Try again in a few seconds.",
+            STATE_RETRY_SECS,
+        )
+        .kind("state")
+        .logged(internal)
     }
 
     /// Links the section of `/docs/problems` with this slug.

@@ -42,6 +42,9 @@ pub enum AdminError {
     /// The principal may not do this.
     #[error("this needs the role or scope 'admin'")]
     Forbidden,
+    /// The principal may not do this; the sentence says who may.
+    #[error("{0}")]
+    Denied(&'static str),
     /// There is no such account, key or session.
     #[error("there is no {0}")]
     NotFound(String),
@@ -51,6 +54,9 @@ pub enum AdminError {
     /// What was given breaks a rule; the sentence says which.
     #[error("{0}")]
     Invalid(String),
+    /// The state database cannot be asked now: try again later.
+    #[error("{0}")]
+    Unavailable(String),
     /// The state database failed; the operator must act.
     #[error("{0}")]
     Failed(String),

@@ -34,6 +34,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::quarantine::Quarantine;
 use crate::query::{self, Queries};
 use crate::recent::Recent;
+use crate::saved_query::{self, NewSavedQuery, SavedQuery};
 use crate::sensors::Sensors;
 use crate::status::{IngestStatus, QuarantineStatus, SpoolStatus, Status};
 use crate::writer::{Parts, Writer};
@@ -419,6 +420,39 @@ impl Hub {
     pub async fn remove_key(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
         administers(who)?;
         self.inner.auth.keys.remove(id).await
+    }
+
+    /// Saved queries, by name: one's own and the shared ones. A key, and the
+    /// local operator, see the shared ones; a key of the community domain none.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn saved_queries(&self, who: &Principal) -> Result<Vec<SavedQuery>, AdminError> {
+        saved_query::list(&self.inner.state, who).await
+    }
+
+    /// Saves a query for the account of `who`: a new one, or (with an id) the
+    /// one of its own that has this id.
+    ///
+    /// # Errors
+    /// [`AdminError::Exists`] where the account has another of this name; the
+    /// rules of name, text, options and number are in the message.
+    pub async fn save_query(
+        &self,
+        who: &Principal,
+        id: Option<&str>,
+        new: &NewSavedQuery,
+        now: Timestamp,
+    ) -> Result<SavedQuery, AdminError> {
+        saved_query::save(&self.inner.state, who, id, new, now).await
+    }
+
+    /// Removes a saved query: one's own, or any for who may administer.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn remove_saved_query(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
+        saved_query::remove(&self.inner.state, who, id).await
     }
 
     /// Takes no more events, stores what is in the spool (up to a deadline;

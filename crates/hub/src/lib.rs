@@ -19,6 +19,7 @@ mod metrics;
 mod quarantine;
 mod query;
 mod recent;
+mod saved_query;
 mod sensors;
 mod status;
 mod writer;
@@ -33,6 +34,7 @@ pub use listing::{
 };
 pub use live::{Live, LiveItem};
 pub use palisade_store::state::{Account, Role, Scope, SensorKind};
+pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use status::{IngestStatus, QuarantineStatus, SpoolStatus, Status, StoreState, StoreStatus};
 
 /// Name of the account that the first start makes and that cannot be removed.

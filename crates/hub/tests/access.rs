@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use palisade_event::{Domain, SensorId, Timestamp};
 use palisade_hub::{
-    ADMIN, AdminError, IngestError, Permission, QueryError, Role, Scope, SignInError,
+    ADMIN, AdminError, IngestError, NewSavedQuery, Permission, QueryError, Role, Scope, SignInError,
 };
 
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
@@ -130,5 +130,79 @@ async fn a_key_does_what_its_scopes_say_until_it_is_removed() {
     assert_eq!(listed.last().unwrap().last_used_at, Some(at(1)));
     hub.remove_key(&local(), &new.id).await.unwrap();
     assert!(hub.key(&new.key, at(1)).await.unwrap().is_none());
+    hub.close().await;
+}
+
+fn to_save(name: &str, shared: bool) -> NewSavedQuery {
+    let options = serde_json::json!({"columns": ["ip", "user"]});
+    NewSavedQuery {
+        name: name.into(),
+        query: "country:CN since:7d".into(),
+        options: options.as_object().unwrap().clone(),
+        shared,
+    }
+}
+
+#[tokio::test]
+async fn saved_queries_belong_to_their_account_and_may_be_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    let mut who = Vec::new();
+    for name in ["anna", "bert"] {
+        hub.add_account(&local(), name, "correct horse", Role::Viewer, at(0)).await.unwrap();
+        who.push(hub.sign_in(name, "correct horse", None, None, at(0)).await.unwrap().principal);
+    }
+    let (anna, bert) = (&who[0], &who[1]);
+    let own = hub.save_query(anna, None, &to_save(" mine ", false), at(0)).await.unwrap();
+    let shared = hub.save_query(anna, None, &to_save("ours", true), at(0)).await.unwrap();
+    assert_eq!((own.name.as_str(), own.account.as_str()), ("mine", "anna"));
+    assert_eq!(hub.saved_queries(anna).await.unwrap(), [own.clone(), shared.clone()]);
+    assert_eq!(hub.saved_queries(bert).await.unwrap(), std::slice::from_ref(&shared));
+    assert_eq!(hub.saved_queries(&local()).await.unwrap(), std::slice::from_ref(&shared));
+
+    let again = hub.save_query(anna, None, &to_save("mine", false), at(1)).await;
+    assert!(matches!(again, Err(AdminError::Exists(_))), "{again:?}");
+    let foreign = hub.save_query(bert, Some(&own.id), &to_save("x", false), at(1)).await;
+    assert!(matches!(foreign, Err(AdminError::NotFound(_))), "{foreign:?}");
+    let changed = hub.save_query(anna, Some(&own.id), &to_save("new", false), at(1)).await.unwrap();
+    assert_eq!((changed.created_at, changed.updated_at), (at(0), at(1)));
+    assert_eq!(hub.saved_queries(anna).await.unwrap()[0], changed);
+
+    let hidden = hub.remove_saved_query(bert, &own.id).await;
+    assert!(matches!(hidden, Err(AdminError::NotFound(_))), "{hidden:?}");
+    let others = hub.remove_saved_query(bert, &shared.id).await;
+    assert!(matches!(others, Err(AdminError::Denied(_))), "{others:?}");
+    hub.remove_saved_query(anna, &own.id).await.unwrap();
+    hub.remove_saved_query(&local(), &shared.id).await.unwrap();
+    assert_eq!(hub.saved_queries(anna).await.unwrap(), []);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_saved_query_is_refused_with_the_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    hub.add_account(&local(), "anna", "correct horse", Role::Viewer, at(0)).await.unwrap();
+    let anna = hub.sign_in("anna", "correct horse", None, None, at(0)).await.unwrap().principal;
+    let refused = async |new: NewSavedQuery| match hub.save_query(&anna, None, &new, at(0)).await {
+        Err(AdminError::Invalid(rule)) => rule,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(to_save(" ", false)).await.contains("1 to 100 characters"));
+    assert!(refused(to_save("a\nb", false)).await.contains("control character"));
+    let query = "country:".to_owned();
+    let wrong = NewSavedQuery { query, ..to_save("a", false) };
+    assert!(refused(wrong).await.contains("cannot be understood"));
+    let mut large = to_save("a", false);
+    large.options.insert("x".into(), "y".repeat(4096).into());
+    assert!(refused(large).await.contains("4096 bytes"));
+    for n in 0..100 {
+        hub.save_query(&anna, None, &to_save(&format!("q{n}"), false), at(0)).await.unwrap();
+    }
+    assert!(refused(to_save("a", false)).await.contains("at most 100"));
+    let program = key(&hub, "board", &[Scope::Read], Domain::Community).await;
+    assert_eq!(hub.saved_queries(&program).await.unwrap(), []);
+    let by_key = hub.save_query(&program, None, &to_save("a", false), at(0)).await;
+    assert!(matches!(by_key, Err(AdminError::Denied(_))), "{by_key:?}");
     hub.close().await;
 }

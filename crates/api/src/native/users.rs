@@ -78,10 +78,11 @@ impl From<AdminError> for Problem {
             format!("{first}{}.", letters.as_str().trim_end_matches('.'))
         };
         match &error {
-            AdminError::Forbidden => Self::forbidden(sentence()),
+            AdminError::Forbidden | AdminError::Denied(_) => Self::forbidden(sentence()),
             AdminError::NotFound(_) => Self::not_found(sentence()),
             AdminError::Exists(_) => Self::new(StatusCode::CONFLICT, sentence()),
             AdminError::Invalid(_) => Self::unprocessable(sentence()),
+            AdminError::Unavailable(reason) => Self::state_unavailable(reason),
             AdminError::Failed(reason) => Self::internal(reason),
         }
     }

@@ -40,6 +40,7 @@ use names;
 
 mod access;
 mod quarantine;
+mod saved_query;
 mod sensor;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ use sqlx::sqlite::{
 
 pub use access::{ApiKey, Session};
 pub use quarantine::{NewQuarantined, Quarantined};
+pub use saved_query::{SavedQuery, Sharing};
 pub use sensor::{Sensor, SensorKind};
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,12 @@ pub enum StateError {
     /// What was to be added is there already.
     #[error("the entry exists already")]
     Exists,
+    /// What it was to belong to is not there.
+    #[error("the entry that it belongs to does not exist")]
+    NotFound,
+    /// There are as many entries as there may be.
+    #[error("there are too many entries already")]
+    Full,
     /// The database holds something that this build does not understand.
     #[error("the state database holds an unreadable {0}")]
     Unreadable(&'static str),
