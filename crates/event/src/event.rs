@@ -76,6 +76,9 @@ pub struct Event {
     /// The file that was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<PayloadHash>,
+    /// What the attacker called that file: a name, a path, or where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_name: Option<Untrusted>,
     /// The vulnerability that was aimed at, such as `CVE-2026-24061`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cve: Option<Box<str>>,
@@ -111,6 +114,7 @@ impl Event {
             client: None,
             fingerprints: None,
             payload: None,
+            payload_name: None,
             cve: None,
             source_geo: None,
             target_geo: None,
@@ -157,6 +161,7 @@ impl Event {
         }
         check("request", self.request.as_ref().map_or(0, Untrusted::len))?;
         check("client", self.client.as_ref().map_or(0, Untrusted::len))?;
+        check("payload_name", self.payload_name.as_ref().map_or(0, Untrusted::len))?;
         if let Some(credentials) = &self.credentials {
             check("username", credentials.username.as_ref().map_or(0, Untrusted::len))?;
             check("password", credentials.password.as_ref().map_or(0, Untrusted::len))?;

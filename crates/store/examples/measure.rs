@@ -123,7 +123,7 @@ fn main() {
         );
     }
     let top = |fields: &[Field], sub| Aggregation::Top(fields.to_vec(), 10, sub);
-    let hour = |sub| Aggregation::Histogram(Interval { millis: 3_600_000 }, sub);
+    let hour = |sub| Aggregation::Histogram(Interval::Millis(3_600_000), sub);
     let ask = [
         ("count", "*", Aggregation::Count),
         ("hours", "*", hour(None)),

@@ -314,13 +314,13 @@ fn many_values_over_segments_and_days_are_grouped_as_by_the_oracle() {
                 let distinct = Some(Box::new(Aggregation::Distinct(other)));
                 ask(query, Aggregation::Top(vec![field], 4, distinct.clone()));
                 ask(query, Aggregation::Top(vec![Field::User, field], 4, distinct.clone()));
-                ask(query, Aggregation::Histogram(Interval { millis: DAY }, distinct));
+                ask(query, Aggregation::Histogram(Interval::Millis(DAY), distinct));
             }
             let pairs = Aggregation::Top(vec![field, Field::Password], 3, None);
             ask(query, Aggregation::Top(vec![Field::Session, Field::User], 4, Some(pairs.into())));
-            let auto = Aggregation::Histogram(Interval::AUTO, None);
+            let auto = Aggregation::Histogram(Interval::Auto, None);
             ask(query, Aggregation::Top(vec![field], 3, Some(auto.into())));
         }
-        ask(query, Aggregation::Histogram(Interval::AUTO, None));
+        ask(query, Aggregation::Histogram(Interval::Auto, None));
     }
 }

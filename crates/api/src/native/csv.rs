@@ -12,7 +12,7 @@ use palisade_event::{Event, Untrusted};
 pub(super) const HEADER: &str = "id,kind,observed_at,received_at,domain,sensor,host,category,\
     source_address,source_port,source_country,source_city,source_asn,source_organisation,\
     target_address,target_port,target_country,transport,session,username,password,outcome,request,\
-    client,user_agent,os,hassh,ja4,payload,cve,attributes\r\n";
+    client,user_agent,os,hassh,ja4,payload,payload_name,cve,attributes\r\n";
 
 /// Characters that begin a formula, or that a spreadsheet strips to find one.
 const FORMULA_STARTS: &[char] = &['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
@@ -55,6 +55,7 @@ pub(super) fn write(out: &mut String, event: &Event) {
     line.text(prints.and_then(|prints| prints.hassh.as_deref()).unwrap_or_default());
     line.text(prints.and_then(|prints| prints.ja4.as_deref()).unwrap_or_default());
     line.optional(event.payload);
+    line.untrusted(event.payload_name.as_ref());
     line.text(event.cve.as_deref().unwrap_or_default());
     match event.attributes.is_empty() {
         true => line.text(""),

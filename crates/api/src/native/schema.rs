@@ -62,6 +62,9 @@ pub(crate) struct Event {
     /// SHA-256 of the captured file, 64 lower-case hex digits.
     #[schema(nullable = false)]
     payload: Option<String>,
+    /// What the attacker called that file.
+    #[schema(nullable = false)]
+    payload_name: Option<Untrusted>,
     /// The vulnerability that was aimed at.
     #[schema(nullable = false, example = "CVE-2026-24061")]
     cve: Option<String>,
@@ -362,7 +365,7 @@ pub(crate) enum Aggregation {
     /// How many events in each interval, zero-filled over the range.
     Histogram {
         /// A number and `s`, `m`, `h`, `d` or `w`, a divisor or multiple of a
-        /// day, aligned to UTC; or `auto`.
+        /// day, aligned to UTC; `1mo` for calendar months; or `auto`.
         #[schema(example = "1h")]
         interval: String,
         /// Computed in each interval as well; nesting ends at depth two.
@@ -433,6 +436,7 @@ mod tests {
                 user_agent: text(),
             })),
             payload: Some(event::PayloadHash([0; 32])),
+            payload_name: text(),
             cve: Some("x".into()),
             source_geo: geo.clone(),
             target_geo: geo,

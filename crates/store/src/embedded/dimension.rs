@@ -199,7 +199,7 @@ impl Dimension {
             Source::Time(None) => Ok(vec![ABSENT; docs.len()]),
             Source::Time(Some(buckets)) => {
                 let bucket = |at: Option<i64>| {
-                    let number = at.unwrap_or(0).div_euclid(buckets.width) - buckets.first;
+                    let number = buckets.number(at.unwrap_or(0));
                     // An event that was committed since the buckets were made has none.
                     let inside = (0..buckets.count).contains(&number);
                     if inside { u32::try_from(number).unwrap_or(ABSENT) } else { ABSENT }

@@ -180,6 +180,7 @@ fn full_text(event: &Event, field: Field) -> Option<&[u8]> {
         Field::Password => login?.password.as_ref().map(Untrusted::as_bytes),
         Field::Request => event.request.as_ref().map(Untrusted::as_bytes),
         Field::Client => event.client.as_ref().map(Untrusted::as_bytes),
+        Field::PayloadName => event.payload_name.as_ref().map(Untrusted::as_bytes),
         Field::UserAgent => prints?.user_agent.as_ref().map(Untrusted::as_bytes),
         Field::Os => prints?.os.as_deref().map(str::as_bytes),
         Field::Hassh => prints?.hassh.as_deref().map(str::as_bytes),
@@ -369,6 +370,7 @@ pub(super) fn decode(doc: &impl Stored) -> Option<Event> {
         }));
     }
     event.payload = doc.text(Field::Payload).and_then(|v| v.parse().ok());
+    event.payload_name = hostile(Field::PayloadName);
     event.cve = plain(Field::Cve);
     let country = |field| doc.text(field).and_then(|v| v.parse().ok());
     let place = |kept: &Option<Place>, column: &str| -> Option<Place> {

@@ -105,9 +105,11 @@ fields! {
     Hassh "hassh" [] Keyword "HASSH of the SSH client.";
     Ja4 "ja4" [] Keyword "JA4 of the TLS client.";
     Payload "payload" ["sha256"] Keyword "SHA-256 of the captured file.";
+    PayloadName "payload_name" ["file"] Text "What the attacker called the captured file.";
     Cve "cve" [] Keyword "The vulnerability that was aimed at.";
     Country "country" ["source_country"] Keyword "Country of the source, two letters or PIR; upper and lower case are the same.";
     City "city" [] Keyword "City of the source.";
+    Location "location" [] Keyword "Where the source is: latitude,longitude in degrees, such as 52.52,13.4.";
     Asn "asn" [] Integer "Autonomous system number of the source.";
     Org "org" ["organisation"] Keyword "The organisation that runs the source's autonomous system.";
     TargetCountry "target_country" [] Keyword "Country of the target, two letters or PIR; upper and lower case are the same.";
@@ -202,9 +204,14 @@ impl Field {
             Self::Hassh => prints.and_then(|v| v.hassh.as_deref()).map(plain),
             Self::Ja4 => prints.and_then(|v| v.ja4.as_deref()).map(plain),
             Self::Payload => event.payload.map(|v| Value::Text(Cow::Owned(v.to_string()))),
+            Self::PayloadName => event.payload_name.as_ref().map(hostile),
             Self::Cve => event.cve.as_deref().map(plain),
             Self::Country => country(geo),
             Self::City => geo.and_then(|v| v.city.as_deref()).map(plain),
+            Self::Location => {
+                let (lat, lon) = geo.and_then(|v| v.lat.zip(v.lon))?;
+                Some(Value::Text(Cow::Owned(format!("{lat},{lon}"))))
+            }
             Self::Asn => geo.and_then(|v| v.asn).map(|v| Value::Number(v.into())),
             Self::Org => geo.and_then(|v| v.organisation.as_deref()).map(plain),
             Self::TargetCountry => country(event.target_geo.as_deref()),

@@ -85,8 +85,8 @@ pub enum Filter {
     /// The number or time (in milliseconds) lies in `[low, high]`, open where
     /// `None`.
     Between(Field, Option<i64>, Option<i64>),
-    /// Every word of the text occurs in request, client, user, password or
-    /// user agent.
+    /// Every word of the text occurs in request, client, user, password, user
+    /// agent or payload name.
     Text(String),
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn searched(event: &Event) -> impl Iterator<Item = &palisade_event::U
         login.and_then(|login| login.username.as_ref()),
         login.and_then(|login| login.password.as_ref()),
         event.fingerprints.as_deref().and_then(|prints| prints.user_agent.as_ref()),
+        event.payload_name.as_ref(),
     ]
     .into_iter()
     .flatten()

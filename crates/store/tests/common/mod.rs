@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_event::*;
-use palisade_store::query::{Aggregation, Cursor, Field, Filter, Query, TimeRange};
+use palisade_store::query::{Aggregation, Cursor, Field, Filter, Interval, Query, TimeRange};
 use palisade_store::{Aggregated, Bucket, Key};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -75,25 +75,20 @@ fn answer(events: &[&Event], aggregation: &Aggregation, span: Option<(i64, i64)>
             Aggregated::Distinct { count: values.len() as u64, exact: true }
         }
         Aggregation::Histogram(interval, sub) => {
-            let width = match interval.millis {
-                0 => span.map_or(1, |(low, high)| auto_width(low, high)),
-                millis => millis,
-            };
-            let numbers =
-                span.map_or(0..0, |(low, high)| low.div_euclid(width)..high.div_euclid(width) + 1);
-            let bucket = |number: i64| {
+            let starts = span.map_or_else(Vec::new, |(low, high)| starts(*interval, low, high));
+            let bucket = |pair: &[i64]| {
                 let inside: Vec<&Event> = events
                     .iter()
                     .copied()
-                    .filter(|e| e.observed_at.as_millis().div_euclid(width) == number)
+                    .filter(|e| (pair[0]..pair[1]).contains(&e.observed_at.as_millis()))
                     .collect();
                 Bucket {
-                    key: vec![Key::Text(Timestamp::from_millis(number * width).to_string())],
+                    key: vec![Key::Text(Timestamp::from_millis(pair[0]).to_string())],
                     count: inside.len() as u64,
                     sub: sub_of(sub, &inside),
                 }
             };
-            Aggregated::Buckets { buckets: numbers.map(bucket).collect(), other: 0 }
+            Aggregated::Buckets { buckets: starts.windows(2).map(bucket).collect(), other: 0 }
         }
         Aggregation::Top(fields, k, sub) => {
             let mut groups: BTreeMap<Vec<Key>, Vec<&Event>> = BTreeMap::new();
@@ -120,11 +115,38 @@ fn answer(events: &[&Event], aggregation: &Aggregation, span: Option<(i64, i64)>
 }
 
 /// The narrowest of the documented widths that makes at most 120 buckets.
-fn auto_width(low: i64, high: i64) -> i64 {
-    let minutes = [1, 5, 15, 30, 60, 180, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440];
-    let widths = [1, 10, 30].map(|s| s * 1000).into_iter().chain(minutes.map(|m| m * 60_000));
-    let fits = |width: &i64| high.div_euclid(*width) - low.div_euclid(*width) < 120;
-    widths.into_iter().find(fits).unwrap()
+/// The first instants of the buckets from `low` to `high`, and of the one after.
+fn starts(interval: Interval, low: i64, high: i64) -> Vec<i64> {
+    let even = |width: i64| -> Vec<i64> {
+        (low.div_euclid(width)..=high.div_euclid(width) + 1).map(|number| number * width).collect()
+    };
+    match interval {
+        Interval::Millis(width) => even(width),
+        Interval::Month => {
+            let day = Timestamp::from_millis(low).day().to_string();
+            let mut first: jiff::civil::Date = day.parse().unwrap();
+            first = first.first_of_month();
+            let mut starts = Vec::new();
+            loop {
+                let start = first.to_zoned(jiff::tz::TimeZone::UTC).unwrap();
+                starts.push(start.timestamp().as_millisecond());
+                if starts.last().is_some_and(|start| *start > high) {
+                    return starts;
+                }
+                first = first.checked_add(jiff::Span::new().months(1)).unwrap();
+            }
+        }
+        Interval::Auto => {
+            let minutes = [1, 5, 15, 30, 60, 180, 360, 1440, 7 * 1440].map(|m| m * 60_000);
+            let widths = [1, 10, 30].map(|s| s * 1000).into_iter().chain(minutes);
+            let fits = |width: &i64| high.div_euclid(*width) - low.div_euclid(*width) < 120;
+            if let Some(width) = widths.into_iter().find(fits) {
+                return even(width);
+            }
+            let months = starts(Interval::Month, low, high);
+            if months.len() <= 121 { months } else { even(364 * DAY) }
+        }
+    }
 }
 
 /// A field's value, written independently of the engine.
@@ -167,9 +189,11 @@ fn key(field: Field, event: &Event) -> Option<Key> {
         Field::Hassh => prints?.hassh.as_deref().map(cut),
         Field::Ja4 => prints?.ja4.as_deref().map(cut),
         Field::Payload => event.payload.map(|hash| hash.to_string()),
+        Field::PayloadName => hostile(&event.payload_name),
         Field::Cve => event.cve.as_deref().map(cut),
         Field::Country => geo?.country.map(|code| code.to_string()),
         Field::City => geo?.city.as_deref().map(cut),
+        Field::Location => geo?.lat.zip(geo?.lon).map(|(lat, lon)| format!("{lat},{lon}")),
         Field::Org => geo?.organisation.as_deref().map(cut),
         Field::TargetCountry => event.target_geo.as_ref()?.country.map(|code| code.to_string()),
         Field::Id => Some(event.id.to_string()),
@@ -269,6 +293,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         proptest::option::of(instant()),
         proptest::collection::vec((0..4u8, hostile(), any::<f64>(), any::<i64>()), 0..3),
         any::<bool>(),
+        proptest::option::of(hostile()),
     );
     (head, ends, login, texts, prints, geos, rest).prop_map(
         |((at, id, kind, community, sensor), ends, login, texts, prints, geos, rest)| {
@@ -304,6 +329,7 @@ pub fn event() -> impl Strategy<Value = Event> {
             });
             (event.source_geo, event.target_geo) = geos;
             event.payload = rest.0.map(PayloadHash);
+            event.payload_name = rest.4;
             event.received_at = rest.1.map(Timestamp::from_millis);
             for (kind, text, real, integer) in rest.2 {
                 let value = match kind {
@@ -368,13 +394,12 @@ pub fn query() -> impl Strategy<Value = Query> {
 }
 
 fn leaf_aggregation() -> impl Strategy<Value = Aggregation> {
-    let width = select(vec![0, 3_600_000i64, 6 * 3_600_000, DAY, 7 * DAY]);
+    let widths = [3_600_000, 6 * 3_600_000, DAY, 7 * DAY].map(Interval::Millis);
+    let interval = select([&widths[..], &[Interval::Auto, Interval::Month]].concat());
     prop_oneof![
         Just(Aggregation::Count),
         field().prop_map(Aggregation::Distinct),
-        width.prop_map(|millis| {
-            Aggregation::Histogram(palisade_store::query::Interval { millis }, None)
-        }),
+        interval.prop_map(|interval| Aggregation::Histogram(interval, None)),
         (proptest::collection::vec(field(), 1..3), 1usize..5)
             .prop_map(|(fields, k)| Aggregation::Top(fields, k, None)),
     ]
