@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use palisade_store::{Config, Store};
 
 use crate::process::{self, Process};
 use crate::table::print;
@@ -27,11 +26,11 @@ pub(crate) async fn run(events: u64) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for events in [0, events] {
         let home = tempfile::tempdir_in(".")?;
-        process::settings(home.path())?;
+        process::settings(home.path(), &home.path().join("data"))?;
         let key_file = process::key(home.path(), "bench", "read")?;
         if events > 0 {
-            let store = Store::open(&home.path().join("data/store"), &Config::default())?;
-            tokio::task::block_in_place(|| crate::store::fill(&store, events))?;
+            let data = home.path().join("data");
+            tokio::task::block_in_place(|| crate::store::filled(&data, events))?;
         }
         let begin = Instant::now();
         let palisade = Process::up(home.path())?;

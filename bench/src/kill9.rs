@@ -25,7 +25,7 @@ const MOST_PAUSE_MS: u64 = 10;
 
 pub(crate) async fn run(rounds: u32) -> anyhow::Result<()> {
     let home = tempfile::tempdir_in(".")?;
-    process::settings(home.path())?;
+    process::settings(home.path(), &home.path().join("data"))?;
     let key_file = process::key(home.path(), "load", "ingest")?;
     let log_path = home.path().join("auth.log");
     std::fs::write(&log_path, "")?;

@@ -1,7 +1,7 @@
 //! Figures of speed and memory, printed as tables: `palisade-bench all`.
 //!
-//! Nothing here is a test and nothing fails for being slow, except `kill9`,
-//! which counts what must never be lost.
+//! Nothing here is a test and nothing fails for being slow, except `kill9` and
+//! `powercut`, which count what must never be lost.
 
 #![allow(clippy::print_stdout, reason = "the tables are the product")]
 
@@ -11,6 +11,7 @@ mod ingest;
 mod kill9;
 mod parser;
 mod process;
+mod rows;
 mod spool;
 mod store;
 mod table;
@@ -20,7 +21,7 @@ use clap::Parser;
 
 #[derive(Parser)]
 enum Bench {
-    /// Everything but kill9
+    /// Everything but kill9 and powercut
     All {
         /// Events in the store for the start row
         #[arg(long, default_value_t = 10_000_000)]
@@ -32,12 +33,10 @@ enum Bench {
     Parser,
     /// Bytes and CPU of an event in wire forms
     Wire,
-    /// Events a second into the embedded store, bytes an event, queries
-    Store {
-        /// How many events
-        #[arg(long, default_value_t = 1_000_000)]
-        events: u64,
-    },
+    /// The event store at full size, each figure beside its aim
+    Store(store::Args),
+    /// Writes made-up events as files that other databases load
+    Rows(rows::Args),
     /// Events a second through HTTP with fsync
     Ingest,
     /// Memory and start of an idle `palisade up`
@@ -61,9 +60,9 @@ fn main() -> anyhow::Result<()> {
             parser::run();
             wire::run()?;
             runtime.block_on(spool::run())?;
-            store::run(1_000_000)?;
             runtime.block_on(ingest::run())?;
-            runtime.block_on(idle::run(events))
+            runtime.block_on(idle::run(events))?;
+            runtime.block_on(store::run(store::Args::small()))
         }
         Bench::Spool => runtime.block_on(spool::run()),
         Bench::Parser => {
@@ -71,7 +70,8 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Bench::Wire => wire::run(),
-        Bench::Store { events } => store::run(events),
+        Bench::Store(args) => runtime.block_on(store::run(args)),
+        Bench::Rows(args) => rows::run(&args),
         Bench::Ingest => runtime.block_on(ingest::run()),
         Bench::Idle { events } => runtime.block_on(idle::run(events)),
         Bench::Kill9 { rounds } => runtime.block_on(kill9::run(rounds)),

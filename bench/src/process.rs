@@ -69,23 +69,31 @@ impl Drop for Process {
 }
 
 /// Writes settings for a run on free loopback ports.
-pub(crate) fn settings(home: &Path) -> anyhow::Result<()> {
+pub(crate) fn settings(home: &Path, data: &Path) -> anyhow::Result<()> {
     let text = format!(
-        "data = \"data\"\nsensor = \"bench\"\n\n[log]\nfilter = \"warn\"\n\n\
+        "data = \"{}\"\nsensor = \"bench\"\n\n[log]\nfilter = \"warn\"\n\n\
          [[api.listeners]]\naddress = \"127.0.0.1:0\"\ntls = false\n\n\
          [[agent.sources]]\ntype = \"file\"\npath = \"{}/auth.log\"\nparser = \"sshd\"\nfrom = \"start\"\n\n\
          [[honeypot.services]]\ntype = \"telnet\"\nlisten = \"127.0.0.1:0\"\n\n\
          [[honeypot.services]]\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\n",
+        data.display(),
         home.display()
     );
     std::fs::write(home.join("palisade.toml"), text)?;
     Ok(())
 }
 
-/// Makes an API key with a scope and writes it to `home/key-SCOPE`.
+/// Makes an API key with a scope for the data in `home/data` and writes it to
+/// `home/key-SCOPE`.
 pub(crate) fn key(home: &Path, name: &str, scope: &str) -> anyhow::Result<PathBuf> {
+    key_in(home, &home.join("data"), name, scope)
+}
+
+/// The same for data elsewhere.
+pub(crate) fn key_in(home: &Path, data: &Path, name: &str, scope: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new(binary()?)
-        .args(["key", "add", name, "--scope", scope, "--data", "data"])
+        .args(["key", "add", name, "--scope", scope, "--data"])
+        .arg(data)
         .current_dir(home)
         .output()?;
     if !output.status.success() {
@@ -109,4 +117,30 @@ pub(crate) fn usage(pid: u32) -> anyhow::Result<(f64, u64, u64)> {
     };
     // The kernel counts in ticks of 1/100 s on all platforms Palisade runs on.
     Ok((ticks / 100.0, kib("VmRSS:") * 1024, kib("RssAnon:") * 1024))
+}
+
+/// CPU seconds that the calling thread has used.
+pub(crate) fn thread_cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    nanos.unwrap_or(0.0) / 1e9
+}
+
+/// Forgets the most memory that this process ever had resident.
+pub(crate) fn reset_peak() -> anyhow::Result<()> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
+}
+
+/// The most memory that this process had resident since [`reset_peak`], in bytes.
+pub(crate) fn peak_bytes() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let kib = line.split_whitespace().nth(1).context("no figure")?.parse::<u64>()?;
+    Ok(kib * 1024)
+}
+
+/// Empties the kernel's page cache; needs root.
+pub(crate) fn drop_caches() -> std::io::Result<()> {
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3")
 }

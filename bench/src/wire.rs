@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use palisade_event::{Event, Timestamp, wire};
 
-use crate::generate::Events;
+use crate::generate::Attacks;
 use crate::table::print;
 
-const EVENTS: usize = 100_000;
+const EVENTS: u64 = 100_000;
 const BATCH: usize = 500;
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    let from = Timestamp::from(std::time::SystemTime::now());
-    let events: Vec<Event> = Events::new(1, from, 7).take(EVENTS).collect();
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let events: Vec<Event> = Attacks::new(1, EVENTS, now, 1)?.events(0..EVENTS).collect();
     let mut rows = Vec::new();
 
     let begin = Instant::now();
