@@ -28,7 +28,8 @@ pub struct Config {
     pub max_bytes: Option<u64>,
     /// Shorter lives for some events, each by domain, kind or both.
     pub keep: Vec<KeepRule>,
-    /// Most bytes of memory that writers may use before they flush.
+    /// Most bytes of memory that events on their way into an index may take;
+    /// a quiet store takes a fraction of it.
     pub writer_memory_bytes: usize,
     /// Where set, events live in ClickHouse instead of on this machine's disk.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,13 +50,32 @@ pub struct KeepRule {
     pub days: u32,
 }
 
+impl Config {
+    /// Whether an event is past its life at `now`: by age, or by a rule.
+    #[must_use]
+    pub fn is_expired(&self, event: &Event, now: Timestamp) -> bool {
+        let rules = self.keep.iter().filter(|rule| rule.is_for(event)).map(|rule| rule.days);
+        let days = rules.chain([self.retention_days]).min().unwrap_or(self.retention_days);
+        event.observed_at < now.plus_millis(-i64::from(days).saturating_mul(86_400_000))
+    }
+}
+
+impl KeepRule {
+    /// Whether it is about an event.
+    #[must_use]
+    pub fn is_for(&self, event: &Event) -> bool {
+        self.domain.is_none_or(|domain| domain == event.domain)
+            && self.kind.is_none_or(|kind| kind == event.kind)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             retention_days: 400,
             max_bytes: None,
             keep: Vec::new(),
-            writer_memory_bytes: 32 * 1024 * 1024,
+            writer_memory_bytes: 128 * 1024 * 1024,
             clickhouse: None,
         }
     }
@@ -72,6 +92,8 @@ pub struct Stats {
     pub days: u32,
     /// Days that could not be read and were put aside (`*.corrupt`).
     pub corrupt_days: u32,
+    /// Events that came after their day was removed, since the store was opened.
+    pub expired: u64,
 }
 
 /// The event store. Every method blocks (disk, CPU): call it on a blocking
@@ -99,8 +121,7 @@ impl Store {
 
     /// Adds events, skipping those whose id is already there (stored, or added
     /// earlier in this or a former call). Not durable and not visible before
-    /// [`Self::commit`], except that a call with events of more than three days
-    /// commits some of those days earlier.
+    /// [`Self::commit`], except that some days of many may be committed earlier.
     ///
     /// Returns one flag an event: whether it was new.
     ///
@@ -122,6 +143,32 @@ impl Store {
         match self {
             Self::Embedded(engine) => engine.commit(),
             Self::ClickHouse(engine) => engine.commit(),
+        }
+    }
+
+    /// Discards what was appended since the last commit, so that it can be
+    /// appended again and is new then. What an earlier commit stored before it
+    /// failed at a later day is told to be new once more.
+    pub fn roll_back(&self) {
+        match self {
+            Self::Embedded(engine) => engine.roll_back(),
+            // Its batches are complete or not there.
+            Self::ClickHouse(_) => {}
+        }
+    }
+
+    /// Whether the store can write at all: tries it, with an event that no
+    /// query ever finds.
+    ///
+    /// # Errors
+    /// [`AppendError`]
+    pub fn probe(&self) -> Result<(), AppendError> {
+        match self {
+            Self::Embedded(engine) => engine.probe(),
+            Self::ClickHouse(engine) => engine
+                .contains(&[])
+                .map(drop)
+                .map_err(|error| AppendError::Failed(error.to_string())),
         }
     }
 

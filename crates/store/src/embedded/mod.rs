@@ -7,28 +7,36 @@
 
 mod aggregate;
 mod day;
+mod day_writer;
 mod dimension;
 mod distinct;
 mod filter;
 mod ids;
+mod merging;
 mod page;
 mod quick;
+mod room;
+mod rows;
 mod schema;
 mod segment;
 mod tally;
+mod upkeep;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_event::{Day, Event, EventId, Timestamp};
+use tantivy::TantivyError;
 use tantivy::error::DataCorruption;
-use tantivy::{IndexWriter, TantivyError};
 
 use self::day::{Figures, OpenDay, Segments};
-use self::writer::{Writing, append_error};
+use self::ids::Known;
+use self::writer::Writing;
 use crate::query::{Aggregation, Cursor, Query};
 use crate::{Aggregated, AppendError, Config, OpenError, Page, QueryError, Stats};
 
@@ -45,10 +53,13 @@ pub struct Embedded {
     dir: PathBuf,
     config: Config,
     days: Mutex<Days>,
+    /// Locked before `known`, and that before `days`.
     writing: Mutex<Writing>,
-    /// The day whose segments are being merged into one.
-    sealing: Mutex<Option<Day>>,
-    sealed: Condvar,
+    known: Mutex<Known>,
+    /// Held while housekeeping works.
+    upkeep: Mutex<()>,
+    /// Events that came after their day was removed.
+    expired: AtomicU64,
 }
 
 #[derive(Default)]
@@ -56,6 +67,10 @@ struct Days {
     all: BTreeMap<Day, Entry>,
     clock: u64,
     corrupt: u32,
+    /// The first day that was not removed for want of space.
+    floor: Option<Day>,
+    /// When housekeeping was last called.
+    now: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -63,6 +78,8 @@ struct Entry {
     figures: Figures,
     open: Option<OpenDay>,
     used: u64,
+    /// When housekeeping was last called before the day was last written to.
+    written: Option<Timestamp>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,9 +98,11 @@ impl Embedded {
             config: config.clone(),
             days: Mutex::default(),
             writing: Mutex::default(),
-            sealing: Mutex::default(),
-            sealed: Condvar::new(),
+            known: Mutex::default(),
+            upkeep: Mutex::default(),
+            expired: AtomicU64::new(0),
         };
+        lock(&store.days).floor = upkeep::floor(dir);
         let entries = std::fs::read_dir(&days_dir).map_err(|error| fail(error.to_string()))?;
         for entry in entries {
             let entry = entry.map_err(|error| fail(error.to_string()))?;
@@ -182,35 +201,66 @@ impl Embedded {
         Ok(())
     }
 
-    fn wait_until_sealed(&self, day: Day) {
-        let mut sealing = lock(&self.sealing);
-        while *sealing == Some(day) {
-            sealing = self.sealed.wait(sealing).unwrap_or_else(PoisonError::into_inner);
+    /// Shows readers what was written to a day and is durable now.
+    fn written(&self, day: Day) -> Result<(), TantivyError> {
+        self.show(day)?;
+        lock(&self.known).committed(day);
+        let mut days = lock(&self.days);
+        let now = days.now;
+        if let Some(entry) = days.all.get_mut(&day) {
+            entry.written = now;
         }
+        Ok(())
+    }
+
+    fn count_expired(&self, events: usize) {
+        self.expired.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
-        let mut writing = lock(&self.writing);
-        let result = writing.append(self, events);
-        if result.is_err() {
-            writing.roll_back();
-        }
-        result
+        self.write(|writing| writing.append(self, events))
     }
 
     pub(crate) fn commit(&self) -> Result<(), AppendError> {
+        self.write(|writing| writing.commit(self))
+    }
+
+    /// Discards what was appended and not committed.
+    pub(crate) fn roll_back(&self) {
+        lock(&self.writing).roll_back(self);
+    }
+
+    /// Runs `work`; where it fails, or the index library panics, nothing of it
+    /// is left but what was committed.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Writing) -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
         let mut writing = lock(&self.writing);
-        let result = writing.commit(self);
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut writing)))
+            .unwrap_or_else(|_| Err(AppendError::Failed("the index library panicked".to_owned())));
         if result.is_err() {
-            writing.roll_back();
+            writing.roll_back(self);
         }
         result
     }
 
     pub(crate) fn contains(&self, events: &[&Event]) -> Result<Vec<bool>, QueryError> {
-        lock(&self.writing)
-            .contains(self, events)
-            .map_err(|error| QueryError::Failed(error.to_string()))
+        let mut by_day: BTreeMap<Day, Vec<u128>> = BTreeMap::new();
+        for event in events {
+            by_day.entry(event.observed_at.day()).or_default().push(event.id.as_u128());
+        }
+        let mut present = BTreeMap::new();
+        for (day, wanted) in by_day {
+            let mut known = lock(&self.known);
+            let segments = self.segments(day).map_err(query_error)?.unwrap_or_default();
+            present.insert(day, known.present(day, &segments, &wanted));
+        }
+        let is_present = |event: &&Event| {
+            let ids = present.get(&event.observed_at.day());
+            ids.is_some_and(|ids| ids.contains(&event.id.as_u128()))
+        };
+        Ok(events.iter().map(is_present).collect())
     }
 
     /// The days that a query may find something in, oldest first.
@@ -275,53 +325,6 @@ impl Embedded {
         aggregate::aggregate(self, query, aggregation)
     }
 
-    pub(crate) fn retain(&self, now: Timestamp) -> Result<u32, AppendError> {
-        let kept_ms = i64::from(self.config.retention_days).saturating_mul(MS_PER_DAY);
-        let limit = now.plus_millis(-kept_ms);
-        let expired = |day: &Day| day.end() <= limit;
-        let gone: Vec<Day> = lock(&self.days).all.keys().copied().filter(expired).collect();
-        for day in &gone {
-            self.wait_until_sealed(*day);
-            let mut writing = lock(&self.writing);
-            writing.forget(*day);
-            let from = self.day_dir(*day);
-            let to = from.with_extension("removed");
-            let failed = |error: std::io::Error| AppendError::Failed(error.to_string());
-            std::fs::rename(&from, &to).map_err(failed)?;
-            lock(&self.days).all.remove(day);
-            drop(writing);
-            std::fs::remove_dir_all(&to).map_err(failed)?;
-        }
-        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Closes idle writers and merges one day that is over into one segment;
-    /// `true` where one was.
-    pub(crate) fn maintain(&self, now: Timestamp) -> Result<bool, AppendError> {
-        let today = now.day().number();
-        let day = {
-            let mut writing = lock(&self.writing);
-            writing.close_idle(self)?;
-            let days = lock(&self.days);
-            let wants = |(day, entry): &(&Day, &Entry)| {
-                day.number() < today - 1 && entry.figures.segments > 1 && !writing.is_open(**day)
-            };
-            let Some(day) = days.all.iter().rev().find(wants).map(|(day, _)| *day) else {
-                return Ok(false);
-            };
-            let mut sealing = lock(&self.sealing);
-            if sealing.is_some() {
-                return Ok(false);
-            }
-            *sealing = Some(day);
-            day
-        };
-        let result = seal(&self.day_dir(day)).and_then(|()| self.show(day));
-        *lock(&self.sealing) = None;
-        self.sealed.notify_all();
-        result.map(|()| true).map_err(append_error)
-    }
-
     pub(crate) fn stats(&self) -> Stats {
         let days = lock(&self.days);
         let sum = |figure: fn(&Figures) -> u64| days.all.values().map(|e| figure(&e.figures)).sum();
@@ -330,20 +333,9 @@ impl Embedded {
             bytes: sum(|figures| figures.bytes),
             days: u32::try_from(days.all.len()).unwrap_or(u32::MAX),
             corrupt_days: days.corrupt,
+            expired: self.expired.load(Ordering::Relaxed),
         }
     }
-}
-
-fn seal(dir: &Path) -> Result<(), TantivyError> {
-    let index = day::open_index(dir)?;
-    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000)?;
-    writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
-    let segments = index.searchable_segment_ids()?;
-    if segments.len() > 1 {
-        writer.merge(&segments).wait()?;
-        writer.garbage_collect_files().wait()?;
-    }
-    writer.wait_merging_threads()
 }
 
 fn close_unused(days: &mut Days) {

@@ -1,4 +1,4 @@
-//! How an event lies in the index, format version 1.
+//! How an event lies in the index, format version 2.
 //!
 //! Every field of the query language is one column. What columns cannot give
 //! back exactly (attributes, bytes that are no UTF-8, long texts, …) is JSON in
@@ -13,13 +13,13 @@ use palisade_event::{
     Transport, Untrusted,
 };
 use serde::{Deserialize, Serialize};
-use tantivy::TantivyDocument;
 use tantivy::schema::{
     BytesOptions, Field as Column, IndexRecordOption, IpAddrOptions, NumericOptions, Schema,
     TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
+use super::rows::Cells;
 use crate::query::{Field, FieldType, Value, tokens};
 
 /// Name of the tokenizer in the index.
@@ -27,6 +27,7 @@ pub(super) const TOKENIZER: &str = "words";
 pub(super) const ID_HIGH: &str = "id_high";
 pub(super) const ID_LOW: &str = "id_low";
 pub(super) const SHAPE: &str = "shape";
+/// A column of format version 1, in place of `location`.
 pub(super) const SOURCE_PLACE: &str = "source_place";
 pub(super) const TARGET_PLACE: &str = "target_place";
 pub(super) const REST: &str = "rest";
@@ -38,10 +39,16 @@ pub(super) struct Layout {
     id_high: Column,
     id_low: Column,
     shape: Column,
-    source_place: Column,
     target_place: Column,
     pub(super) words: Column,
     pub(super) rest: Column,
+}
+
+impl Layout {
+    /// The column of a field; the id has two, and none of that name.
+    pub(super) fn column(&self, field: Field) -> Option<Column> {
+        self.fields.get(field as usize).copied().flatten()
+    }
 }
 
 pub(super) fn layout() -> &'static Layout {
@@ -75,7 +82,6 @@ pub(super) fn layout() -> &'static Layout {
             id_high: schema.add_u64_field(ID_HIGH, number.clone()),
             id_low: schema.add_u64_field(ID_LOW, number.clone()),
             shape: schema.add_u64_field(SHAPE, number),
-            source_place: schema.add_text_field(SOURCE_PLACE, text.clone()),
             target_place: schema.add_text_field(TARGET_PLACE, text),
             words: schema
                 .add_text_field("words", TextOptions::default().set_indexing_options(indexing)),
@@ -85,7 +91,8 @@ pub(super) fn layout() -> &'static Layout {
     })
 }
 
-// Bits of the `shape` column: which parts an event has, and both transports.
+// Bits of the `shape` column: which parts an event has, both transports, and how
+// exact the place of the source is.
 const HAS_CREDENTIALS: u64 = 1;
 const HAS_FINGERPRINTS: u64 = 2;
 const HAS_SOURCE_GEO: u64 = 4;
@@ -93,6 +100,7 @@ const HAS_TARGET_GEO: u64 = 8;
 const SOURCE_TRANSPORT: u32 = 4;
 const TARGET_TRANSPORT: u32 = 6;
 pub(super) const HAS_REST: u64 = 256;
+const PRECISION: u32 = 9;
 
 /// What columns cannot give back.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -161,6 +169,28 @@ fn transport_bits(end: Option<&Endpoint>) -> u64 {
     }
 }
 
+fn precision_bits(precision: Option<GeoPrecision>) -> u64 {
+    match precision {
+        None => 0,
+        Some(GeoPrecision::Country) => 1,
+        Some(GeoPrecision::City) => 2,
+    }
+}
+
+fn precision(bits: u64) -> Option<GeoPrecision> {
+    match bits & 3 {
+        1 => Some(GeoPrecision::Country),
+        2 => Some(GeoPrecision::City),
+        _ => None,
+    }
+}
+
+/// Reads the text of a place: degrees north, degrees east.
+pub(super) fn location(text: &str) -> Option<(f64, f64)> {
+    let (lat, lon) = text.split_once(',')?;
+    Some((lat.parse().ok()?, lon.parse().ok()?))
+}
+
 fn transport(bits: u64) -> Option<Transport> {
     match bits & 3 {
         1 => Some(Transport::Tcp),
@@ -192,32 +222,45 @@ fn full_text(event: &Event, field: Field) -> Option<&[u8]> {
     }
 }
 
-/// Writes an event as a document.
-pub(super) fn encode(event: &Event) -> TantivyDocument {
+/// Writes an event as a document, in the order of the columns.
+pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
     let layout = layout();
-    let mut doc = TantivyDocument::new();
     let mut rest = Rest::default();
-    let id = event.id.as_u128();
-    doc.add_u64(layout.id_high, (id >> 64) as u64);
-    doc.add_u64(layout.id_low, id as u64);
+    let mut shape = transport_bits(event.source.as_ref()) << SOURCE_TRANSPORT
+        | transport_bits(event.target.as_ref()) << TARGET_TRANSPORT;
+    let source_geo = event.source_geo.as_deref();
     for (field, column) in Field::ALL.iter().zip(&layout.fields) {
-        let (Some(column), Some(value)) = (column, field.value(event)) else { continue };
+        let Some(column) = column else { continue };
+        if *field == Field::Location {
+            let Some(geo) = source_geo else { continue };
+            let is_exact = match (geo.lat, geo.lon) {
+                (Some(lat), Some(lon)) => cells.location(*column, lat, lon),
+                (None, None) => true,
+                _ => false,
+            };
+            if !is_exact {
+                rest.source_place = Some(place(geo));
+            }
+            continue;
+        }
+        let Some(value) = field.value(event) else { continue };
         match value {
             Value::Text(text) => {
-                doc.add_text(*column, &text);
+                cells.text(*column, &text);
                 if let Some(full) = full_text(event, *field)
                     && full != text.as_bytes()
                 {
                     rest.texts.push((field.name().to_owned(), Untrusted::new(full)));
                 }
             }
-            Value::Address(address) => doc.add_ip_addr(*column, to_v6(address)),
-            Value::Number(number) => doc.add_i64(*column, number),
+            Value::Address(address) => cells.address(*column, to_v6(address)),
+            Value::Number(number) => cells.signed(*column, number),
             Value::Id(_) => {}
         }
     }
-    let mut shape = transport_bits(event.source.as_ref()) << SOURCE_TRANSPORT
-        | transport_bits(event.target.as_ref()) << TARGET_TRANSPORT;
+    let id = event.id.as_u128();
+    cells.unsigned(layout.id_high, (id >> 64) as u64);
+    cells.unsigned(layout.id_low, id as u64);
     let mapped = |end: &Option<Endpoint>| {
         end.map(|end| end.address).filter(|address| *address != address.to_canonical())
     };
@@ -232,11 +275,10 @@ pub(super) fn encode(event: &Event) -> TantivyDocument {
         rest.uptime = prints.uptime_secs;
         rest.link.clone_from(&prints.link);
     }
-    if let Some(geo) = event.source_geo.as_deref() {
-        shape |= HAS_SOURCE_GEO;
-        rest.source_place = add_place(&mut doc, layout.source_place, place(geo));
+    if let Some(geo) = source_geo {
+        shape |= HAS_SOURCE_GEO | precision_bits(geo.precision) << PRECISION;
     }
-    if let Some(geo) = event.target_geo.as_deref() {
+    let target_place = event.target_geo.as_deref().and_then(|geo| {
         shape |= HAS_TARGET_GEO;
         let place = Place {
             city: geo.city.clone(),
@@ -244,11 +286,8 @@ pub(super) fn encode(event: &Event) -> TantivyDocument {
             organisation: geo.organisation.clone(),
             ..place(geo)
         };
-        rest.target_place = add_place(&mut doc, layout.target_place, place);
-    }
-    for text in tokens::searched(event) {
-        doc.add_text(layout.words, text.to_lossy());
-    }
+        column_text(place, &mut rest)
+    });
     rest.attributes.extend(event.attributes.iter().map(|(name, value)| {
         let value = match value {
             AttributeValue::Flag(value) => RestValue::Flag(*value),
@@ -258,13 +297,19 @@ pub(super) fn encode(event: &Event) -> TantivyDocument {
         };
         (name.clone(), value)
     }));
-    if rest != Rest::default() {
+    let has_rest = rest != Rest::default();
+    if has_rest {
         shape |= HAS_REST;
-        // Writing to memory fails for map keys that are no strings; there are none.
-        doc.add_bytes(layout.rest, &serde_json::to_vec(&rest).unwrap_or_default());
     }
-    doc.add_u64(layout.shape, shape);
-    doc
+    cells.unsigned(layout.shape, shape);
+    if let Some(text) = target_place {
+        cells.text(layout.target_place, &text);
+    }
+    cells.texts(layout.words, tokens::searched(event).map(Untrusted::to_lossy));
+    if has_rest {
+        // Writing to memory fails for map keys that are no strings; there are none.
+        cells.json(layout.rest, &serde_json::to_string(&rest).unwrap_or_default());
+    }
 }
 
 fn place(geo: &Geo) -> Place {
@@ -276,17 +321,17 @@ fn place(geo: &Geo) -> Place {
     }
 }
 
-/// Adds a place as a column value; gives it back where it is too long for that.
-fn add_place(doc: &mut TantivyDocument, column: Column, place: Place) -> Option<Place> {
+/// The place of the target as a column value; what is too long for that goes to `rest`.
+fn column_text(place: Place, rest: &mut Rest) -> Option<String> {
     if place == Place::default() {
         return None;
     }
     let text = serde_json::to_string(&place).unwrap_or_default();
     if text.len() > crate::query::MAX_COMPARED_BYTES {
-        return Some(place);
+        rest.target_place = Some(place);
+        return None;
     }
-    doc.add_text(column, text);
-    None
+    Some(text)
 }
 
 fn to_v6(address: IpAddr) -> std::net::Ipv6Addr {
@@ -382,7 +427,19 @@ pub(super) fn decode(doc: &impl Stored) -> Option<Event> {
         serde_json::from_str(&text).ok()
     };
     if shape & HAS_SOURCE_GEO != 0 {
-        let place = place(&rest.source_place, SOURCE_PLACE)?;
+        let place = match doc.text(Field::Location).as_deref().and_then(location) {
+            Some((lat, lon)) if rest.source_place.is_none() => Place {
+                lat_bits: Some(lat.to_bits()),
+                lon_bits: Some(lon.to_bits()),
+                precision: precision(shape >> PRECISION),
+                ..Place::default()
+            },
+            _ => {
+                let place = place(&rest.source_place, SOURCE_PLACE)?;
+                let precision = place.precision.or_else(|| precision(shape >> PRECISION));
+                Place { precision, ..place }
+            }
+        };
         event.source_geo = Some(Box::new(Geo {
             country: country(Field::Country),
             city: plain(Field::City),

@@ -12,6 +12,9 @@ use tantivy::{SegmentReader, TantivyDocument, TantivyError};
 use super::schema::{self, Stored};
 use crate::query::{Field, FieldType};
 
+/// Ids that are read at once.
+const ID_CHUNK: usize = 1024;
+
 /// One column, by type.
 pub(super) enum AnyColumn {
     Text(StrColumn),
@@ -55,6 +58,31 @@ impl Segment {
     pub(super) fn id(&self, doc: u32) -> u128 {
         let half = |column: &Column<u64>| u128::from(column.first(doc).unwrap_or(0));
         half(&self.id_high) << 64 | half(&self.id_low)
+    }
+
+    /// Calls `each` with every id.
+    pub(super) fn for_each_id(&self, mut each: impl FnMut(u128)) {
+        let is_full = |column: &Column<u64>| column.values.num_vals() == self.docs();
+        if !is_full(&self.id_high) || !is_full(&self.id_low) {
+            (0..self.docs()).for_each(|doc| each(self.id(doc)));
+            return;
+        }
+        let (mut high, mut low) = ([0; ID_CHUNK], [0; ID_CHUNK]);
+        let mut start = 0;
+        while start < self.docs() {
+            let count = (self.docs() - start).min(ID_CHUNK as u32);
+            let (Some(high), Some(low)) =
+                (high.get_mut(..count as usize), low.get_mut(..count as usize))
+            else {
+                return;
+            };
+            self.id_high.values.get_range(start.into(), high);
+            self.id_low.values.get_range(start.into(), low);
+            for (high, low) in high.iter().zip(low) {
+                each(u128::from(*high) << 64 | u128::from(*low));
+            }
+            start += count;
+        }
     }
 
     pub(super) fn at(&self, doc: u32) -> i64 {

@@ -1,39 +1,46 @@
-//! The writing side: at most a few open day writers, duplicates found, commits.
+//! The writing side: events go to the writers of their days, duplicates are
+//! found, commits.
+//!
+//! At most [`MAX_STREAMS`] days have a writer that stays open. Events of other
+//! days wait together until the next commit, and their days are written one
+//! after the other, so that events of many days at once cost no more memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_event::{Day, Event};
-use tantivy::indexer::LogMergePolicy;
-use tantivy::{IndexWriter, TantivyError};
+use tantivy::TantivyError;
 
-use super::ids::{self, DayIds};
-use super::{Embedded, day, schema};
+use super::day_writer::{DayWriter, Purpose};
+use super::ids::Taken;
+use super::{Embedded, lock};
 use crate::AppendError;
 
-/// Most day writers that are open at once; another one closes the oldest.
-const MAX_WRITERS: usize = 3;
-/// Most days whose id filter is kept.
-const MAX_ID_FILTERS: usize = 8;
-/// Least memory of a writer: what the index library asks for.
-const MIN_WRITER_BYTES: usize = 15_000_000;
-/// Segments of about one size that are merged together.
-const MERGED_SEGMENTS: usize = 5;
-
-struct DayWriter {
-    writer: IndexWriter,
-    dirty: bool,
-    used: u64,
-}
+/// Days whose writer stays open: today and, around midnight, yesterday.
+const MAX_STREAMS: usize = 2;
+/// Events of a day at once that make its writer stay open in place of an idle one.
+const STREAM_EVENTS: usize = 512;
+/// Events that wait for the writers of their days at most.
+const MAX_LATE_EVENTS: usize = 32_768;
+/// The same in bytes of text and structure, roughly.
+const MAX_LATE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What only one caller at a time may touch.
 #[derive(Default)]
 pub(super) struct Writing {
     writers: BTreeMap<Day, DayWriter>,
-    ids: HashMap<Day, DayIds>,
+    late: Late,
     clock: u64,
     /// The clock when idle writers were last looked for.
     looked: u64,
+}
+
+/// Appended events whose day has no writer yet.
+#[derive(Default)]
+struct Late {
+    days: BTreeMap<Day, Vec<Arc<Event>>>,
+    events: usize,
+    bytes: usize,
 }
 
 impl Writing {
@@ -43,130 +50,117 @@ impl Writing {
         store: &Embedded,
         events: &[Arc<Event>],
     ) -> Result<Vec<bool>, AppendError> {
-        let mut by_day: BTreeMap<Day, Vec<(usize, &Arc<Event>)>> = BTreeMap::new();
+        self.clock += 1;
+        let mut by_day: BTreeMap<Day, Vec<usize>> = BTreeMap::new();
         for (number, event) in events.iter().enumerate() {
-            by_day.entry(event.observed_at.day()).or_default().push((number, event));
+            by_day.entry(event.observed_at.day()).or_default().push(number);
         }
         let mut new = vec![false; events.len()];
-        for (day, events) in by_day {
-            self.append_day(store, day, &events, &mut new)?;
+        for (day, numbers) in by_day {
+            let of_day: Vec<(usize, &Arc<Event>)> =
+                numbers.iter().filter_map(|number| Some((*number, events.get(*number)?))).collect();
+            if store.is_removed(day) {
+                store.count_expired(of_day.len());
+                continue;
+            }
+            let ids: Vec<u128> = of_day.iter().map(|(_, event)| event.id.as_u128()).collect();
+            let mut taken = Vec::with_capacity(ids.len());
+            let segments = store.segments(day).map_err(append_error)?.unwrap_or_default();
+            lock(&store.known).take(day, &segments, &ids, |at, what| {
+                let Some((number, event)) = of_day.get(at) else { return };
+                if let Some(new) = new.get_mut(*number) {
+                    *new = true;
+                }
+                if what == Taken::New {
+                    taken.push(*event);
+                }
+            });
+            self.add(store, day, &taken)?;
         }
         Ok(new)
     }
 
-    fn append_day(
+    /// Adds new events of one day to its writer, or to those that wait.
+    fn add(
         &mut self,
         store: &Embedded,
         day: Day,
-        events: &[(usize, &Arc<Event>)],
-        new: &mut [bool],
+        events: &[&Arc<Event>],
     ) -> Result<(), AppendError> {
-        let held = self.held(store, day, events.iter().map(|(_, event)| event.id.as_u128()))?;
-        self.clock += 1;
-        for (number, event) in events {
-            let id = event.id.as_u128();
-            let Some(ids) = self.ids.get_mut(&day) else { continue };
-            if held.contains(&id) || !ids.pending.insert(id) {
-                continue;
+        if events.is_empty() {
+            return Ok(());
+        }
+        if !self.writers.contains_key(&day) && self.make_room(store, events.len())? {
+            self.open(store, day, Purpose::Stream(1))?;
+        }
+        let Some(open) = self.writers.get_mut(&day) else {
+            self.late.add(day, events);
+            if self.late.events > MAX_LATE_EVENTS || self.late.bytes > MAX_LATE_BYTES {
+                self.commit_late(store)?;
             }
-            ids.insert(id);
-            let document = schema::encode(event);
-            let writer = self.writer(store, day)?;
-            writer.dirty = true;
-            writer.writer.add_document(document).map_err(append_error)?;
-            if let Some(new) = new.get_mut(*number) {
-                *new = true;
-            }
+            return Ok(());
+        };
+        open.used = self.clock;
+        for event in events {
+            open.add(event).map_err(append_error)?;
         }
         Ok(())
     }
 
-    /// Which of these ids are stored already (not: appended).
-    fn held(
+    /// Whether another writer may stay open; closes one that has become idle.
+    fn make_room(&mut self, store: &Embedded, events: usize) -> Result<bool, AppendError> {
+        let streams = || self.writers.iter().filter(|(_, open)| !open.sealing);
+        if streams().count() < MAX_STREAMS {
+            return Ok(true);
+        }
+        let idle = streams().filter(|(_, open)| open.used + 1 < self.clock);
+        let Some(oldest) = idle.min_by_key(|(_, open)| open.used).map(|(day, _)| *day) else {
+            return Ok(false);
+        };
+        if events < STREAM_EVENTS {
+            return Ok(false);
+        }
+        self.commit_day(store, oldest)?;
+        self.close(oldest)?;
+        Ok(true)
+    }
+
+    fn open(
         &mut self,
         store: &Embedded,
         day: Day,
-        wanted: impl Iterator<Item = u128>,
-    ) -> Result<HashSet<u128>, AppendError> {
-        let segments = store.segments(day).map_err(append_error)?.unwrap_or_default();
-        let ids = match self.ids.remove(&day) {
-            Some(ids) if ids.is_full() => DayIds::scan(&segments, ids.pending),
-            Some(ids) => ids,
-            None => DayIds::scan(&segments, HashSet::new()),
-        };
-        while self.ids.len() >= MAX_ID_FILTERS {
-            let clean = self.ids.iter().filter(|(_, ids)| ids.pending.is_empty());
-            let Some(oldest) = clean.min_by_key(|(_, ids)| ids.used).map(|(day, _)| *day) else {
-                break;
-            };
-            self.ids.remove(&oldest);
-        }
-        self.clock += 1;
-        let used = self.clock;
-        let ids = self.ids.entry(day).or_insert(ids);
-        ids.used = used;
-        let candidates: HashSet<u128> =
-            wanted.filter(|id| ids.may_have(*id) && !ids.pending.contains(id)).collect();
-        Ok(ids::stored(&segments, &candidates))
-    }
-
-    /// Which of these events are stored or appended.
-    pub(super) fn contains(
-        &mut self,
-        store: &Embedded,
-        events: &[&Event],
-    ) -> Result<Vec<bool>, AppendError> {
-        let mut by_day: BTreeMap<Day, HashSet<u128>> = BTreeMap::new();
-        for event in events {
-            by_day.entry(event.observed_at.day()).or_default().insert(event.id.as_u128());
-        }
-        let mut have = HashSet::new();
-        for (day, wanted) in by_day {
-            let stored = self.held(store, day, wanted.iter().copied())?;
-            have.extend(stored.into_iter().map(|id| (day, id)));
-            if let Some(ids) = self.ids.get(&day) {
-                have.extend(wanted.intersection(&ids.pending).map(|id| (day, *id)));
-            }
-        }
-        let key = |event: &&Event| (event.observed_at.day(), event.id.as_u128());
-        Ok(events.iter().map(|event| have.contains(&key(event))).collect())
-    }
-
-    fn writer(&mut self, store: &Embedded, day: Day) -> Result<&mut DayWriter, AppendError> {
-        if !self.writers.contains_key(&day) {
-            while self.writers.len() >= MAX_WRITERS {
-                let oldest = self.writers.iter().min_by_key(|(_, open)| open.used);
-                let Some(oldest) = oldest.map(|(day, _)| *day) else { break };
-                self.commit_day(store, oldest)?;
-                self.close(oldest)?;
-            }
-            let first = self.writers.is_empty();
-            let memory = if first { store.config.writer_memory_bytes } else { 0 };
-            store.wait_until_sealed(day);
-            let index = day::create_index(&store.day_dir(day)).map_err(append_error)?;
-            let writer: IndexWriter = index
-                .writer_with_num_threads(1, memory.max(MIN_WRITER_BYTES))
-                .map_err(append_error)?;
-            let mut policy = LogMergePolicy::default();
-            policy.set_min_num_segments(MERGED_SEGMENTS);
-            writer.set_merge_policy(Box::new(policy));
-            self.writers.insert(day, DayWriter { writer, dirty: false, used: 0 });
-        }
-        let used = self.clock;
-        let open = self.writers.get_mut(&day);
-        let open = open.ok_or_else(|| AppendError::Failed("the writer is gone".to_owned()))?;
-        open.used = used;
-        Ok(open)
+        purpose: Purpose,
+    ) -> Result<&mut DayWriter, AppendError> {
+        let memory = store.config.writer_memory_bytes;
+        let open = DayWriter::open(&store.day_dir(day), purpose, memory).map_err(append_error)?;
+        Ok(self.writers.entry(day).or_insert(open))
     }
 
     fn commit_day(&mut self, store: &Embedded, day: Day) -> Result<(), AppendError> {
         let Some(open) = self.writers.get_mut(&day) else { return Ok(()) };
         if open.dirty {
-            open.writer.commit().map_err(append_error)?;
-            open.dirty = false;
-            store.show(day).map_err(append_error)?;
-            if let Some(ids) = self.ids.get_mut(&day) {
-                ids.pending = HashSet::new();
+            open.commit().map_err(append_error)?;
+            store.written(day).map_err(append_error)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the events that wait, day by day.
+    fn commit_late(&mut self, store: &Embedded) -> Result<(), AppendError> {
+        for (day, events) in self.late.take() {
+            let was_open = self.writers.contains_key(&day);
+            if !was_open {
+                self.open(store, day, Purpose::Once)?;
+            }
+            if let Some(open) = self.writers.get_mut(&day) {
+                open.used = self.clock;
+                for event in &events {
+                    open.add(event).map_err(append_error)?;
+                }
+            }
+            self.commit_day(store, day)?;
+            if !was_open {
+                self.close(day)?;
             }
         }
         Ok(())
@@ -174,30 +168,32 @@ impl Writing {
 
     fn close(&mut self, day: Day) -> Result<(), AppendError> {
         match self.writers.remove(&day) {
-            Some(open) => open.writer.wait_merging_threads().map_err(append_error),
+            Some(open) => open.close().map_err(append_error),
             None => Ok(()),
         }
     }
 
-    /// Commits every day; closes writers that had nothing to commit.
+    /// Commits every day.
     pub(super) fn commit(&mut self, store: &Embedded) -> Result<(), AppendError> {
-        let days: Vec<(Day, bool)> =
-            self.writers.iter().map(|(day, open)| (*day, open.dirty)).collect();
-        for (day, dirty) in days {
-            if dirty {
-                self.commit_day(store, day)?;
-            } else {
+        let days: Vec<Day> = self.writers.keys().copied().collect();
+        for day in days {
+            self.commit_day(store, day)?;
+            let open = self.writers.get(&day).filter(|open| !open.sealing);
+            if let Some(threads) = open.and_then(DayWriter::wanted_threads) {
+                let used = open.map_or(0, |open| open.used);
                 self.close(day)?;
-                store.show(day).map_err(append_error)?;
+                self.open(store, day, Purpose::Stream(threads))?.used = used;
             }
         }
+        self.commit_late(store)?;
+        lock(&store.known).all_committed();
         Ok(())
     }
 
     /// Closes writers that nothing was appended to since the last call, so that
-    /// an idle store keeps no threads.
+    /// an idle store keeps no threads and no memory.
     pub(super) fn close_idle(&mut self, store: &Embedded) -> Result<(), AppendError> {
-        let idle = |open: &DayWriter| !open.dirty && open.used <= self.looked;
+        let idle = |open: &DayWriter| !open.dirty && !open.sealing && open.used <= self.looked;
         let days: Vec<Day> =
             self.writers.iter().filter(|(_, open)| idle(open)).map(|(day, _)| *day).collect();
         self.looked = self.clock;
@@ -209,23 +205,76 @@ impl Writing {
     }
 
     /// Discards what was not committed.
-    pub(super) fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self, store: &Embedded) {
         self.writers.clear();
-        // The filters may know ids that were never stored: that costs a scan and nothing else.
-        for ids in self.ids.values_mut() {
-            ids.pending = HashSet::new();
-        }
+        self.late = Late::default();
+        lock(&store.known).roll_back();
     }
 
-    /// Forgets a day that is to be removed.
-    pub(super) fn forget(&mut self, day: Day) {
+    /// Takes the writer of a day for merging its segments: it stays open, and
+    /// takes late events meanwhile. `None` where the day is written to right now.
+    pub(super) fn begin_sealing(
+        &mut self,
+        store: &Embedded,
+        day: Day,
+    ) -> Result<Option<&mut DayWriter>, AppendError> {
+        if self.writers.contains_key(&day) {
+            return Ok(None);
+        }
+        let open = self.open(store, day, Purpose::Once)?;
+        open.sealing = true;
+        Ok(Some(open))
+    }
+
+    /// The merge is over: closes the writer, unless it has events to commit.
+    pub(super) fn end_sealing(&mut self, day: Day) -> Result<(), AppendError> {
+        let Some(open) = self.writers.get_mut(&day) else { return Ok(()) };
+        open.sealing = false;
+        open.clean().map_err(append_error)?;
+        if open.dirty { Ok(()) } else { self.close(day) }
+    }
+
+    /// Discards the writer of a day whose merge could not begin.
+    pub(super) fn roll_back_day(&mut self, day: Day) {
         self.writers.remove(&day);
-        self.ids.remove(&day);
     }
 
     pub(super) fn is_open(&self, day: Day) -> bool {
         self.writers.contains_key(&day)
     }
+
+    /// Forgets a day that is to be removed.
+    pub(super) fn forget(&mut self, store: &Embedded, day: Day) {
+        self.writers.remove(&day);
+        self.late.forget(day);
+        lock(&store.known).forget(day);
+    }
+}
+
+impl Late {
+    fn add(&mut self, day: Day, events: &[&Arc<Event>]) {
+        self.events += events.len();
+        self.bytes += events.iter().map(|event| weight(event)).sum::<usize>();
+        self.days.entry(day).or_default().extend(events.iter().map(|event| Arc::clone(event)));
+    }
+
+    fn take(&mut self) -> BTreeMap<Day, Vec<Arc<Event>>> {
+        std::mem::take(self).days
+    }
+
+    fn forget(&mut self, day: Day) {
+        for event in self.days.remove(&day).unwrap_or_default() {
+            self.events -= 1;
+            self.bytes -= weight(&event);
+        }
+    }
+}
+
+/// Bytes that an event takes in memory, roughly: itself and its longest texts.
+fn weight(event: &Event) -> usize {
+    let text =
+        |text: &Option<palisade_event::Untrusted>| text.as_ref().map_or(0, |text| text.len());
+    size_of::<Event>() + 512 + text(&event.request) + text(&event.client)
 }
 
 /// Sorts an error by what the caller does next.
