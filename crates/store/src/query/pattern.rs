@@ -83,18 +83,6 @@ impl Pattern {
         self.0.iter().map_while(literal).collect()
     }
 
-    /// Calls one of the three for each step, in order: a character as it is, any
-    /// one character, any text.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(PatternStep)) {
-        for step in &self.0 {
-            each(match step {
-                Step::Char(c) => PatternStep::Char(*c),
-                Step::Any => PatternStep::Any,
-                Step::Star => PatternStep::Star,
-            });
-        }
-    }
-
     /// The simplest condition that says the same.
     pub(crate) fn shape(&self) -> Shape {
         let head = self.head();
@@ -107,7 +95,8 @@ impl Pattern {
         }
     }
 
-    fn text(&self) -> String {
+    /// Its canonical text.
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for step in &self.0 {
             match step {
