@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
@@ -148,13 +148,16 @@ fn routes(app: &App) -> Router {
 }
 
 fn native_routes() -> Router<App> {
-    use native::{aggregate, events, fields, ingest, keys, quarantine, sensors, session};
-    use native::{status, stream, users};
+    use native::{aggregate, events, fields, ingest, keys, quarantine, query, sensors, session};
+    use native::{saved_queries, status, stream, users};
     Router::new()
         .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/events", get(events::search).post(ingest::accept))
         .route("/events/{id}", get(events::one))
         .route("/aggregate", post(aggregate::run))
+        .route("/query", get(query::check))
+        .route("/saved-queries", get(saved_queries::list).post(saved_queries::add))
+        .route("/saved-queries/{id}", put(saved_queries::change).delete(saved_queries::remove))
         .route("/stream", get(stream::open))
         .route("/sensors", get(sensors::list))
         .route("/quarantine", get(quarantine::list))

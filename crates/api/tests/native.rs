@@ -102,6 +102,22 @@ async fn a_query_that_makes_no_sense_points_at_the_character() {
     assert!(answer.json()["at"].is_u64(), "{}", answer.text());
     assert_eq!(answer.json()["type"], "/docs/problems#query");
     doors.get("/api/v1/stream?q=(", &doors.read).await.problem(422);
+    let wrong = doors.get("/api/v1/query?q=user:root%20colour:red", &doors.read).await.json();
+    assert_eq!(wrong["mistake"]["at"], 10, "{wrong}");
+    assert!(
+        wrong["mistake"]["message"].as_str().unwrap().contains("colour")
+            && wrong["range"].is_null()
+    );
+    let day = doors.get("/api/v1/query?q=login:root%20day:2026-11-20", &doors.read).await.json();
+    assert_eq!(
+        day,
+        json!({
+            "canonical": "since:2026-11-20T00:00:00.000Z until:2026-11-21T00:00:00.000Z user:root",
+            "range": {"from": "2026-11-20T00:00:00.000Z", "to": "2026-11-21T00:00:00.000Z"},
+        })
+    );
+    doors.get("/api/v1/query?q=user:root", "").await.problem(401);
+    doors.get("/api/v1/query?q=user:root", &doors.ingest).await.problem(403);
     doors.get("/api/v1/events?limit=0", &doors.read).await.problem(400);
     let detail = doors.get("/api/v1/events?colour=red", &doors.read).await.problem(400);
     assert!(detail.contains("colour"), "{detail}");
@@ -204,6 +220,44 @@ async fn a_session_begins_shows_itself_and_ends() {
     end.headers_mut().insert("x-palisade", "1".parse().unwrap());
     assert_eq!(doors.send(end).await.status, 204);
     doors.send(show).await.problem(401);
+    doors.stop().await;
+}
+
+#[tokio::test]
+async fn saved_queries_are_kept_shared_changed_and_removed() {
+    let doors = start(|_| {}).await;
+    let cookie = doors.sign_in().await;
+    let signed = |method, path: &str, body: &str| {
+        let mut request = request(method, path, "", body);
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        request.headers_mut().insert("x-palisade", "1".parse().unwrap());
+        request
+    };
+    const PATH: &str = "/api/v1/saved-queries";
+    let body = json!({"name": "bots", "query": "user:root since:7d", "options": {"cols": "ip"}});
+    let made = doors.send(signed(Method::POST, PATH, &body.to_string())).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let made = made.json();
+    assert_eq!((&made["account"], &made["shared"]), (&json!("anna"), &json!(false)));
+    assert_eq!(made["options"], json!({"cols": "ip"}));
+    doors.send(signed(Method::POST, PATH, &body.to_string())).await.problem(409);
+    let nonsense = r#"{"name":"x","query":"colour:red"}"#;
+    let detail = doors.send(signed(Method::POST, PATH, nonsense)).await.problem(422);
+    assert!(detail.contains("colour"), "{detail}");
+    doors.post(PATH, &doors.read, &body.to_string()).await.problem(403);
+    assert_eq!(doors.get(PATH, &doors.read).await.json()["saved_queries"], json!([]));
+
+    let one = format!("{PATH}/{}", made["id"].as_str().unwrap());
+    let body = r#"{"name":"bots!","query":"user:root","shared":true}"#;
+    let changed = doors.send(signed(Method::PUT, &one, body)).await.json();
+    assert_eq!((&changed["name"], &changed["options"]), (&json!("bots!"), &json!({})));
+    let seen = doors.get(PATH, &doors.read).await.json();
+    assert_eq!(seen["saved_queries"], json!([changed]), "shared with who may read");
+    doors.send(signed(Method::PUT, &format!("{PATH}/nonsense"), body)).await.problem(404);
+    let by_key = request(Method::DELETE, &one, &doors.read, "");
+    doors.send(by_key).await.problem(403);
+    assert_eq!(doors.send(signed(Method::DELETE, &one, "")).await.status, 204);
+    doors.send(signed(Method::DELETE, &one, "")).await.problem(404);
     doors.stop().await;
 }
 

@@ -12,6 +12,8 @@ pub(crate) mod ingest;
 pub(crate) mod keys;
 pub(crate) mod probes;
 pub(crate) mod quarantine;
+pub(crate) mod query;
+pub(crate) mod saved_queries;
 pub(crate) mod schema;
 pub(crate) mod sensors;
 pub(crate) mod session;
