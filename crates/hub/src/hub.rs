@@ -28,7 +28,7 @@ use crate::ingest::Ingest;
 use crate::listing::{
     KeyInfo, NewKey, QuarantineList, SensorStatus, Session, SessionInfo, SignedIn,
 };
-use crate::live::{LIVE_EVENTS, Live};
+use crate::live::{LIVE_EVENTS, Live, Shown};
 use crate::lock::{Lock, Locked, make_dir};
 use crate::metrics::{Metrics, Outcome};
 use crate::quarantine::Quarantine;
@@ -61,7 +61,7 @@ struct Inner {
     sensors: Arc<Sensors>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    live: broadcast::Sender<Arc<Event>>,
+    live: broadcast::Sender<Shown>,
     /// Live subscriptions end.
     closed: CancellationToken,
     /// The writer stores what is left, then ends.

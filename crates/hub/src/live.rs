@@ -13,18 +13,27 @@ use crate::metrics::Metrics;
 /// Events that wait for the slowest subscriber; older ones are left out.
 pub(crate) const LIVE_EVENTS: usize = 256;
 
+/// What goes to all subscribers.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    /// An event that queries can see now.
+    Event(Arc<Event>),
+    /// So many events came at once that these were left out.
+    LeftOut(u64),
+}
+
 /// What a live subscription gives.
 #[derive(Clone, Debug)]
 pub enum LiveItem {
     /// A newly stored event, enriched, that the subscriber may see.
     Event(Arc<Event>),
-    /// The subscriber was too slow; so many events were left out.
+    /// The subscriber was too slow, or too much came at once; so many events were left out.
     Lagged(u64),
 }
 
 /// A live subscription; see [`crate::Hub::live`].
 pub struct Live {
-    events: broadcast::Receiver<Arc<Event>>,
+    events: broadcast::Receiver<Shown>,
     closed: CancellationToken,
     who: Principal,
     metrics: Arc<Metrics>,
@@ -32,7 +41,7 @@ pub struct Live {
 
 impl Live {
     pub(crate) fn new(
-        events: broadcast::Receiver<Arc<Event>>,
+        events: broadcast::Receiver<Shown>,
         closed: CancellationToken,
         who: Principal,
         metrics: Arc<Metrics>,
@@ -51,9 +60,11 @@ impl Live {
                 () = self.closed.cancelled() => return None,
             };
             match received {
-                Ok(event) if self.sees(event.domain) => return Some(LiveItem::Event(event)),
-                Ok(_) => {}
-                Err(RecvError::Lagged(missed)) => {
+                Ok(Shown::Event(event)) if self.sees(event.domain) => {
+                    return Some(LiveItem::Event(event));
+                }
+                Ok(Shown::Event(_)) => {}
+                Ok(Shown::LeftOut(missed)) | Err(RecvError::Lagged(missed)) => {
                     self.metrics.live_lagged.inc_by(missed);
                     return Some(LiveItem::Lagged(missed));
                 }

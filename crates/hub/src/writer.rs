@@ -1,13 +1,14 @@
 //! The writer: spool → decode → enrich → store → commit → live.
 //!
-//! It pulls: one chunk is on its way at a time, so nothing queues up in
-//! memory. The spool's position moves only after the store's commit, and live
+//! It pulls: while the store takes one chunk the next is decoded and enriched,
+//! and no more than that is in memory. The spool's position moves only after the store's commit, and live
 //! subscribers hear of an event only then. If the store fails, the writer goes
 //! back to the last commit and tries again, slower each time; ingest goes on
 //! until the spool is full. A record that cannot be decoded, and one that the
-//! store refuses while it takes others, go to quarantine.
+//! store refuses while it takes others (or while it is found in good health),
+//! go to quarantine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use palisade_event::{Event, SensorId, Timestamp, wire};
 use palisade_spool::{Chunk, ReadError, Reader};
 use palisade_store::{AppendError, Stats, Store};
 use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::enrich::Enricher;
 use crate::health::Health;
 use crate::ingest::UNSTORABLE;
+use crate::live::{LIVE_EVENTS, Shown};
 use crate::lock::Locked;
 use crate::metrics::{Metrics, Reason};
 use crate::quarantine::{Quarantine, Rejected};
@@ -28,11 +31,15 @@ use crate::recent::Recent;
 use crate::sensors::Sensors;
 
 /// Most records of one chunk.
-const CHUNK_RECORDS: usize = 2_000;
+const CHUNK_RECORDS: usize = 4_096;
 /// Bytes of one chunk, give or take a record.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// Most records between two commits: eight chunks.
-const UNCOMMITTED_RECORDS: usize = 8 * CHUNK_RECORDS;
+/// Most records between two commits: 64 chunks. The time is the bound that
+/// counts, this one keeps a fast machine from too large a segment.
+const UNCOMMITTED_RECORDS: usize = 64 * CHUNK_RECORDS;
+/// New events that are kept for live subscribers until the commit; of more they
+/// hear the newest, and how many were left out.
+const SHOWN_EVENTS: usize = 2 * LIVE_EVENTS;
 /// Longest time between an event's arrival and its commit while the store keeps up.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 /// Shortest time between two commits; each makes a segment that is merged later.
@@ -54,6 +61,10 @@ pub(crate) trait Sink: Send + Sync + 'static {
     fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError>;
     /// See [`Store::commit`].
     fn commit(&self) -> Result<(), AppendError>;
+    /// See [`Store::roll_back`].
+    fn roll_back(&self);
+    /// See [`Store::probe`].
+    fn probe(&self) -> Result<(), AppendError>;
     /// See [`Store::stats`].
     fn stats(&self) -> Stats;
 }
@@ -64,6 +75,12 @@ impl Sink for Locked<Store> {
     }
     fn commit(&self) -> Result<(), AppendError> {
         Store::commit(self)
+    }
+    fn roll_back(&self) {
+        Store::roll_back(self);
+    }
+    fn probe(&self) -> Result<(), AppendError> {
+        Store::probe(self)
     }
     fn stats(&self) -> Stats {
         Store::stats(self)
@@ -79,7 +96,7 @@ pub(crate) struct Parts<S> {
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
-    pub(crate) live: broadcast::Sender<Arc<Event>>,
+    pub(crate) live: broadcast::Sender<Shown>,
     /// Store what is in the spool, then end.
     pub(crate) drain: CancellationToken,
 }
@@ -88,6 +105,8 @@ pub(crate) struct Parts<S> {
 pub(crate) struct Writer<S> {
     reader: Reader,
     parts: Parts<S>,
+    /// The chunk after the one that the store has, being decoded.
+    ahead: Option<Ahead>,
     pending: Pending,
     last_commit: Instant,
     /// Records that the next chunk may have; small while a bad one is looked for.
@@ -103,9 +122,58 @@ pub(crate) struct Writer<S> {
 struct Pending {
     end: u64,
     records: usize,
-    fresh: Vec<Arc<Event>>,
     since: Option<Instant>,
     oldest: Option<Timestamp>,
+    fresh: Fresh,
+}
+
+/// Events that were new.
+#[derive(Default)]
+struct Fresh {
+    newest: VecDeque<Arc<Event>>,
+    left_out: u64,
+    by_sensor: HashMap<SensorId, u64>,
+}
+
+impl Fresh {
+    fn add(&mut self, event: Arc<Event>) {
+        match self.by_sensor.get_mut(&event.sensor) {
+            Some(count) => *count += 1,
+            None => drop(self.by_sensor.insert(event.sensor.clone(), 1)),
+        }
+        if self.newest.len() >= SHOWN_EVENTS {
+            self.newest.pop_front();
+            self.left_out += 1;
+        }
+        self.newest.push_back(event);
+    }
+
+    fn extend(&mut self, later: Self) {
+        for (sensor, count) in later.by_sensor {
+            *self.by_sensor.entry(sensor).or_default() += count;
+        }
+        self.left_out += later.left_out;
+        self.newest.extend(later.newest);
+        let too_many = self.newest.len().saturating_sub(SHOWN_EVENTS);
+        self.newest.drain(..too_many);
+        self.left_out += too_many as u64;
+    }
+}
+
+/// A chunk that is being decoded.
+struct Ahead {
+    records: usize,
+    end: u64,
+    decoding: JoinHandle<Decoded>,
+}
+
+/// A decoded chunk.
+#[derive(Default)]
+struct Decoded {
+    events: Vec<Arc<Event>>,
+    oldest: Option<Timestamp>,
+    /// Records that cannot be decoded, and why not.
+    undecodable: Vec<(Vec<u8>, String)>,
 }
 
 /// Why a round failed.
@@ -114,15 +182,6 @@ enum Failure {
     Store(String),
     /// No part of it would do better.
     Elsewhere(String),
-}
-
-/// What became of a chunk.
-#[derive(Default)]
-struct Passed {
-    fresh: Vec<Arc<Event>>,
-    oldest: Option<Timestamp>,
-    /// Records that cannot be decoded, and why not.
-    undecodable: Vec<(Vec<u8>, String)>,
 }
 
 impl From<AppendError> for Failure {
@@ -145,6 +204,7 @@ impl<S: Sink> Writer<S> {
         Self {
             reader,
             parts,
+            ahead: None,
             pending: Pending::default(),
             last_commit: Instant::now(),
             limit: CHUNK_RECORDS,
@@ -188,44 +248,45 @@ impl<S: Sink> Writer<S> {
     async fn round(&mut self) -> Result<bool, Failure> {
         let drain = self.parts.drain.clone();
         let draining = drain.is_cancelled();
-        let now = Instant::now();
-        // Commits when the queue has run empty, but not too often.
-        let idle_at = match (self.pending.since, draining) {
-            (_, true) => Some(now + DRAINED_AFTER),
-            (Some(_), false) => Some(now.max(self.last_commit + COMMIT_EVERY)),
-            (None, false) => None,
-        };
-        let idle = async {
-            match idle_at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let chunk = tokio::select! {
-            biased;
-            chunk = self.reader.next(self.limit, CHUNK_BYTES) => Some(chunk),
-            () = drain.cancelled(), if !draining => return Ok(true),
-            () = idle => None,
-        };
-        match chunk {
-            Some(Ok(chunk)) => {
-                self.pass(chunk).await?;
-                if self.is_due() {
-                    self.commit().await?;
+        if self.ahead.is_none() {
+            let now = Instant::now();
+            // Commits when the queue has run empty, but not too often.
+            let idle_at = match (self.pending.since, draining) {
+                (_, true) => Some(now + DRAINED_AFTER),
+                (Some(_), false) => Some(now.max(self.last_commit + COMMIT_EVERY)),
+                (None, false) => None,
+            };
+            let idle = async {
+                match idle_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
-                Ok(true)
+            };
+            let chunk = tokio::select! {
+                biased;
+                chunk = self.reader.next(self.limit, CHUNK_BYTES) => Some(chunk),
+                () = drain.cancelled(), if !draining => return Ok(true),
+                () = idle => None,
+            };
+            match chunk {
+                Some(Ok(chunk)) => self.ahead = Some(self.decode(chunk)),
+                Some(Err(ReadError::Closed)) => {
+                    self.commit().await?;
+                    return Ok(false);
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None if self.pending.since.is_some() => {
+                    self.commit().await?;
+                    return Ok(true);
+                }
+                None => return Ok(!draining),
             }
-            Some(Err(ReadError::Closed)) => {
-                self.commit().await?;
-                Ok(false)
-            }
-            Some(Err(error)) => Err(error.into()),
-            None if self.pending.since.is_some() => {
-                self.commit().await?;
-                Ok(true)
-            }
-            None => Ok(!draining),
         }
+        self.pass().await?;
+        if self.is_due() {
+            self.commit().await?;
+        }
+        Ok(true)
     }
 
     fn is_due(&self) -> bool {
@@ -234,39 +295,60 @@ impl<S: Sink> Writer<S> {
             || self.pending.since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER)
     }
 
-    /// Appends a chunk to the store, without commit.
-    async fn pass(&mut self, chunk: Chunk) -> Result<(), Failure> {
-        let (records, end) = (chunk.records.len(), chunk.end);
+    /// Begins to decode and enrich a chunk.
+    fn decode(&self, chunk: Chunk) -> Ahead {
+        let enricher = Arc::clone(&self.parts.enricher);
+        Ahead {
+            records: chunk.records.len(),
+            end: chunk.end,
+            decoding: tokio::task::spawn_blocking(move || decode(chunk.records, &enricher)),
+        }
+    }
+
+    /// Appends the chunk that was decoded to the store, without commit, and
+    /// decodes the next one meanwhile where there is one.
+    async fn pass(&mut self) -> Result<(), Failure> {
+        let Some(Ahead { records, end, decoding }) = self.ahead.take() else { return Ok(()) };
         self.last_chunk = records;
-        let passed = self.append(chunk.records).await?;
-        self.reject(&passed.undecodable).await?;
+        let decoded = decoding.await.map_err(|error| Failure::Store(error.to_string()))?;
+        if let Some(oldest) = decoded.oldest {
+            self.parts.health.waiting(oldest);
+        }
+        let append = self.append(decoded.events);
+        tokio::pin!(append);
+        let fresh = loop {
+            tokio::select! {
+                biased;
+                fresh = &mut append => break fresh?,
+                chunk = self.reader.next(self.limit, CHUNK_BYTES), if self.ahead.is_none() => {
+                    match chunk {
+                        Ok(chunk) => self.ahead = Some(self.decode(chunk)),
+                        // It comes again when it is its turn.
+                        Err(_) => break append.await?,
+                    }
+                }
+            }
+        };
+        self.reject(&decoded.undecodable).await?;
         let pending = &mut self.pending;
         pending.end = end;
         pending.records += records;
         pending.since.get_or_insert_with(Instant::now);
-        pending.oldest = pending.oldest.into_iter().chain(passed.oldest).min();
-        pending.fresh.extend(passed.fresh);
+        pending.oldest = pending.oldest.into_iter().chain(decoded.oldest).min();
+        pending.fresh.extend(fresh);
         Ok(())
     }
 
-    async fn append(&self, records: Vec<Vec<u8>>) -> Result<Passed, Failure> {
+    /// Appends events to the store; those that were new.
+    fn append(
+        &self,
+        events: Vec<Arc<Event>>,
+    ) -> impl Future<Output = Result<Fresh, Failure>> + use<S> {
         let sink = Arc::clone(&self.parts.sink);
-        let enricher = Arc::clone(&self.parts.enricher);
         let recent = Arc::clone(&self.parts.recent);
         blocking(move || {
-            let mut passed = Passed::default();
-            let mut events = Vec::with_capacity(records.len());
-            for record in records {
-                match wire::decode_event(&record) {
-                    Ok(mut event) => {
-                        enricher.enrich(&mut event);
-                        passed.oldest = passed.oldest.into_iter().chain(event.received_at).min();
-                        events.push(Arc::new(event));
-                    }
-                    Err(error) => passed.undecodable.push((record, error.to_string())),
-                }
-            }
             let flags = sink.append(&events)?;
+            let mut fresh = Fresh::default();
             let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
             for (event, is_new) in events.into_iter().zip(flags) {
                 // After a restart these are the ids that are not in the store yet.
@@ -274,12 +356,11 @@ impl<S: Sink> Writer<S> {
                     recent.insert(event.id);
                 }
                 if is_new {
-                    passed.fresh.push(event);
+                    fresh.add(event);
                 }
             }
-            Ok(passed)
+            Ok(fresh)
         })
-        .await
     }
 
     /// Keeps records that the store will never take.
@@ -337,18 +418,16 @@ impl<S: Sink> Writer<S> {
         .await
     }
 
-    fn announce(&self, fresh: Vec<Arc<Event>>) {
-        let mut by_sensor: HashMap<SensorId, u64> = HashMap::new();
-        self.parts.metrics.stored.inc_by(fresh.len() as u64);
-        for event in fresh {
-            match by_sensor.get_mut(&event.sensor) {
-                Some(count) => *count += 1,
-                None => drop(by_sensor.insert(event.sensor.clone(), 1)),
-            }
-            // An error means that nobody listens.
-            let _ = self.parts.live.send(event);
+    fn announce(&self, fresh: Fresh) {
+        // An error means that nobody listens.
+        if fresh.left_out > 0 {
+            let _ = self.parts.live.send(Shown::LeftOut(fresh.left_out));
         }
-        for (sensor, events) in by_sensor {
+        for event in fresh.newest {
+            let _ = self.parts.live.send(Shown::Event(event));
+        }
+        for (sensor, events) in fresh.by_sensor {
+            self.parts.metrics.stored.inc_by(events);
             self.parts.sensors.stored(&sensor, events);
         }
     }
@@ -359,8 +438,7 @@ impl<S: Sink> Writer<S> {
         let (Failure::Store(reason) | Failure::Elsewhere(reason)) = failure;
         tracing::error!(%reason, "cannot store events; they wait in the spool");
         self.parts.health.failed(reason);
-        self.pending = Pending::default();
-        self.reader.rewind();
+        self.go_back().await;
         if let Failure::Elsewhere(_) = failure {
             return;
         }
@@ -377,46 +455,89 @@ impl<S: Sink> Writer<S> {
             {
                 tracing::warn!(%reason, "the store takes no other record either");
             }
-            self.pending = Pending::default();
-            self.reader.rewind();
+            self.go_back().await;
         }
+    }
+
+    /// Forgets what is not committed, here and in the store.
+    async fn go_back(&mut self) {
+        let sink = Arc::clone(&self.parts.sink);
+        if let Err(error) = tokio::task::spawn_blocking(move || sink.roll_back()).await {
+            tracing::error!(%error, "cannot roll the store back");
+        }
+        self.ahead = None;
+        self.pending = Pending::default();
+        self.reader.rewind();
     }
 
     /// Appends and commits one record; what was new.
-    async fn store_alone(&self, record: Vec<u8>) -> Result<Vec<Arc<Event>>, Failure> {
-        let passed = self.append(vec![record]).await?;
-        self.reject(&passed.undecodable).await?;
+    async fn store_alone(&self, record: Vec<u8>) -> Result<Fresh, Failure> {
+        let decoded = decode(vec![record], &self.parts.enricher);
+        let fresh = self.append(decoded.events).await?;
+        self.reject(&decoded.undecodable).await?;
         self.commit_sink().await?;
-        Ok(passed.fresh)
+        Ok(fresh)
     }
 
     /// Puts the first record into quarantine if the store takes one of its
-    /// neighbours; else the store itself is broken, and nothing is done.
+    /// neighbours, or is well where there is none; else the store itself is
+    /// broken, and nothing is done.
     async fn try_without_first(&mut self, reason: &str) -> Result<(), Failure> {
         let mut first = self.reader.next(1, CHUNK_BYTES).await?;
         let Some(record) = first.records.pop() else { return Ok(()) };
-        // The last record of the queue has no neighbour yet; its turn comes.
-        let Ok(neighbours) =
-            timeout(DRAINED_AFTER, self.reader.next(NEIGHBOURS, CHUNK_BYTES)).await
-        else {
-            return Ok(());
+        let neighbours = timeout(DRAINED_AFTER, self.reader.next(NEIGHBOURS, CHUNK_BYTES)).await;
+        let is_well = match neighbours {
+            Ok(Ok(neighbours)) => self.takes_one_of(neighbours.records).await,
+            Ok(Err(ReadError::Closed)) | Err(_) => self.probe().await.is_ok(),
+            Ok(Err(error)) => return Err(error.into()),
         };
-        for neighbour in neighbours?.records {
-            let Ok(fresh) = self.store_alone(neighbour).await else { continue };
-            self.announce(fresh);
-            // The store may just have recovered: the first has one more try.
-            match self.store_alone(record.clone()).await {
-                Ok(fresh) => self.announce(fresh),
-                Err(_) => {
-                    let reason = format!("the store refuses it: {reason}");
-                    self.reject(&[(record, reason)]).await?;
-                }
-            }
-            self.reader.commit(first.end).await?;
+        if !is_well {
             return Ok(());
         }
+        // The store may just have recovered: the first has one more try.
+        match self.store_alone(record.clone()).await {
+            Ok(fresh) => self.announce(fresh),
+            Err(Failure::Elsewhere(reason)) => return Err(Failure::Elsewhere(reason)),
+            Err(Failure::Store(_)) => {
+                let reason = format!("the store refuses it: {reason}");
+                self.reject(&[(record, reason)]).await?;
+            }
+        }
+        self.reader.commit(first.end).await?;
         Ok(())
     }
+
+    /// Whether the store takes any of these.
+    async fn takes_one_of(&self, records: Vec<Vec<u8>>) -> bool {
+        for record in records {
+            if let Ok(fresh) = self.store_alone(record).await {
+                self.announce(fresh);
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn probe(&self) -> Result<(), Failure> {
+        let sink = Arc::clone(&self.parts.sink);
+        blocking(move || sink.probe()).await
+    }
+}
+
+/// Decodes and enriches records.
+fn decode(records: Vec<Vec<u8>>, enricher: &Enricher) -> Decoded {
+    let mut decoded = Decoded { events: Vec::with_capacity(records.len()), ..Decoded::default() };
+    for record in records {
+        match wire::decode_event(&record) {
+            Ok(mut event) => {
+                enricher.enrich(&mut event);
+                decoded.oldest = decoded.oldest.into_iter().chain(event.received_at).min();
+                decoded.events.push(Arc::new(event));
+            }
+            Err(error) => decoded.undecodable.push((record, error.to_string())),
+        }
+    }
+    decoded
 }
 
 /// Runs store work on a blocking thread. A panic there counts as a failure.
@@ -475,6 +596,12 @@ mod tests {
             held.committed.extend(appended);
             Ok(())
         }
+        fn roll_back(&self) {
+            self.held.lock().unwrap().appended.clear();
+        }
+        fn probe(&self) -> Result<(), AppendError> {
+            Ok(())
+        }
         fn stats(&self) -> Stats {
             Stats::default()
         }
@@ -485,7 +612,7 @@ mod tests {
         spool: Spool,
         sink: Arc<Fragile>,
         quarantine: Arc<Quarantine>,
-        live: broadcast::Receiver<Arc<Event>>,
+        live: broadcast::Receiver<Shown>,
         drain: CancellationToken,
         writer: tokio::task::JoinHandle<()>,
     }
@@ -538,7 +665,8 @@ mod tests {
             };
             timeout(Duration::from_secs(30), done).await.unwrap();
             let mut announced = Vec::new();
-            while let Ok(event) = self.live.try_recv() {
+            while let Ok(shown) = self.live.try_recv() {
+                let Shown::Event(event) = shown else { panic!("events were left out") };
                 announced.push(event.id);
             }
             let committed = self.sink.held.lock().unwrap().committed.clone();
@@ -567,6 +695,32 @@ mod tests {
         let listed = quarantine.list(10).await.unwrap();
         assert_eq!(listed.total, 2);
         assert!(listed.records[0].reason.contains("poison"), "{listed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_the_store_never_takes_goes_to_quarantine_without_neighbours() {
+        let poisoned = Held { poison: [id(2)].into(), ..Held::default() };
+        let bench = bench(poisoned, (0..3).map(record).collect()).await;
+        let (announced, committed, quarantine) = bench.end().await;
+        assert_eq!(committed, [0, 1].map(id).into());
+        assert_eq!(announced, [id(0), id(1)]);
+        assert_eq!(quarantine.kept(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_more_new_events_than_subscribers_can_take_they_hear_how_many_were_left_out() {
+        let mut fresh = Fresh::default();
+        let sensor = SensorId::new("unit").unwrap();
+        let at = Timestamp::from_millis(1000);
+        for n in 0..SHOWN_EVENTS as u128 + 10 {
+            let event = Event::new(id(n), EventKind::ConnectionOpened, at, sensor.clone());
+            let mut one = Fresh::default();
+            one.add(Arc::new(event.clone()));
+            if n % 2 == 0 { fresh.extend(one) } else { fresh.add(Arc::new(event)) }
+        }
+        assert_eq!((fresh.left_out, fresh.newest.len()), (10, SHOWN_EVENTS));
+        assert_eq!(fresh.newest[0].id, id(10));
+        assert_eq!(fresh.by_sensor[&sensor], SHOWN_EVENTS as u64 + 10);
     }
 
     #[tokio::test]
