@@ -8,7 +8,7 @@ mod result;
 pub mod state;
 
 pub use clickhouse::{ClickHouse, ClickHouseConfig};
-pub use embedded::{Embedded, FORMAT};
+pub use embedded::{Embedded, FORMAT, ReadyOptions, read_ready_file};
 pub use error::{AppendError, OpenError, QueryError};
 pub use result::{Aggregated, Bucket, Key, Page};
 
@@ -34,6 +34,10 @@ pub struct Config {
     /// Where set, events live in ClickHouse instead of on this machine's disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clickhouse: Option<ClickHouseConfig>,
+    /// When answers are counted in advance; smaller numbers for tests.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub ready: ReadyOptions,
 }
 
 /// How long some events are kept: those of a domain, of a kind, or both.
@@ -77,6 +81,7 @@ impl Default for Config {
             keep: Vec::new(),
             writer_memory_bytes: 128 * 1024 * 1024,
             clickhouse: None,
+            ready: ReadyOptions::default(),
         }
     }
 }
@@ -94,6 +99,13 @@ pub struct Stats {
     pub corrupt_days: u32,
     /// Events that came after their day was removed, since the store was opened.
     pub expired: u64,
+    /// How often aggregates counted in advance answered for a segment.
+    pub ready_answers: u64,
+    /// How often the events of a segment were counted that is large enough for
+    /// aggregates counted in advance.
+    pub ready_misses: u64,
+    /// Bytes on disk of aggregates counted in advance, as upkeep last saw them.
+    pub ready_bytes: u64,
 }
 
 /// The event store. Every method blocks (disk, CPU): call it on a blocking

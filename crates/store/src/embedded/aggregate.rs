@@ -1,19 +1,36 @@
 //! Answers aggregations exactly: reads the segments on two threads, adds up,
 //! and makes the text of what is listed.
+//!
+//! Memory is bounded: at most [`MAX_RUNNING`] aggregations run at once, and what
+//! one counts is divided into shares that are counted one after another where
+//! there is too much of it. Together they take at most about 256 MB.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use palisade_event::{Day, Timestamp};
 
-use super::dimension::{Dimension, Source};
+use super::dimension::{Dimension, Raw, Share, Source};
 use super::distinct::Distinct;
 use super::filter::{Ready, for_each_chunk};
 use super::quick::{HashMap, HashSet};
+use super::ready::{self, Ask, Cover};
 use super::segment::{self, Segment};
-use super::tally::{self, Counted, Tally};
+use super::tally::{self, Asked, Counted, Ranked, Stop, Tally};
 use super::{Embedded, lock};
-use crate::query::{Aggregation, Buckets, Field, Interval, MAX_GROUPS, Query};
+use crate::query::{Aggregation, Buckets, Field, Interval, MAX_GROUPS, Query, TimeRange};
 use crate::{Aggregated, Bucket, Key, QueryError};
+
+/// Aggregations that run at once; others wait.
+pub(super) const MAX_RUNNING: usize = 2;
+/// Most shares that values are divided into.
+const MAX_SHARES: u64 = 16;
+/// A histogram of tops is answered bucket by bucket where it would add up this
+/// many times the counts that are few.
+const MANY: usize = 5;
+/// Most buckets that are answered one by one.
+const MAX_SINGLE_BUCKETS: i64 = 1000;
 
 impl From<tantivy::TantivyError> for QueryError {
     fn from(error: tantivy::TantivyError) -> Self {
@@ -27,6 +44,7 @@ pub(super) fn aggregate(
     aggregation: &Aggregation,
 ) -> Result<Aggregated, QueryError> {
     aggregation.validate()?;
+    let _turn = store.ready.turn();
     let sub = match aggregation {
         Aggregation::Count => return count(store, query),
         Aggregation::Distinct(field) => return distinct(store, query, *field),
@@ -37,28 +55,140 @@ pub(super) fn aggregate(
         | (_, Some(Aggregation::Histogram(interval, _))) => span(store, query, *interval)?,
         _ => None,
     };
-    let tally = gather(
-        store,
-        query,
-        || Tally::new(dimensions(aggregation, buckets), None),
-        |tally, segment| tally.read(query, segment),
-        Tally::absorb,
-    )?;
-    let (groups, other) = groups(aggregation, &tally.dimensions, tally.counted(), buckets)?;
+    let (groups, other) = match aggregation {
+        Aggregation::Top(fields, k, _) => top(store, query, fields, *k)?,
+        _ => histogram(store, query, buckets)?,
+    };
     let subs = match sub {
         None => Vec::new(),
         Some(Aggregation::Count) => {
             groups.iter().map(|group| Aggregated::Count { count: group.count }).collect()
         }
-        Some(sub) => nested(store, query, &tally.dimensions, &groups, sub, buckets)?,
+        Some(sub) => nested(store, query, aggregation, &groups, sub, buckets)?,
     };
     let mut subs = subs.into_iter();
-    let bucket = |group: Group| Bucket {
+    let bucket = |group: Ranked| Bucket {
         key: group.keys,
         count: group.count,
         sub: subs.next().map(Box::new),
     };
     Ok(Aggregated::Buckets { buckets: groups.into_iter().map(bucket).collect(), other })
+}
+
+/// Asks for the counts of the values of some fields, and notes what was asked.
+fn asking<T>(
+    store: &Embedded,
+    query: &Query,
+    fields: Vec<Field>,
+    answer: impl FnOnce(&Asked<'_>) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    let ask = Ask::new(&query.filter, fields);
+    let asked = Asked { query, ask, desk: &store.ready, missed: AtomicBool::new(false) };
+    let began = Instant::now();
+    let answered = answer(&asked)?;
+    if let Some(ask) = asked.ask.filter(|_| asked.missed.load(Ordering::Relaxed)) {
+        store.ready.note(ask, query.range, began.elapsed());
+    }
+    Ok(answered)
+}
+
+/// Counts, share by share where all at once would take too much memory.
+fn tallies<T: Default>(
+    store: &Embedded,
+    asked: &Asked<'_>,
+    new: impl Fn() -> Tally,
+    fold: impl Fn(&mut T, Tally) -> Result<(), QueryError>,
+) -> Result<T, QueryError> {
+    let (mut of, mut place) = (1, 0);
+    'again: loop {
+        let mut folded = T::default();
+        for number in 0..of {
+            let new = || {
+                let mut tally = new();
+                if of > 1 {
+                    tally.shared(place, Share { number, of });
+                }
+                tally
+            };
+            let read = |tally: &mut Tally, segment: &Arc<Segment>| tally.read(asked, segment);
+            let absorb = |tally: &mut Tally, other| tally.absorb(other, asked);
+            match gather(store, asked.query, new, read, absorb) {
+                Ok(tally) => fold(&mut folded, tally)?,
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::TooMany(at)) if of < MAX_SHARES => {
+                    (of, place) = (of * 4, at);
+                    continue 'again;
+                }
+                Err(Stop::TooMany(_)) => {
+                    let reason = "there are too many different values to count; use a shorter \
+                                  time range or a narrower filter";
+                    return Err(QueryError::Unsupported(reason.to_owned()));
+                }
+            }
+        }
+        return Ok(folded);
+    }
+}
+
+/// The most frequent combinations of fields, and how many events the others had.
+fn top(
+    store: &Embedded,
+    query: &Query,
+    fields: &[Field],
+    k: usize,
+) -> Result<(Vec<Ranked>, u64), QueryError> {
+    asking(store, query, fields.to_vec(), |asked| {
+        if let Some(found) = ready::top(store, asked, fields, k)? {
+            return Ok(found);
+        }
+        let new = || Tally::new(dimensions_of(fields), None);
+        let (mut groups, total) = tallies(store, asked, new, |(groups, total), tally| {
+            collect(groups, total, tally::top(&tally.dimensions, tally.counted(), k)?);
+            Ok(())
+        })?;
+        Ok(ranked(&mut groups, total, k))
+    })
+}
+
+fn collect(groups: &mut Vec<Ranked>, total: &mut u64, (some, other): (Vec<Ranked>, u64)) {
+    *total += other + some.iter().map(|group| group.count).sum::<u64>();
+    groups.extend(some);
+}
+
+/// The largest of the groups of all shares.
+fn ranked(groups: &mut Vec<Ranked>, total: u64, k: usize) -> (Vec<Ranked>, u64) {
+    groups.sort_by(Ranked::before);
+    groups.truncate(k);
+    let listed: u64 = groups.iter().map(|group| group.count).sum();
+    (std::mem::take(groups), total - listed)
+}
+
+fn histogram(
+    store: &Embedded,
+    query: &Query,
+    buckets: Option<Buckets>,
+) -> Result<(Vec<Ranked>, u64), QueryError> {
+    let Some(spanned) = buckets else { return Ok((Vec::new(), 0)) };
+    asking(store, query, Vec::new(), |asked| {
+        let new = || Tally::new(vec![Dimension::new(Source::Time(buckets))], None);
+        let counted = tallies(store, asked, new, |counted: &mut Vec<Counted>, tally| {
+            counted.extend(tally.counted());
+            Ok(())
+        })?;
+        Ok((in_buckets(spanned, counted), 0))
+    })
+}
+
+/// One group a bucket, also where there is no event.
+fn in_buckets(buckets: Buckets, counted: Vec<Counted>) -> Vec<Ranked> {
+    let counts: HashMap<u128, u64> = counted.into_iter().collect();
+    let group = |number: i64| {
+        let start = Timestamp::from_millis(buckets.start(number));
+        let code = u32::try_from(number).unwrap_or(u32::MAX);
+        let count = counts.get(&u128::from(code)).copied().unwrap_or(0);
+        Ranked { keys: vec![Key::Text(start.to_string())], raw: vec![Raw::Bucket(code)], count }
+    };
+    (0..buckets.count).map(group).collect()
 }
 
 /// The segments that a query may find something in, day by day.
@@ -85,13 +215,13 @@ impl Feed<'_> {
 }
 
 /// Reads the segments on this thread and, where there are several, another one.
-fn gather<S: Send>(
+pub(super) fn gather<S: Send, E: From<QueryError> + Send>(
     store: &Embedded,
     query: &Query,
     new: impl Fn() -> S,
-    read: impl Fn(&mut S, &Arc<Segment>) -> Result<(), QueryError> + Sync,
-    absorb: impl FnOnce(&mut S, S) -> Result<(), QueryError>,
-) -> Result<S, QueryError> {
+    read: impl Fn(&mut S, &Arc<Segment>) -> Result<(), E> + Sync,
+    absorb: impl FnOnce(&mut S, S) -> Result<(), E>,
+) -> Result<S, E> {
     let days = store.days_of(query);
     let several = store.segments_of(&days) > 1;
     let segments = Vec::new().into_iter();
@@ -118,32 +248,66 @@ fn gather<S: Send>(
 }
 
 fn count(store: &Embedded, query: &Query) -> Result<Aggregated, QueryError> {
-    let read = |count: &mut u64, segment: &Arc<Segment>| {
+    let all = |query: &Query, segment: &Arc<Segment>| {
         let ready = Ready::query(query, segment)?;
         if matches!(ready, Ready::All) {
-            *count += u64::from(segment.docs());
-            return Ok(());
+            return Ok(u64::from(segment.docs()));
         }
+        let mut count = 0;
         for_each_chunk(&ready, segment, |docs| {
-            *count += docs.len() as u64;
+            count += docs.len() as u64;
+            Ok::<_, QueryError>(())
+        })?;
+        Ok::<_, QueryError>(count)
+    };
+    asking(store, query, Vec::new(), |asked| {
+        let read = |count: &mut u64, segment: &Arc<Segment>| {
+            let ask = asked.ask.as_ref();
+            match ask.and_then(|ask| ready::cover(ask, query.range, None, segment)) {
+                Some(Cover::Nothing) => return Ok(()),
+                Some(Cover::Part(part)) => match part.size() {
+                    Some((sum, _)) => {
+                        asked.desk.answered();
+                        *count += sum;
+                        for edge in &part.edges {
+                            let filter = query.filter.clone();
+                            *count += all(&Query { range: *edge, filter }, segment)?;
+                        }
+                        return Ok(());
+                    }
+                    None => part.damaged(segment),
+                },
+                None => {}
+            }
+            asked.scans(segment);
+            *count += all(query, segment)?;
             Ok(())
-        })
-    };
-    let add = |count: &mut u64, other| {
-        *count += other;
-        Ok(())
-    };
-    Ok(Aggregated::Count { count: gather(store, query, || 0, read, add)? })
+        };
+        let add = |count: &mut u64, other| {
+            *count += other;
+            Ok::<_, QueryError>(())
+        };
+        Ok(Aggregated::Count { count: gather(store, query, || 0, read, add)? })
+    })
 }
 
 fn distinct(store: &Embedded, query: &Query, field: Field) -> Result<Aggregated, QueryError> {
-    let read =
-        |distinct: &mut Distinct, segment: &Arc<Segment>| distinct.read(query, field, segment);
-    let absorb = |distinct: &mut Distinct, other| {
-        distinct.absorb(other);
-        Ok(())
-    };
-    Ok(gather(store, query, Distinct::new, read, absorb)?.answer())
+    asking(store, query, vec![field], |asked| {
+        let read =
+            |distinct: &mut Distinct, segment: &Arc<Segment>| distinct.read(asked, field, segment);
+        let absorb = |distinct: &mut Distinct, other| {
+            distinct.absorb(other);
+            Ok::<_, QueryError>(())
+        };
+        Ok(gather(store, query, Distinct::new, read, absorb)?.answer())
+    })
+}
+
+/// First and last instant of what matches.
+type Span = Option<(i64, i64)>;
+
+fn widen(span: &mut Span, (low, high): (i64, i64)) {
+    *span = Some(span.map_or((low, high), |span| (span.0.min(low), span.1.max(high))));
 }
 
 /// The buckets of a histogram: over the range, or over the data where it is open.
@@ -155,11 +319,10 @@ fn span(
     let mut low = query.range.from.map(Timestamp::as_millis);
     let mut high = query.range.to.map(|to| to.as_millis() - 1);
     if low.is_none() || high.is_none() {
-        let widen = |span: &mut Option<(i64, i64)>, (low, high): (i64, i64)| {
-            *span = Some(span.map_or((low, high), |span| (span.0.min(low), span.1.max(high))));
-        };
-        let read = |found: &mut Option<(i64, i64)>, segment: &Arc<Segment>| {
-            let ready = Ready::query(query, segment)?;
+        let ask = Ask::new(&query.filter, Vec::new());
+        let scan = |found: &mut Span, range: TimeRange, segment: &Arc<Segment>| {
+            let query = Query { range, filter: query.filter.clone() };
+            let ready = Ready::query(&query, segment)?;
             if matches!(ready, Ready::All) {
                 let (first, last) = segment::span(segment);
                 widen(found, (first.as_millis(), last.as_millis()));
@@ -167,12 +330,37 @@ fn span(
             }
             for_each_chunk(&ready, segment, |docs| {
                 docs.iter().map(|doc| segment.at(*doc)).for_each(|at| widen(found, (at, at)));
-                Ok(())
+                Ok::<_, QueryError>(())
             })
         };
-        let absorb = |found: &mut Option<(i64, i64)>, other: Option<(i64, i64)>| {
+        let read = |found: &mut Span, segment: &Arc<Segment>| {
+            let (first, last) = segment::span(segment);
+            let is_known = |(from, to): (i64, i64)| {
+                (low.is_some() || from <= first.as_millis())
+                    && (high.is_some() || last.as_millis() <= to)
+            };
+            if found.is_some_and(is_known) {
+                return Ok(());
+            }
+            let cover = ask.as_ref().and_then(|ask| ready::cover(ask, query.range, None, segment));
+            match cover {
+                Some(Cover::Nothing) => return Ok(()),
+                Some(Cover::Part(part)) => match part.ends() {
+                    Some(mut ranges) => {
+                        ranges.extend(&part.edges);
+                        return ranges
+                            .into_iter()
+                            .try_for_each(|range| scan(found, range, segment));
+                    }
+                    None => part.damaged(segment),
+                },
+                None => {}
+            }
+            scan(found, query.range, segment)
+        };
+        let absorb = |found: &mut Span, other: Span| {
             other.into_iter().for_each(|other| widen(found, other));
-            Ok(())
+            Ok::<_, QueryError>(())
         };
         let found = gather(store, query, || None, read, absorb)?;
         low = low.or(found.map(|(low, _)| low));
@@ -184,57 +372,33 @@ fn span(
     }
 }
 
-fn dimensions(aggregation: &Aggregation, buckets: Option<Buckets>) -> Vec<Dimension> {
-    let sources = match aggregation {
+fn dimensions_of(fields: &[Field]) -> Vec<Dimension> {
+    fields.iter().copied().map(Source::Field).map(Dimension::new).collect()
+}
+
+fn sources(aggregation: &Aggregation, buckets: Option<Buckets>) -> Vec<Source> {
+    match aggregation {
         Aggregation::Count => Vec::new(),
         Aggregation::Distinct(field) => vec![Source::Field(*field)],
         Aggregation::Histogram(..) => vec![Source::Time(buckets)],
         Aggregation::Top(fields, ..) => fields.iter().copied().map(Source::Field).collect(),
-    };
-    sources.into_iter().map(Dimension::new).collect()
-}
-
-/// One group of an answer.
-struct Group {
-    keys: Vec<Key>,
-    count: u64,
-    /// Its combination of codes.
-    code: u128,
-}
-
-/// The groups of an answer in their order, and how many events were cut off.
-fn groups(
-    aggregation: &Aggregation,
-    dimensions: &[Dimension],
-    counted: Vec<Counted>,
-    buckets: Option<Buckets>,
-) -> Result<(Vec<Group>, u64), QueryError> {
-    if let Aggregation::Top(_, k, _) = aggregation {
-        let (ranked, other) = tally::top(dimensions, counted, *k)?;
-        let group = |ranked: tally::Ranked| Group {
-            keys: ranked.keys,
-            count: ranked.count,
-            code: ranked.code,
-        };
-        return Ok((ranked.into_iter().map(group).collect(), other));
     }
-    let Some(buckets) = buckets else { return Ok((Vec::new(), 0)) };
-    let counts: HashMap<u128, u64> = counted.into_iter().collect();
-    let group = |number: i64| {
-        let start = Timestamp::from_millis((buckets.first + number) * buckets.width);
-        let code = u128::from(number.unsigned_abs());
-        let count = counts.get(&code).copied().unwrap_or(0);
-        Group { keys: vec![Key::Text(start.to_string())], count, code }
-    };
-    Ok(((0..buckets.count).map(group).collect(), 0))
+}
+
+/// What the inside of one group is made of.
+#[derive(Default)]
+struct Inside {
+    groups: Vec<Ranked>,
+    /// Events of all groups, or how many different values.
+    total: u64,
 }
 
 /// The nested answer of each outer group.
 fn nested(
     store: &Embedded,
     query: &Query,
-    outer: &[Dimension],
-    groups_of: &[Group],
+    outer: &Aggregation,
+    groups: &[Ranked],
     sub: &Aggregation,
     buckets: Option<Buckets>,
 ) -> Result<Vec<Aggregated>, QueryError> {
@@ -245,52 +409,139 @@ fn nested(
         Aggregation::Top(_, k, _) => *k,
         Aggregation::Count | Aggregation::Distinct(_) => 1,
     };
-    if groups_of.len().saturating_mul(each) > MAX_GROUPS {
+    if groups.len().saturating_mul(each) > MAX_GROUPS {
         let reason = format!("the answer would have more than {MAX_GROUPS} groups; ask for fewer");
         return Err(QueryError::Unsupported(reason));
     }
+    let (outer, inner) = (sources(outer, buckets), sources(sub, buckets));
+    let fields = outer.iter().chain(&inner).filter_map(|source| match source {
+        Source::Field(field) => Some(*field),
+        Source::Time(_) => None,
+    });
+    let fields: Vec<Field> = fields.collect();
+    if let ([Source::Time(Some(buckets))], Aggregation::Top(fields, k, _)) = (outer.as_slice(), sub)
+        && buckets.count <= MAX_SINGLE_BUCKETS
+        && many_counts(store, query, fields, *buckets)?
+    {
+        return (0..buckets.count)
+            .map(|number| {
+                let (groups, other) = top(store, &within(query, *buckets, number), fields, *k)?;
+                Ok(Aggregated::Buckets { buckets: plain(groups), other })
+            })
+            .collect();
+    }
     // The values of the listed groups get numbers of their own.
-    let mut codes = vec![0u128; groups_of.len()];
+    let mut codes = vec![0u128; groups.len()];
     let mut chosen = Vec::new();
-    for (place, dimension) in outer.iter().enumerate() {
-        let mut values: Vec<(u32, &Key)> = Vec::new();
-        let mut numbers: HashMap<u32, u32> = HashMap::default();
-        for (group, code) in groups_of.iter().zip(&mut codes) {
-            let old = tally::part(group.code, outer.len() - 1 - place);
-            let number = match (dimension.source, group.keys.get(place)) {
-                (Source::Field(_), Some(key)) => *numbers.entry(old).or_insert_with(|| {
-                    values.push((old, key));
+    for place in 0..outer.len() {
+        let mut values: Vec<&Raw> = Vec::new();
+        let mut numbers: std::collections::HashMap<&Raw, u32> = Default::default();
+        for (group, code) in groups.iter().zip(&mut codes) {
+            let number = match group.raw.get(place) {
+                Some(Raw::Bucket(number)) => *number,
+                Some(raw) => *numbers.entry(raw).or_insert_with(|| {
+                    values.push(raw);
                     u32::try_from(values.len() - 1).unwrap_or(u32::MAX)
                 }),
-                _ => old,
+                None => u32::MAX,
             };
             *code = tally::joined([*code as u32, number].into_iter());
         }
         chosen.push(values);
     }
-    let inner = dimensions(sub, buckets).len();
     let wanted: Arc<HashSet<u128>> = Arc::new(codes.iter().copied().collect());
     let new = || {
-        let only = outer.iter().zip(&chosen).map(|(dimension, values)| dimension.only(values));
-        let all = only.chain(dimensions(sub, buckets)).collect();
-        Tally::new(all, Some((Arc::clone(&wanted), inner)))
+        let only =
+            outer.iter().zip(&chosen).map(|(source, values)| Dimension::only(*source, values));
+        let all = only.chain(inner.iter().copied().map(Dimension::new)).collect();
+        Tally::new(all, Some((Arc::clone(&wanted), inner.len())))
     };
-    let read = |tally: &mut Tally, segment: &Arc<Segment>| tally.read(query, segment);
-    let tally = gather(store, query, new, read, Tally::absorb)?;
-    let mut inside: HashMap<u128, Vec<Counted>> = HashMap::default();
-    for (key, count) in tally.counted() {
-        let (group, rest) = tally::divided(key, inner);
-        inside.entry(group).or_default().push((rest, count));
-    }
-    let dimensions = tally.dimensions.get(outer.len()..).unwrap_or_default();
-    let answer = |code: u128| {
-        let counted = inside.remove(&code).unwrap_or_default();
-        if let Aggregation::Distinct(_) = sub {
-            return Ok(Aggregated::Distinct { count: counted.len() as u64, exact: true });
+    let fold = |inside: &mut HashMap<u128, Inside>, tally: Tally| {
+        let mut counted: HashMap<u128, Vec<Counted>> = HashMap::default();
+        for (key, count) in tally.counted() {
+            let (group, rest) = tally::divided(key, inner.len());
+            counted.entry(group).or_default().push((rest, count));
         }
-        let (groups, other) = groups(sub, dimensions, counted, buckets)?;
-        let plain = |group: Group| Bucket { key: group.keys, count: group.count, sub: None };
-        Ok(Aggregated::Buckets { buckets: groups.into_iter().map(plain).collect(), other })
+        let dimensions = tally.dimensions.get(outer.len()..).unwrap_or_default();
+        for (group, counted) in counted {
+            let inside = inside.entry(group).or_default();
+            match (sub, buckets) {
+                (Aggregation::Top(_, k, _), _) => {
+                    let some = tally::top(dimensions, counted, *k)?;
+                    collect(&mut inside.groups, &mut inside.total, some);
+                }
+                (Aggregation::Histogram(..), Some(buckets)) => {
+                    inside.groups = in_buckets(buckets, counted);
+                }
+                _ => inside.total += counted.len() as u64,
+            }
+        }
+        Ok(())
     };
-    codes.into_iter().map(answer).collect()
+    let mut inside = asking(store, query, fields, |asked| tallies(store, asked, new, fold))?;
+    let answer = |code: u128| {
+        let mut inside = inside.remove(&code).unwrap_or_default();
+        match (sub, buckets) {
+            (Aggregation::Top(_, k, _), _) => {
+                let (groups, other) = ranked(&mut inside.groups, inside.total, *k);
+                Aggregated::Buckets { buckets: plain(groups), other }
+            }
+            (Aggregation::Histogram(..), Some(buckets)) => {
+                if inside.groups.is_empty() {
+                    inside.groups = in_buckets(buckets, Vec::new());
+                }
+                Aggregated::Buckets { buckets: plain(inside.groups), other: 0 }
+            }
+            (Aggregation::Histogram(..), None) => {
+                Aggregated::Buckets { buckets: Vec::new(), other: 0 }
+            }
+            _ => Aggregated::Distinct { count: inside.total, exact: true },
+        }
+    };
+    Ok(codes.into_iter().map(answer).collect())
+}
+
+fn plain(groups: Vec<Ranked>) -> Vec<Bucket> {
+    let plain = |group: Ranked| Bucket { key: group.keys, count: group.count, sub: None };
+    groups.into_iter().map(plain).collect()
+}
+
+/// The part of a query that lies in one bucket.
+fn within(query: &Query, buckets: Buckets, number: i64) -> Query {
+    let TimeRange { from, to } = query.range;
+    let start = (number > 0).then(|| Timestamp::from_millis(buckets.start(number)));
+    let end = buckets.start(number + 1);
+    // The calendar's last bucket has no end.
+    let end = Some(Timestamp::from_millis(end)).filter(|at| at.as_millis() == end);
+    let to = match (end, to) {
+        (Some(end), Some(to)) => Some(end.min(to)),
+        (end, to) => end.or(to),
+    };
+    Query { range: TimeRange { from: from.max(start), to }, filter: query.filter.clone() }
+}
+
+/// Whether the ready aggregates of a histogram of tops have so many counts that
+/// it is better not to add up all.
+fn many_counts(
+    store: &Embedded,
+    query: &Query,
+    fields: &[Field],
+    buckets: Buckets,
+) -> Result<bool, QueryError> {
+    let Some(ask) = Ask::new(&query.filter, fields.to_vec()) else { return Ok(false) };
+    let mut counts = 0;
+    for day in store.days_of(query) {
+        for segment in store.segments(day)?.unwrap_or_default().iter() {
+            if let Some(Cover::Part(part)) = ready::cover(&ask, query.range, Some(buckets), segment)
+            {
+                let one = part.bucket(buckets, segment).and_then(|_| part.size());
+                let all = one.map(|(_, counts)| counts).or_else(|| part.unit_counts());
+                counts += all.unwrap_or(0);
+            }
+        }
+        if counts > MANY * store.ready.options.few_counts {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

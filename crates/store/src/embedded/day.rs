@@ -1,7 +1,7 @@
 //! One UTC day: its folder, its index, the segments that readers see.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tantivy::directory::MmapDirectory;
@@ -15,6 +15,7 @@ pub(super) type Segments = Arc<Vec<Arc<Segment>>>;
 
 /// An open day.
 pub(super) struct OpenDay {
+    dir: PathBuf,
     reader: IndexReader,
     pub(super) segments: Segments,
 }
@@ -23,7 +24,7 @@ impl OpenDay {
     pub(super) fn open(dir: &Path) -> Result<Self, TantivyError> {
         let index = open_index(dir)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let mut day = Self { reader, segments: Segments::default() };
+        let mut day = Self { dir: dir.to_owned(), reader, segments: Segments::default() };
         day.take_segments()?;
         Ok(day)
     }
@@ -42,7 +43,7 @@ impl OpenDay {
             let open = self.segments.iter().find(|segment| segment.reader.segment_id() == id);
             segments.push(match open {
                 Some(segment) => Arc::clone(segment),
-                None => Arc::new(Segment::open(reader)?),
+                None => Arc::new(Segment::open(reader, &self.dir)?),
             });
         }
         self.segments = Arc::new(segments);
@@ -72,6 +73,25 @@ pub(super) fn create_index(dir: &Path) -> Result<Index, TantivyError> {
         std::fs::File::open(parent)?.sync_all()?;
     }
     Ok(index)
+}
+
+/// The segments of a day that nothing was taken out of, with their number of
+/// events, without opening the index.
+pub(super) fn segments(dir: &Path) -> io::Result<Vec<(String, u32)>> {
+    #[derive(serde::Deserialize)]
+    struct Meta {
+        segments: Vec<SegmentMeta>,
+    }
+    #[derive(serde::Deserialize)]
+    struct SegmentMeta {
+        segment_id: String,
+        max_doc: u32,
+        deletes: Option<serde::de::IgnoredAny>,
+    }
+    let meta: Meta = serde_json::from_slice(&std::fs::read(dir.join("meta.json"))?)?;
+    let whole = meta.segments.into_iter().filter(|segment| segment.deletes.is_none());
+    // The index writes ids with hyphens, and names files without.
+    Ok(whole.map(|segment| (segment.segment_id.replace('-', ""), segment.max_doc)).collect())
 }
 
 /// What a day's folder says without opening the index.

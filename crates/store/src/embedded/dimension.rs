@@ -30,6 +30,53 @@ pub(super) enum Source {
     Time(Option<Buckets>),
 }
 
+/// One value of a dimension, the same everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Raw {
+    Text(String),
+    /// A value that is no text.
+    Number(u128),
+    /// A bucket of time.
+    Bucket(u32),
+}
+
+impl Raw {
+    /// How an answer says a value of a field.
+    pub(super) fn key(&self, field: Field) -> Key {
+        match self {
+            Self::Text(text) => Key::Text(text.clone()),
+            Self::Number(number) => number_key(field, *number),
+            Self::Bucket(number) => Key::Integer((*number).into()),
+        }
+    }
+}
+
+fn number_key(field: Field, key: u128) -> Key {
+    match field.field_type() {
+        FieldType::Ip => Key::Text(IpAddr::V6(Ipv6Addr::from_bits(key)).to_canonical().to_string()),
+        FieldType::Time => {
+            Key::Text(Timestamp::from_millis((key as u64).cast_signed()).to_string())
+        }
+        FieldType::Integer => Key::Integer((key as u64).cast_signed()),
+        FieldType::Keyword | FieldType::Text => Key::Text(EventId::from_u128(key).to_string()),
+    }
+}
+
+/// One share of all values of a dimension: what is too much for the memory is
+/// counted share by share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) number: u64,
+    pub(super) of: u64,
+}
+
+impl Share {
+    fn holds(self, key: u128) -> bool {
+        static RANDOM: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
+        RANDOM.get_or_init(Default::default).hash_one(key) % self.of == self.number
+    }
+}
+
 /// The hash by which text is the same in two segments. The key is random, so
 /// that nobody can choose texts that collide.
 pub(super) fn text_hash(text: &[u8]) -> u128 {
@@ -42,7 +89,7 @@ pub(super) fn text_hash(text: &[u8]) -> u128 {
 }
 
 /// Reads the first value of each document; `docs` ascends.
-fn firsts<T>(column: &Column<T>, docs: &[u32]) -> Vec<Option<T>>
+pub(super) fn firsts<T>(column: &Column<T>, docs: &[u32]) -> Vec<Option<T>>
 where
     T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static,
 {
@@ -100,6 +147,12 @@ pub(super) struct Dimension {
     texts: Option<Vec<String>>,
     /// Codes of the ordinals of the segment that is read, where only some texts count.
     table: Vec<u32>,
+    /// The ordinals of those texts in that segment.
+    ordinals: Vec<Option<u32>>,
+    /// The only share of the values that counts.
+    share: Option<Share>,
+    /// By ordinal of the segment that is read: whether it is of another share.
+    elsewhere: Vec<bool>,
     /// Whether other values than those known are as if absent.
     closed: bool,
 }
@@ -114,23 +167,32 @@ impl Dimension {
             segments: Vec::new(),
             texts: None,
             table: Vec::new(),
+            ordinals: Vec::new(),
+            share: None,
+            elsewhere: Vec::new(),
             closed: false,
         }
     }
 
-    /// The same with these values only, numbered in this order. Buckets of time
-    /// keep their numbers.
-    pub(super) fn only(&self, values: &[(u32, &Key)]) -> Self {
-        let mut dimension = Self::new(self.source);
-        if self.is_text() {
-            let text = |key: &Key| match key {
-                Key::Text(text) => text.clone(),
-                Key::Integer(number) => number.to_string(),
+    /// Counts a share of the values only.
+    pub(super) fn shared(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// With these values only, numbered in this order. Buckets of time keep
+    /// their numbers.
+    pub(super) fn only(source: Source, values: &[&Raw]) -> Self {
+        let mut dimension = Self::new(source);
+        if dimension.is_text() {
+            let text = |value: &&Raw| match value {
+                Raw::Text(text) => text.clone(),
+                Raw::Number(_) | Raw::Bucket(_) => String::new(),
             };
-            dimension.texts = Some(values.iter().map(|(_, key)| text(key)).collect());
-        } else {
-            for key in values.iter().filter_map(|(code, _)| self.keys.get(*code as usize)) {
-                dimension.code(*key);
+            dimension.texts = Some(values.iter().map(text).collect());
+        }
+        for value in values {
+            if let Raw::Number(number) = value {
+                dimension.code(*number);
             }
         }
         dimension.closed = true;
@@ -139,18 +201,70 @@ impl Dimension {
 
     /// Makes ready for a segment.
     pub(super) fn enter(&mut self, segment: &Segment) -> Result<(), TantivyError> {
-        let (Some(texts), Source::Field(field)) = (&self.texts, self.source) else { return Ok(()) };
+        let Source::Field(field) = self.source else { return Ok(()) };
         self.table.clear();
+        self.ordinals.clear();
+        self.elsewhere.clear();
+        if !field.is_text() {
+            return Ok(());
+        }
         let AnyColumn::Text(column) = segment.column(field)? else { return Ok(()) };
-        self.table.resize(column.num_terms(), ABSENT);
-        for (code, text) in (0u32..).zip(texts) {
-            if let Some(ordinal) = column.dictionary().term_ord(text)?
-                && let Some(slot) = self.table.get_mut(ordinal as usize)
-            {
-                *slot = code;
+        if let Some(texts) = &self.texts {
+            self.table.resize(column.num_terms(), ABSENT);
+            for (code, text) in (0u32..).zip(texts) {
+                let ordinal = column.dictionary().term_ord(text)?.map(|ordinal| ordinal as u32);
+                self.ordinals.push(ordinal);
+                let slot = ordinal.and_then(|ordinal| self.table.get_mut(ordinal as usize));
+                if let Some(slot) = slot {
+                    *slot = code;
+                }
+            }
+        } else if let Some(share) = self.share {
+            let mut terms = column.dictionary().stream()?;
+            while terms.advance() {
+                self.elsewhere.push(!share.holds(text_hash(terms.key())));
             }
         }
         Ok(())
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.keys.capacity() * size_of::<u128>()
+            + table_bytes(self.codes.capacity(), size_of::<(u128, u32)>())
+            + self.origins.capacity() * size_of::<(u32, u32)>()
+            + self.table.capacity() * size_of::<u32>()
+            + self.elsewhere.capacity()
+    }
+
+    /// What an ordinal of the segment that is read goes by in it.
+    pub(super) fn of_ordinal(&self, ordinal: u32) -> u32 {
+        let place = ordinal as usize;
+        match &self.texts {
+            Some(_) => self.table.get(place).copied().unwrap_or(ABSENT),
+            None if self.elsewhere.get(place) == Some(&true) => ABSENT,
+            None => ordinal,
+        }
+    }
+
+    /// The code of a value that is no text.
+    pub(super) fn of_value(&mut self, value: u128) -> u32 {
+        self.code(value)
+    }
+
+    /// The code of a value, for text of its hash, where it has one.
+    pub(super) fn find(&self, value: u128) -> Option<u32> {
+        self.codes.get(&value).copied()
+    }
+
+    /// The ordinal of one of the only texts in the segment that is read.
+    pub(super) fn ordinal_of(&self, code: u32) -> Option<u32> {
+        self.ordinals.get(code as usize).copied().flatten()
+    }
+
+    /// The value with a code, for text its hash.
+    pub(super) fn value_of(&self, code: u32) -> Option<u128> {
+        self.keys.get(code as usize).copied()
     }
 
     /// How many values it holds.
@@ -166,7 +280,7 @@ impl Dimension {
         if let Some(code) = self.codes.get(&key) {
             return *code;
         }
-        if self.closed {
+        if self.closed || self.share.is_some_and(|share| !share.holds(key)) {
             return ABSENT;
         }
         let code = u32::try_from(self.keys.len()).unwrap_or(ABSENT);
@@ -199,10 +313,8 @@ impl Dimension {
             Source::Time(None) => Ok(vec![ABSENT; docs.len()]),
             Source::Time(Some(buckets)) => {
                 let bucket = |at: Option<i64>| {
-                    let number = buckets.number(at.unwrap_or(0));
                     // An event that was committed since the buckets were made has none.
-                    let inside = (0..buckets.count).contains(&number);
-                    if inside { u32::try_from(number).unwrap_or(ABSENT) } else { ABSENT }
+                    buckets.code(buckets.number(at.unwrap_or(0))).unwrap_or(ABSENT)
                 };
                 Ok(firsts(&segment.time, docs).into_iter().map(bucket).collect())
             }
@@ -210,11 +322,7 @@ impl Dimension {
                 let AnyColumn::Text(column) = segment.column(field)? else {
                     return Ok(vec![ABSENT; docs.len()]);
                 };
-                let code = |ord: Option<u64>| match (ord, &self.texts) {
-                    (None, _) => ABSENT,
-                    (Some(ord), None) => ord as u32,
-                    (Some(ord), Some(_)) => self.table.get(ord as usize).copied().unwrap_or(ABSENT),
-                };
+                let code = |ord: Option<u64>| ord.map_or(ABSENT, |ord| self.of_ordinal(ord as u32));
                 Ok(firsts(column.ords(), docs).into_iter().map(code).collect())
             }
             Source::Field(field) => {
@@ -311,18 +419,23 @@ impl Dimension {
         Ok(found)
     }
 
+    /// The value with a code, whose key in an answer is this.
+    pub(super) fn raw(&self, code: u32, key: &Key) -> Raw {
+        match (self.source, key) {
+            (Source::Time(_), _) => Raw::Bucket(code),
+            (Source::Field(_), Key::Text(text)) if self.is_text() => Raw::Text(text.clone()),
+            (Source::Field(_), _) => Raw::Number(self.value_of(code).unwrap_or(0)),
+        }
+    }
+
     fn key(&self, code: u32) -> Option<Key> {
         let Source::Field(field) = self.source else { return None };
-        let key = *self.keys.get(code as usize)?;
-        Some(match field.field_type() {
-            FieldType::Ip => {
-                Key::Text(IpAddr::V6(Ipv6Addr::from_bits(key)).to_canonical().to_string())
-            }
-            FieldType::Time => {
-                Key::Text(Timestamp::from_millis((key as u64).cast_signed()).to_string())
-            }
-            FieldType::Integer => Key::Integer((key as u64).cast_signed()),
-            FieldType::Keyword | FieldType::Text => Key::Text(EventId::from_u128(key).to_string()),
-        })
+        self.value_of(code).map(|key| number_key(field, key))
     }
+}
+
+/// Bytes of a hash table that has room for so many entries.
+pub(super) fn table_bytes(capacity: usize, entry: usize) -> usize {
+    // An eighth stays free, and a byte an entry says what is in it.
+    capacity / 7 * 8 * (entry + 1)
 }

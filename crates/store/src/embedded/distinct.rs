@@ -8,7 +8,9 @@ use std::hash::BuildHasher as _;
 use super::dimension::{numbers, read_texts, text_hash};
 use super::filter::{Ready, for_each_chunk};
 use super::quick::HashSet;
+use super::ready::{self, Cover, Part};
 use super::segment::{AnyColumn, Segment};
+use super::tally::Asked;
 use crate::query::{Field, Query};
 use crate::{Aggregated, QueryError};
 
@@ -55,6 +57,58 @@ impl Distinct {
 
     /// Adds the values of a segment's matching documents.
     pub(super) fn read(
+        &mut self,
+        asked: &Asked<'_>,
+        field: Field,
+        segment: &Arc<Segment>,
+    ) -> Result<(), QueryError> {
+        let ask = asked.ask.as_ref();
+        match ask.and_then(|ask| ready::cover(ask, asked.query.range, None, segment)) {
+            Some(Cover::Nothing) => return Ok(()),
+            Some(Cover::Part(part)) => {
+                if self.take(&part, field, segment)? {
+                    asked.desk.answered();
+                    return part.edges.iter().try_for_each(|edge| {
+                        let query = Query { range: *edge, filter: asked.query.filter.clone() };
+                        self.scan(&query, field, segment)
+                    });
+                }
+                part.damaged(segment);
+            }
+            None => {}
+        }
+        asked.scans(segment);
+        self.scan(asked.query, field, segment)
+    }
+
+    /// Adds the values that a file has; `false` where it is damaged.
+    fn take(
+        &mut self,
+        part: &Part,
+        field: Field,
+        segment: &Arc<Segment>,
+    ) -> Result<bool, QueryError> {
+        let (Some(section), Some(counts)) = (part.section(), part.counts(None)) else {
+            return Ok(false);
+        };
+        if field.is_text() {
+            let AnyColumn::Text(column) = segment.column(field)? else { return Ok(true) };
+            let ordinals: Vec<u64> = counts.iter().map(|(code, _)| u64::from(*code)).collect();
+            read_texts(column, &ordinals, |text| self.insert(text_hash(text)))?;
+            return Ok(true);
+        }
+        let Some(values) = section.dictionary(0).and_then(|values| values.all()) else {
+            return Ok(false);
+        };
+        for (code, _) in counts {
+            if let Some(value) = values.get(code as usize) {
+                self.insert(*value);
+            }
+        }
+        Ok(true)
+    }
+
+    fn scan(
         &mut self,
         query: &Query,
         field: Field,

@@ -33,6 +33,8 @@ pub(super) enum Ready<'a> {
     HasText(&'a StrColumn),
     Numbers(&'a Column<i64>, HashSet<i64>),
     Between(&'a Column<i64>, i64, i64),
+    /// Observed in `[low, high]`.
+    Observed(&'a Segment, i64, i64),
     Addresses(&'a Column<Ipv6Addr>, HashSet<IpAddr>),
     Network(&'a Column<Ipv6Addr>, IpAddr, u8),
     HasAddress(&'a Column<Ipv6Addr>),
@@ -54,10 +56,10 @@ impl<'a> Ready<'a> {
         }
         let low = from.map_or(i64::MIN, |from| from.as_millis());
         let high = to.map_or(i64::MAX, |to| to.as_millis() - 1);
-        Ok(Self::And(vec![Self::Between(&segment.time, low, high), filter]))
+        Ok(Self::And(vec![Self::Observed(segment, low, high), filter]))
     }
 
-    fn new(filter: &Filter, segment: &'a Segment) -> Result<Self, TantivyError> {
+    pub(super) fn new(filter: &Filter, segment: &'a Segment) -> Result<Self, TantivyError> {
         let each = |parts: &[Filter]| {
             parts.iter().map(|part| Self::new(part, segment)).collect::<Result<Vec<_>, _>>()
         };
@@ -176,6 +178,14 @@ impl<'a> Ready<'a> {
             Self::Between(column, low, high) => docs.retain(|doc| {
                 column.first(*doc).is_some_and(|value| *low <= value && value <= *high)
             }),
+            Self::Observed(segment, low, high) => {
+                let (Some(first), Some(last)) = (docs.first(), docs.last()) else { return };
+                if segment.may_lie_in(*first..last + 1, *low, *high) {
+                    docs.retain(|doc| (*low..=*high).contains(&segment.at(*doc)));
+                } else {
+                    docs.clear();
+                }
+            }
             Self::Addresses(column, set) => docs.retain(|doc| {
                 column.first(*doc).is_some_and(|a| set.contains(&IpAddr::V6(a).to_canonical()))
             }),

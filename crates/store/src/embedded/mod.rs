@@ -15,6 +15,7 @@ mod ids;
 mod merging;
 mod page;
 mod quick;
+mod ready;
 mod room;
 mod rows;
 mod schema;
@@ -37,6 +38,7 @@ use tantivy::error::DataCorruption;
 use self::day::{Figures, OpenDay, Segments};
 use self::ids::Known;
 use self::writer::Writing;
+pub use self::ready::ReadyOptions;
 use crate::query::{Aggregation, Cursor, Query};
 use crate::{Aggregated, AppendError, Config, OpenError, Page, QueryError, Stats};
 
@@ -60,6 +62,7 @@ pub struct Embedded {
     upkeep: Mutex<()>,
     /// Events that came after their day was removed.
     expired: AtomicU64,
+    ready: ready::Desk,
 }
 
 #[derive(Default)]
@@ -101,6 +104,7 @@ impl Embedded {
             known: Mutex::default(),
             upkeep: Mutex::default(),
             expired: AtomicU64::new(0),
+            ready: ready::Desk::new(config.ready),
         };
         lock(&store.days).floor = upkeep::floor(dir);
         let entries = std::fs::read_dir(&days_dir).map_err(|error| fail(error.to_string()))?;
@@ -272,6 +276,21 @@ impl Embedded {
         lock(&self.days).all.keys().copied().filter(overlaps).collect()
     }
 
+    /// Reads again how many bytes a day takes.
+    fn measure(&self, day: Day) {
+        let Ok(Some(figures)) = day::figures(&self.day_dir(day)) else { return };
+        if let Some(entry) = lock(&self.days).all.get_mut(&day) {
+            entry.figures.bytes = figures.bytes;
+        }
+    }
+
+    /// How many events and segments each day has.
+    fn day_figures(&self) -> BTreeMap<Day, (u64, usize)> {
+        let days = lock(&self.days);
+        let figures = days.all.iter().map(|(day, entry)| (*day, entry.figures));
+        figures.map(|(day, figures)| (day, (figures.events, figures.segments))).collect()
+    }
+
     /// How many segments these days have.
     fn segments_of(&self, days: &[Day]) -> usize {
         let all = lock(&self.days);
@@ -325,7 +344,27 @@ impl Embedded {
         aggregate::aggregate(self, query, aggregation)
     }
 
+    /// Counts every answer that was counted in advance anew, and says which are
+    /// not as kept: a sentence each.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the events cannot be read.
+    pub fn check_ready(&self) -> Result<Vec<String>, QueryError> {
+        let days = self.days_of(&Query::ALL).into_iter();
+        let found = days.map(|day| ready::check(self, day)).collect::<Result<Vec<_>, _>>();
+        Ok(found.map_err(query_error)?.concat())
+    }
+
+    /// Removes what was counted in advance of a day and counts it anew.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the events cannot be read or the files not be written.
+    pub fn rebuild_ready(&self, day: Day) -> Result<(), QueryError> {
+        ready::rebuild(self, day).map_err(query_error)
+    }
+
     pub(crate) fn stats(&self) -> Stats {
+        let (ready_answers, ready_misses, ready_bytes) = self.ready.figures();
         let days = lock(&self.days);
         let sum = |figure: fn(&Figures) -> u64| days.all.values().map(|e| figure(&e.figures)).sum();
         Stats {
@@ -334,6 +373,9 @@ impl Embedded {
             days: u32::try_from(days.all.len()).unwrap_or(u32::MAX),
             corrupt_days: days.corrupt,
             expired: self.expired.load(Ordering::Relaxed),
+            ready_answers,
+            ready_misses,
+            ready_bytes,
         }
     }
 }
@@ -370,6 +412,13 @@ fn check_format(dir: &Path) -> Result<(), String> {
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Reads a file of aggregates counted in advance as a query would: for the fuzzer.
+#[doc(hidden)]
+#[must_use]
+pub fn read_ready_file(bytes: &[u8]) -> bool {
+    ready::read_file(bytes)
 }
 
 /// Whether the files are damaged, and not just unreadable for the moment.

@@ -1,6 +1,7 @@
 //! One immutable segment of a day: its columns, opened once and shared.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use palisade_event::{Event, Timestamp};
@@ -9,6 +10,8 @@ use tantivy::schema::{Value as _, document::CompactDocValue};
 use tantivy::store::StoreReader;
 use tantivy::{SegmentReader, TantivyDocument, TantivyError};
 
+use super::filter::CHUNK_DOCS;
+use super::ready::Parts;
 use super::schema::{self, Stored};
 use crate::query::{Field, FieldType};
 
@@ -34,10 +37,14 @@ pub(super) struct Segment {
     shape: OnceLock<Column<u64>>,
     places: [OnceLock<Option<StrColumn>>; 2],
     rest: OnceLock<StoreReader>,
+    /// First and last instant of each [`CHUNK_DOCS`] documents.
+    spans: OnceLock<Vec<(i64, i64)>>,
+    /// Its ready aggregates.
+    pub(super) parts: Parts,
 }
 
 impl Segment {
-    pub(super) fn open(reader: &SegmentReader) -> Result<Self, TantivyError> {
+    pub(super) fn open(reader: &SegmentReader, dir: &Path) -> Result<Self, TantivyError> {
         let fast = reader.fast_fields();
         Ok(Self {
             time: fast.i64(Field::ObservedAt.name())?,
@@ -47,6 +54,8 @@ impl Segment {
             shape: OnceLock::new(),
             places: [OnceLock::new(), OnceLock::new()],
             rest: OnceLock::new(),
+            spans: OnceLock::new(),
+            parts: Parts::new(dir, reader),
             reader: reader.clone(),
         })
     }
@@ -87,6 +96,24 @@ impl Segment {
 
     pub(super) fn at(&self, doc: u32) -> i64 {
         self.time.first(doc).unwrap_or(0)
+    }
+
+    /// Whether some of these documents may lie in a range of time. They lie about
+    /// in the order of time, so this skips nearly all of a long segment.
+    pub(super) fn may_lie_in(&self, docs: std::ops::Range<u32>, low: i64, high: i64) -> bool {
+        let spans = self.spans.get_or_init(|| {
+            let chunk = |start: u32| {
+                let end = start.saturating_add(CHUNK_DOCS).min(self.docs());
+                let fold = |(low, high): (i64, i64), at: i64| (low.min(at), high.max(at));
+                (start..end).map(|doc| self.at(doc)).fold((i64::MAX, i64::MIN), fold)
+            };
+            (0..self.docs()).step_by(CHUNK_DOCS as usize).map(chunk).collect()
+        });
+        let last = docs.end.saturating_sub(1).max(docs.start);
+        let chunks = (docs.start / CHUNK_DOCS) as usize..=(last / CHUNK_DOCS) as usize;
+        spans
+            .get(chunks)
+            .is_none_or(|spans| spans.iter().any(|(first, last)| *first <= high && low <= *last))
     }
 
     /// The column of a field; not for the id.

@@ -17,7 +17,7 @@ use tantivy::{TantivyError, Term};
 use super::day_writer::{DayWriter, Purpose};
 use super::filter::{Ready, for_each_chunk};
 use super::writer::append_error;
-use super::{Embedded, Entry, MS_PER_DAY, day, lock, schema};
+use super::{Embedded, Entry, MS_PER_DAY, day, lock, ready, schema};
 use crate::query::{Field, Filter};
 use crate::{AppendError, KeepRule};
 
@@ -48,7 +48,9 @@ impl Embedded {
                 return Ok(true);
             }
         }
-        let Some((day, all)) = self.to_merge(now) else { return Ok(false) };
+        let Some((day, all)) = self.to_merge(now) else {
+            return Ok(ready::maintain(self, now));
+        };
         self.merge(day, all, None)?;
         Ok(true)
     }

@@ -206,6 +206,12 @@ impl Buckets {
         self.width.number(at) - self.first
     }
 
+    /// The code of the bucket at a place, where there is one.
+    pub(crate) fn code(&self, number: i64) -> Option<u32> {
+        let inside = (0..self.count).contains(&number);
+        u32::try_from(number).ok().filter(|_| inside)
+    }
+
     /// The first instant, in milliseconds, of the bucket at a place.
     pub(crate) fn start(&self, number: i64) -> i64 {
         let number = self.first.saturating_add(number);

@@ -1,0 +1,604 @@
+//! The most frequent values over many segments without adding up all.
+//!
+//! What has a count below a threshold in every list of counts cannot be among
+//! the largest, so only values with a larger count in some list are looked at
+//! (TPUT: Cao and Wang, "Efficient top-k query calculation in distributed
+//! networks", 2004). Every segment's file is such a list; all events that are
+//! counted one by one make up another one. Where the counts are so even that
+//! this would look at too much, all are added up as if there was no threshold.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex};
+
+use super::super::dimension::{Dimension, Raw, Source, read_texts, text_hash};
+use super::super::quick::HashMap;
+use super::super::segment::{AnyColumn, Segment};
+use super::super::tally::{Asked, Ranked, Stop, Tally, part_of};
+use super::super::{Embedded, lock};
+use super::cover::{Cover, Part, cover};
+use crate::query::{Field, Query, TimeRange};
+use crate::{Key, QueryError};
+
+/// Most counts that are compared before all are added up instead.
+const MAX_COMPARED: usize = 300_000;
+/// Most values that are looked up in lists, times lists.
+const MAX_LOOKUPS: u64 = 60_000;
+/// Most values whose counts are looked up; with more, such as many equal ones,
+/// all counts are added up.
+const MAX_SURVIVORS: usize = 10_000;
+/// Least counts that are compared first in each list.
+const FIRST_COMPARED: usize = 64;
+
+/// The same value everywhere: for each field its value, for text its hash.
+type Ident = [u128; 2];
+
+type Answer = (Vec<Ranked>, u64);
+
+/// The `k` most frequent combinations of the fields, and how many events the
+/// others had; `None` where all must be added up.
+pub(in crate::embedded) fn top(
+    store: &Embedded,
+    asked: &Asked<'_>,
+    fields: &[Field],
+    k: usize,
+) -> Result<Option<Answer>, QueryError> {
+    let Some(ask) = &asked.ask else { return Ok(None) };
+    let (mut parts, mut rest, mut counts) = (Vec::new(), Vec::new(), 0);
+    for day in store.days_of(asked.query) {
+        for segment in store.segments(day)?.unwrap_or_default().iter() {
+            match cover(ask, asked.query.range, None, segment) {
+                None => rest.push(Work::Count(Arc::clone(segment), asked.query.range)),
+                Some(Cover::Nothing) => {}
+                Some(Cover::Part(part)) => {
+                    let Some((sum, len)) = part.size() else { return Ok(None) };
+                    counts += len;
+                    let edges = part.edges.iter();
+                    rest.extend(edges.map(|edge| Work::Count(Arc::clone(segment), *edge)));
+                    if sum > 0 {
+                        parts.push((Arc::clone(segment), part));
+                    }
+                }
+            }
+        }
+    }
+    if counts < store.ready.options.few_counts {
+        return Ok(None);
+    }
+    for work in &rest {
+        if let Work::Count(segment, range) = work
+            && *range == asked.query.range
+        {
+            asked.scans(segment);
+        }
+    }
+    parts.iter().for_each(|_| asked.desk.answered());
+    let work = rest.into_iter().chain(parts.into_iter().map(|(s, p)| Work::List(s, p))).collect();
+    let lists = match lists(asked, fields, work) {
+        Ok(Some(lists)) => lists,
+        Ok(None) | Err(Stop::TooMany(_)) => return Ok(None),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    lists.top(k)
+}
+
+enum Work {
+    Count(Arc<Segment>, TimeRange),
+    List(Arc<Segment>, Part),
+}
+
+/// What one thread made.
+struct Made {
+    rest: Tally,
+    lists: Vec<List>,
+    damaged: bool,
+}
+
+fn tally(fields: &[Field]) -> Tally {
+    Tally::new(fields.iter().copied().map(Source::Field).map(Dimension::new).collect(), None)
+}
+
+/// Makes the lists on two threads; `None` where a file is damaged.
+fn lists<'a>(
+    asked: &Asked<'_>,
+    fields: &'a [Field],
+    work: Vec<Work>,
+) -> Result<Option<Lists<'a>>, Stop> {
+    let queue = Mutex::new(work.into_iter());
+    let make = |rest: Tally| {
+        let mut made = Made { rest, lists: Vec::new(), damaged: false };
+        loop {
+            let next = lock(&queue).next();
+            match next {
+                None => return Ok(made),
+                Some(Work::Count(segment, range)) => {
+                    let query = Query { range, filter: asked.query.filter.clone() };
+                    made.rest.scan(asked, &query, &segment)?;
+                    made.rest.checked(asked)?;
+                }
+                Some(Work::List(segment, part)) => match List::new(segment, part) {
+                    Some(list) => made.lists.push(list),
+                    None => made.damaged = true,
+                },
+            }
+        }
+    };
+    let (mine, others) = (tally(fields), tally(fields));
+    let (mine, others): (Result<Made, Stop>, _) = both(|| make(mine), || make(others))?;
+    let (mut mine, others) = (mine?, others?);
+    mine.rest.absorb(others.rest, asked)?;
+    mine.lists.extend(others.lists);
+    if mine.damaged || others.damaged {
+        return Ok(None);
+    }
+    let counts = mine.rest.counted();
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let rest = Rest { tally: mine.rest, counts, most };
+    Ok(Some(Lists { fields, stored: mine.lists, rest }))
+}
+
+/// Does two things at once.
+fn both<T: Send>(
+    mine: impl FnOnce() -> T,
+    other: impl FnOnce() -> T + Send,
+) -> Result<(T, T), QueryError> {
+    let (mine, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (mine(), other.join())
+    });
+    let failed = || QueryError::Failed("a thread that read the store ended early".to_owned());
+    Ok((mine, other.map_err(|_| failed())?))
+}
+
+/// The counts of one segment.
+struct List {
+    segment: Arc<Segment>,
+    part: Part,
+    /// By ascending code, where the range covers a part of the segment; else
+    /// they are read from the file.
+    counts: Option<Vec<(u32, u64)>>,
+    sum: u64,
+    most: u64,
+}
+
+impl List {
+    fn new(segment: Arc<Segment>, part: Part) -> Option<Self> {
+        if part.is_whole() {
+            let section = part.section()?;
+            let (sum, most) = (section.total.sum(), section.order().next()?.1);
+            return Some(Self { segment, part, counts: None, sum, most });
+        }
+        let counts = part.counts(None)?;
+        let sum = counts.iter().map(|(_, count)| count).sum();
+        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        Some(Self { segment, part, counts: Some(counts), sum, most })
+    }
+
+    /// The count of a code.
+    fn get(&self, code: u32) -> Option<u64> {
+        let Some(counts) = &self.counts else { return self.part.section()?.total.get(code) };
+        let place = counts.binary_search_by_key(&code, |(code, _)| *code).ok();
+        Some(place.and_then(|place| counts.get(place)).map_or(0, |(_, count)| *count))
+    }
+
+    /// The largest counts, by ascending code.
+    fn largest(&self, most: usize) -> Option<Vec<(u32, u64)>> {
+        let mut largest: Vec<(u32, u64)> = match &self.counts {
+            None => self.part.section()?.order().take(most).collect(),
+            Some(counts) if counts.len() <= most => counts.clone(),
+            Some(counts) => {
+                let mut counts = counts.clone();
+                counts.select_nth_unstable_by_key(most, |(_, count)| Reverse(*count));
+                counts.truncate(most);
+                counts
+            }
+        };
+        largest.sort_unstable();
+        Some(largest)
+    }
+
+    /// The counts that are at least so large, by ascending code.
+    fn at_least(&self, least: u64) -> Option<Vec<(u32, u64)>> {
+        let mut found = Vec::new();
+        if let Some(counts) = &self.counts {
+            found.extend(counts.iter().filter(|(_, count)| *count >= least));
+            return Some(found);
+        }
+        let section = self.part.section()?;
+        let mut ended = false;
+        for entry in section.order() {
+            if entry.1 < least {
+                ended = true;
+                break;
+            }
+            found.push(entry);
+        }
+        if ended || found.len() >= section.total.len() {
+            found.sort_unstable();
+            return Some(found);
+        }
+        // The order does not reach so far.
+        found.clear();
+        section.total.for_each(|code, count| {
+            if count >= least {
+                found.push((code, count));
+            }
+        })?;
+        Some(found)
+    }
+
+    /// The codes of each field, by place in the section's fields.
+    fn columns(&self, codes: &[u32]) -> Option<[Vec<u32>; 2]> {
+        let section = self.part.section()?;
+        let Some(pairs) = section.pairs() else { return Some([codes.to_vec(), Vec::new()]) };
+        let pairs: Option<Vec<u128>> = codes.iter().map(|code| pairs.get(*code)).collect();
+        let pairs = pairs?;
+        let first = pairs.iter().map(|pair| (pair >> 32) as u32).collect();
+        Some([first, pairs.iter().map(|pair| *pair as u32).collect()])
+    }
+
+    /// What these codes stand for, in the order of the fields that were asked for.
+    fn idents(&self, fields: &[Field], codes: &[u32]) -> Result<Option<Vec<Ident>>, QueryError> {
+        let (Some(section), Some(columns)) = (self.part.section(), self.columns(codes)) else {
+            return Ok(None);
+        };
+        let mut idents = vec![[0; 2]; codes.len()];
+        for (place, field) in section.fields.iter().enumerate() {
+            let Some(at) = fields.iter().position(|other| other == field) else { return Ok(None) };
+            let Some(column) = columns.get(place) else { return Ok(None) };
+            let values: Vec<u128> = if field.is_text() {
+                let AnyColumn::Text(texts) = self.segment.column(*field)? else { return Ok(None) };
+                let mut ordinals: Vec<u64> = column.iter().map(|code| u64::from(*code)).collect();
+                ordinals.sort_unstable();
+                ordinals.dedup();
+                let mut hashes = Vec::with_capacity(ordinals.len());
+                read_texts(texts, &ordinals, |text| hashes.push(text_hash(text)))?;
+                let hash = |code: &u32| {
+                    let place = ordinals.binary_search(&u64::from(*code)).unwrap_or(usize::MAX);
+                    hashes.get(place).copied().unwrap_or(0)
+                };
+                column.iter().map(hash).collect()
+            } else {
+                let values = section.dictionary(place);
+                let value = |code: &u32| values.and_then(|values| values.get(*code));
+                match column.iter().map(value).collect() {
+                    Some(values) => values,
+                    None => return Ok(None),
+                }
+            };
+            for (ident, value) in idents.iter_mut().zip(values) {
+                if let Some(slot) = ident.get_mut(at) {
+                    *slot = value;
+                }
+            }
+        }
+        Ok(Some(idents))
+    }
+
+    /// The values that a code stands for.
+    fn raw(&self, fields: &[Field], code: u32) -> Result<Option<Vec<Raw>>, QueryError> {
+        let (Some(section), Some(columns)) = (self.part.section(), self.columns(&[code])) else {
+            return Ok(None);
+        };
+        let mut values = Vec::new();
+        for field in fields {
+            let place = section.fields.iter().position(|other| other == field);
+            let code = place.and_then(|place| columns.get(place)).and_then(|column| column.first());
+            let (Some(place), Some(code)) = (place, code) else { return Ok(None) };
+            if field.is_text() {
+                let AnyColumn::Text(texts) = self.segment.column(*field)? else { return Ok(None) };
+                let mut text = String::new();
+                texts
+                    .ord_to_str(u64::from(*code), &mut text)
+                    .map_err(tantivy::TantivyError::from)?;
+                values.push(Raw::Text(text));
+            } else {
+                let value = section.dictionary(place).and_then(|values| values.get(*code));
+                let Some(value) = value else { return Ok(None) };
+                values.push(Raw::Number(value));
+            }
+        }
+        Ok(Some(values))
+    }
+
+    /// The count of some values; `None` where the file is damaged.
+    fn look_up(&self, fields: &[Field], raw: &[Raw]) -> Result<Option<u64>, QueryError> {
+        let Some(section) = self.part.section() else { return Ok(None) };
+        let mut key = 0u128;
+        for (place, field) in section.fields.iter().enumerate() {
+            let at = fields.iter().position(|other| other == field);
+            let code = match at.and_then(|at| raw.get(at)) {
+                Some(Raw::Text(text)) => {
+                    let AnyColumn::Text(texts) = self.segment.column(*field)? else {
+                        return Ok(Some(0));
+                    };
+                    let found =
+                        texts.dictionary().term_ord(text).map_err(tantivy::TantivyError::from)?;
+                    found.map(|ordinal| ordinal as u32)
+                }
+                Some(Raw::Number(value)) => {
+                    match section.dictionary(place).and_then(|values| values.find(*value)) {
+                        Some(found) => found,
+                        None => return Ok(None),
+                    }
+                }
+                _ => return Ok(None),
+            };
+            let Some(code) = code else { return Ok(Some(0)) };
+            key = key << 32 | u128::from(code);
+        }
+        let code = match section.pairs() {
+            None => key as u32,
+            Some(pairs) => match pairs.find(key) {
+                None => return Ok(None),
+                Some(None) => return Ok(Some(0)),
+                Some(Some(code)) => code,
+            },
+        };
+        Ok(self.get(code))
+    }
+}
+
+/// What was counted one by one.
+struct Rest {
+    tally: Tally,
+    counts: Vec<(u128, u64)>,
+    most: u64,
+}
+
+impl Rest {
+    fn ident(&self, key: u128) -> Ident {
+        let dimensions = &self.tally.dimensions;
+        let value = |place: usize| {
+            let dimension = dimensions.get(place)?;
+            dimension.value_of(part_of(key, dimensions.len() - 1 - place))
+        };
+        [value(0).unwrap_or(0), value(1).unwrap_or(0)]
+    }
+
+    fn raw(&self, key: u128) -> Result<Vec<Raw>, QueryError> {
+        let dimensions = &self.tally.dimensions;
+        let mut values = Vec::new();
+        for (place, dimension) in dimensions.iter().enumerate() {
+            let code = part_of(key, dimensions.len() - 1 - place);
+            let found = dimension.smallest(std::iter::once(code), 1)?;
+            values.extend(found.first().map(|(key, code)| dimension.raw(*code, key)));
+        }
+        Ok(values)
+    }
+
+    fn largest(&self, most: usize) -> Vec<(u128, u64)> {
+        let mut counts = self.counts.clone();
+        if counts.len() > most {
+            counts.select_nth_unstable_by_key(most, |(_, count)| Reverse(*count));
+            counts.truncate(most);
+        }
+        counts
+    }
+}
+
+/// Where a value was seen first.
+#[derive(Clone, Copy)]
+enum Origin {
+    List(usize, u32),
+    Rest(u128),
+}
+
+/// A value that may be among the largest.
+struct Candidate {
+    origin: Origin,
+    /// Events in the lists that it was seen in.
+    sum: u64,
+    /// These lists; the rest is behind the last.
+    seen: Vec<u16>,
+}
+
+type Candidates = HashMap<Ident, Candidate>;
+
+struct Lists<'a> {
+    fields: &'a [Field],
+    stored: Vec<List>,
+    rest: Rest,
+}
+
+impl Lists<'_> {
+    fn top(&self, k: usize) -> Result<Option<Answer>, QueryError> {
+        if self.stored.len() >= usize::from(u16::MAX) {
+            return Ok(None);
+        }
+        let first = k.max(FIRST_COMPARED);
+        let some = |list: &List| list.largest(first);
+        let Some(seen) = self.candidates(some, self.rest.largest(first))? else { return Ok(None) };
+        // What the k-th largest has at least.
+        let mut floor = kth(seen.values().map(|candidate| candidate.sum), k);
+        let mut least = self.threshold(floor);
+        loop {
+            let some = |list: &List| list.at_least(least);
+            let rest = self.rest.counts.iter().filter(|(_, count)| *count >= least);
+            let Some(seen) = self.candidates(some, rest.copied().collect())? else {
+                return Ok(None);
+            };
+            floor = floor.max(kth(seen.values().map(|candidate| candidate.sum), k));
+            // Most events that a value may have in a list that it was not seen in.
+            let unseen = |list: usize| self.most(list).min(least.saturating_sub(1));
+            let all: u64 = (0..=self.stored.len()).map(unseen).sum();
+            let upper = |candidate: &Candidate| {
+                let here: u64 = candidate.seen.iter().map(|list| unseen(usize::from(*list))).sum();
+                candidate.sum + all - here
+            };
+            let survivors = seen.into_iter().map(|(ident, found)| (upper(&found), ident, found));
+            let survivors: Vec<_> = survivors.filter(|(upper, ..)| *upper >= floor).collect();
+            if survivors.len() > MAX_SURVIVORS {
+                if least == 1 {
+                    return Ok(None);
+                }
+                least = (least / 4).max(1);
+                continue;
+            }
+            let absent = |found: &Candidate| (self.stored.len() + 1 - found.seen.len()) as u64;
+            let look_ups: u64 = survivors.iter().map(|(_, _, found)| absent(found)).sum();
+            if least > 1 && look_ups > MAX_LOOKUPS {
+                least = (least / 4).max(1);
+                continue;
+            }
+            return self.settle(survivors, least, k);
+        }
+    }
+
+    /// The most that one value has in a list.
+    fn most(&self, list: usize) -> u64 {
+        self.stored.get(list).map_or(self.rest.most, |list| list.most)
+    }
+
+    /// The largest count such that a value that has less in every list has less
+    /// than `floor` together.
+    fn threshold(&self, floor: u64) -> u64 {
+        let together = |least: u64| -> u64 {
+            (0..=self.stored.len()).map(|list| self.most(list).min(least - 1)).sum()
+        };
+        let (mut low, mut high) = (1, floor.max(1));
+        while low < high {
+            let middle = high - (high - low) / 2;
+            if together(middle) < floor { low = middle } else { high = middle - 1 }
+        }
+        low
+    }
+
+    /// The values of some counts of each list; `None` where there are too many.
+    fn candidates(
+        &self,
+        some: impl Fn(&List) -> Option<Vec<(u32, u64)>> + Sync,
+        rest: Vec<(u128, u64)>,
+    ) -> Result<Option<Candidates>, QueryError> {
+        let mut room = MAX_COMPARED.saturating_sub(rest.len());
+        let mut chosen = Vec::new();
+        for list in &self.stored {
+            let Some(counts) = some(list) else { return Ok(None) };
+            let Some(left) = room.checked_sub(counts.len()) else { return Ok(None) };
+            room = left;
+            chosen.push(counts);
+        }
+        let next = Mutex::new(self.stored.iter().zip(&chosen).enumerate());
+        let read = || {
+            let mut found = Vec::new();
+            loop {
+                let next = lock(&next).next();
+                let Some((number, (list, counts))) = next else { return Ok(Some(found)) };
+                let codes: Vec<u32> = counts.iter().map(|(code, _)| *code).collect();
+                match list.idents(self.fields, &codes)? {
+                    Some(idents) => found.push((number, counts, idents)),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let (mine, others): (Result<_, QueryError>, _) = both(read, read)?;
+        let (Some(mine), Some(others)) = (mine?, others?) else { return Ok(None) };
+        let mut seen = Candidates::default();
+        let mut add = |ident: Ident, list: usize, count: u64, origin: Origin| {
+            let new = || Candidate { origin, sum: 0, seen: Vec::new() };
+            let candidate = seen.entry(ident).or_insert_with(new);
+            candidate.sum += count;
+            candidate.seen.push(list as u16);
+        };
+        for (number, counts, idents) in mine.into_iter().chain(others) {
+            for ((code, count), ident) in counts.iter().zip(idents) {
+                add(ident, number, *count, Origin::List(number, *code));
+            }
+        }
+        for (key, count) in rest {
+            add(self.rest.ident(key), self.stored.len(), count, Origin::Rest(key));
+        }
+        Ok(Some(seen))
+    }
+
+    fn raw(&self, origin: Origin) -> Result<Option<Vec<Raw>>, QueryError> {
+        match origin {
+            Origin::Rest(key) => self.rest.raw(key).map(Some),
+            Origin::List(list, code) => match self.stored.get(list) {
+                Some(list) => list.raw(self.fields, code),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Looks up what is not known yet of those that may be among the largest,
+    /// the most promising first, and lists the largest.
+    fn settle(
+        &self,
+        mut survivors: Vec<(u64, Ident, Candidate)>,
+        least: u64,
+        k: usize,
+    ) -> Result<Option<Answer>, QueryError> {
+        survivors.sort_by_key(|(upper, ..)| Reverse(*upper));
+        let codes: HashMap<u128, u64> = self.rest.counts.iter().copied().collect();
+        let next = Mutex::new(survivors.iter());
+        let read = || {
+            let mut found = Vec::new();
+            // The k largest so far; the least of them on top.
+            let mut largest: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
+            loop {
+                let next = lock(&next).next();
+                let Some((upper, ident, candidate)) = next else { return Ok(Some(found)) };
+                let enough = largest.peek().filter(|_| largest.len() >= k);
+                if enough.is_some_and(|least| *upper < least.0) {
+                    return Ok(Some(found));
+                }
+                let Some(raw) = self.raw(candidate.origin)? else { return Ok(None) };
+                let mut sum = candidate.sum;
+                for (number, list) in self.stored.iter().enumerate() {
+                    if least > 1 && !candidate.seen.contains(&(number as u16)) {
+                        match list.look_up(self.fields, &raw)? {
+                            Some(count) => sum += count,
+                            None => return Ok(None),
+                        }
+                    }
+                }
+                if !candidate.seen.contains(&(self.stored.len() as u16)) {
+                    sum += self.in_rest(ident, &codes);
+                }
+                largest.push(Reverse(sum));
+                if largest.len() > k {
+                    largest.pop();
+                }
+                found.push((sum, raw));
+            }
+        };
+        let (mine, others): (Result<_, QueryError>, _) = both(read, read)?;
+        let (Some(mut found), Some(others)) = (mine?, others?) else { return Ok(None) };
+        found.extend(others);
+        let floor = kth(found.iter().map(|(sum, _)| *sum), k);
+        let ranked = |(count, raw): (u64, Vec<Raw>)| {
+            let keys: Vec<Key> =
+                raw.iter().zip(self.fields).map(|(raw, field)| raw.key(*field)).collect();
+            Ranked { keys, raw, count }
+        };
+        let largest = found.into_iter().filter(|(sum, _)| *sum >= floor && *sum > 0);
+        let mut groups: Vec<Ranked> = largest.map(ranked).collect();
+        groups.sort_by(Ranked::before);
+        groups.truncate(k);
+        let total: u64 = self.stored.iter().map(|list| list.sum).sum::<u64>()
+            + self.rest.counts.iter().map(|(_, count)| count).sum::<u64>();
+        let listed: u64 = groups.iter().map(|group| group.count).sum();
+        Ok(Some((groups, total - listed)))
+    }
+
+    fn in_rest(&self, ident: &Ident, counts: &HashMap<u128, u64>) -> u64 {
+        let mut key = 0u128;
+        for (dimension, value) in self.rest.tally.dimensions.iter().zip(ident) {
+            match dimension.find(*value) {
+                Some(code) => key = key << 32 | u128::from(code),
+                None => return 0,
+            }
+        }
+        counts.get(&key).copied().unwrap_or(0)
+    }
+}
+
+/// The k-th largest, 0 where there are fewer.
+fn kth(counts: impl Iterator<Item = u64>, k: usize) -> u64 {
+    let mut counts: Vec<u64> = counts.collect();
+    if counts.len() < k || k == 0 {
+        return 0;
+    }
+    *counts.select_nth_unstable_by_key(k - 1, |count| Reverse(*count)).1
+}
