@@ -210,7 +210,9 @@ impl Stored for Document<'_> {
     }
     fn rest(&self) -> Option<Vec<u8>> {
         let document: TantivyDocument = self.segment.rest.get()?.get(self.doc).ok()?;
-        let value: CompactDocValue<'_> = document.get_first(schema::layout().rest)?;
+        // By name: in an index of an older format the column has another number.
+        let column = self.segment.reader.schema().get_field(schema::REST).ok()?;
+        let value: CompactDocValue<'_> = document.get_first(column)?;
         value.as_bytes().map(<[u8]>::to_vec)
     }
 }

@@ -31,12 +31,11 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, TantivyError>) -> Resu
     }
 }
 
-/// Opens the segments of an index one by one; those that cannot be opened are
-/// given as the number of events they should have and why.
-pub(super) fn segments(
-    index: &Index,
-    dir: &Path,
-) -> Result<Vec<Result<Segment, (u64, String)>>, String> {
+/// A segment that cannot be opened: how many events it should have, and why.
+pub(super) type Broken = (u64, String);
+
+/// Opens the segments of an index one by one.
+pub(super) fn segments(index: &Index, dir: &Path) -> Result<Vec<Result<Segment, Broken>>, String> {
     let found = guarded(|| index.searchable_segments())?;
     let open = |segment: &tantivy::Segment| {
         guarded(|| Segment::open(&SegmentReader::open(segment)?, dir)).map_err(|reason| {
