@@ -26,6 +26,7 @@ mod active;
 mod checkpoint;
 mod error;
 mod faults;
+mod inspect;
 mod limits;
 mod reader;
 mod recover;
@@ -38,6 +39,7 @@ mod writer;
 mod fault_tests;
 
 pub use error::{AppendError, OpenError, ReadError};
+pub use inspect::{Inspection, inspect};
 pub use reader::{Chunk, Reader};
 
 use faults::Faults;
