@@ -114,12 +114,12 @@ async fn check(parts: &Parts, app: &App) -> Result<Option<Caller>, Problem> {
         return Ok(Some(Caller { who: who.clone(), expires_at: None, credential }));
     }
     if let Some(key) = bearer(&parts.headers) {
-        let who = app.hub.key(key, now()).await.map_err(Problem::internal)?;
+        let who = app.hub.key(key, now()).await?;
         let credential = Credential::Key(key.into());
         return Ok(who.map(|who| Caller { who, expires_at: None, credential }));
     }
     let Some(token) = session_token(&parts.headers) else { return Ok(None) };
-    let session = app.hub.session(token, now()).await.map_err(Problem::internal)?;
+    let session = app.hub.session(token, now()).await?;
     let Some(session) = session else { return Ok(None) };
     let reads = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !reads && parts.headers.get(CSRF_HEADER).is_none_or(|value| value != "1") {

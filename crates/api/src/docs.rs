@@ -29,6 +29,7 @@ use crate::router::App;
         native::session::show,
         native::session::end,
         native::ingest::accept,
+        native::ingest::restore,
         native::events::search,
         native::events::one,
         native::aggregate::run,

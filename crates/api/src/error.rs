@@ -230,6 +230,15 @@ impl From<palisade_store::QueryError> for Problem {
     }
 }
 
+impl From<palisade_hub::StateError> for Problem {
+    fn from(error: palisade_hub::StateError) -> Self {
+        match error {
+            palisade_hub::StateError::Unavailable(reason) => Self::state_unavailable(reason),
+            palisade_hub::StateError::Failed(reason) => Self::internal(reason),
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status.as_u16();

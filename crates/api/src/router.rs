@@ -153,6 +153,7 @@ fn native_routes() -> Router<App> {
     Router::new()
         .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/events", get(events::search).post(ingest::accept))
+        .route("/events/restore", post(ingest::restore))
         .route("/events/{id}", get(events::one))
         .route("/aggregate", post(aggregate::run))
         .route("/query", get(query::check))

@@ -1,12 +1,13 @@
 //! What the hub does by itself from time to time: writing sensors down,
-//! retention, expired sessions.
+//! housekeeping of the store, retention, expired sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::Timestamp;
-use palisade_store::Store;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use palisade_store::state::{Engine, State};
+use palisade_store::{AppendError, Store};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
@@ -16,8 +17,15 @@ use crate::sensors::Sensors;
 
 /// How often sensors are written down.
 const SENSORS_EVERY: Duration = Duration::from_secs(5);
+/// How often the state database is asked whether it answers.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// Batches of a writer of sensors that has ended are remembered for 30 days.
+const WRITER_MILLIS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How often the store is looked after: idle writers closed, days that are
+/// over merged, events past their rule removed.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
 /// How often old days and sessions are removed; the first time soon after the start.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 /// When they are removed first: not while the start is still busy.
 const FIRST_SWEEP: Duration = Duration::from_secs(60);
 
@@ -25,55 +33,112 @@ const FIRST_SWEEP: Duration = Duration::from_secs(60);
 pub(crate) struct Background {
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) sensors: Arc<Sensors>,
+    pub(crate) state: State,
     pub(crate) auth: Arc<Auth>,
     pub(crate) health: Arc<Health>,
     pub(crate) stop: CancellationToken,
 }
 
 impl Background {
-    /// Runs until it is stopped.
+    /// Runs until it is stopped. A long merge holds nothing else up.
     pub(crate) async fn run(self) {
-        let mut sensors = interval(SENSORS_EVERY);
-        let mut sweep = interval_at(Instant::now() + FIRST_SWEEP, SWEEP_EVERY);
-        sensors.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                _ = sensors.tick() => {
-                    if let Err(error) = self.sensors.flush().await {
-                        tracing::error!(%error, "cannot write the sensors down");
-                    }
+        tokio::join!(self.write_sensors(), self.ping(), self.maintain(), self.sweep());
+    }
+
+    /// Waits for the next tick; `false` once it is to stop.
+    async fn tick(&self, ticks: &mut Interval) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            _ = ticks.tick() => true,
+        }
+    }
+
+    async fn write_sensors(&self) {
+        let mut ticks = every(SENSORS_EVERY, SENSORS_EVERY);
+        while self.tick(&mut ticks).await {
+            if let Err(error) = self.sensors.flush(now()).await {
+                tracing::warn!(%error, "sensors are not written down yet");
+            }
+        }
+    }
+
+    async fn ping(&self) {
+        // A file needs no question.
+        if self.state.engine() != Engine::Postgres {
+            return;
+        }
+        let mut ticks = every(Duration::ZERO, PING_EVERY);
+        while self.tick(&mut ticks).await {
+            // The state notes the outcome itself.
+            drop(self.state.ping().await);
+        }
+    }
+
+    async fn maintain(&self) {
+        let mut ticks = every(MAINTAIN_EVERY, MAINTAIN_EVERY);
+        while self.tick(&mut ticks).await {
+            // One piece a call, so that a stop never waits for more than one.
+            while !self.stop.is_cancelled() {
+                let now = now();
+                let done = self.blocking(move |store| store.maintain(now)).await;
+                if done != Some(true) {
+                    break;
                 }
-                _ = sweep.tick() => self.sweep().await,
             }
         }
     }
 
     async fn sweep(&self) {
-        let now = Timestamp::from(std::time::SystemTime::now());
-        match self.auth.sessions.sweep(now).await {
-            Ok(0) => {}
-            Ok(sessions) => tracing::info!(sessions, "removed expired sessions"),
-            Err(error) => tracing::error!(%error, "cannot remove expired sessions"),
-        }
-        let store = Arc::clone(&self.store);
-        let retained = tokio::task::spawn_blocking(move || {
-            let days = store.retain(now)?;
-            // One day a call, so that a stop never waits for more than one merge.
-            while store.maintain(now)? {}
-            Ok::<_, palisade_store::AppendError>((days, store.stats()))
-        })
-        .await;
-        match retained {
-            Ok(Ok((days, stats))) => {
-                self.health.measured(stats);
-                if days > 0 {
-                    tracing::info!(days, "removed days past the retention");
-                }
+        let mut ticks = every(FIRST_SWEEP, SWEEP_EVERY);
+        while self.tick(&mut ticks).await {
+            let now = now();
+            match self.auth.sessions.sweep(now).await {
+                Ok(0) => {}
+                Ok(sessions) => tracing::info!(sessions, "removed expired sessions"),
+                Err(error) => tracing::error!(%error, "cannot remove expired sessions"),
             }
-            Ok(Err(error)) => tracing::error!(%error, "cannot remove days past the retention"),
-            Err(error) => tracing::error!(%error, "the removal of old days failed"),
+            if let Err(error) = self.state.forget_writers(now.plus_millis(-WRITER_MILLIS)).await {
+                tracing::warn!(%error, "cannot forget writers of sensors that have ended");
+            }
+            if let Some(days @ 1..) = self.blocking(move |store| store.retain(now)).await {
+                tracing::info!(days, "removed days past the retention");
+            }
         }
     }
+
+    /// Runs work on the store; `None` where it failed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, AppendError> + Send + 'static,
+    ) -> Option<T> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&store)?;
+            Ok::<_, AppendError>((done, store.stats()))
+        });
+        match done.await {
+            Ok(Ok((done, stats))) => {
+                self.health.measured(stats);
+                Some(done)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "housekeeping of the store failed; it is tried again");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "housekeeping of the store broke off");
+                None
+            }
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now())
+}
+
+fn every(first: Duration, period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

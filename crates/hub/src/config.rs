@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const MIN_SPOOL_BYTES: u64 = 64 * 1024 * 1024;
 /// Smallest segment of the hub's spool.
 const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Smallest bound of the event store: some days of a quiet site.
+const MIN_STORE_BYTES: u64 = 64 * 1024 * 1024;
 /// Smallest bound of the quarantine.
 const MIN_QUARANTINE_BYTES: u64 = 1024 * 1024;
 
@@ -17,6 +19,8 @@ const MIN_QUARANTINE_BYTES: u64 = 1024 * 1024;
 pub struct Config {
     /// The queue between ingest and store.
     pub spool: SpoolConfig,
+    /// The database of accounts, sessions, keys, sensors and quarantine.
+    pub state: palisade_store::state::StateConfig,
     /// The event store.
     pub store: palisade_store::Config,
     /// Geolocation databases.
@@ -89,6 +93,8 @@ impl Config {
     /// Every mistake, one sentence each.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut mistakes = Vec::new();
+        let state = self.state.validate().err().unwrap_or_default();
+        mistakes.extend(state.into_iter().map(|mistake| format!("state.{mistake}")));
         let mut at_least = |name: &str, value: u64, least: u64| {
             if value < least {
                 mistakes.push(format!("{name}: expected at least {least} bytes, found {value}"));
@@ -105,6 +111,24 @@ impl Config {
                 "store.retention_days: expected 1 to 36500, found {}",
                 self.store.retention_days
             ));
+        }
+        if let Some(bytes) = self.store.max_bytes
+            && bytes < MIN_STORE_BYTES
+        {
+            mistakes.push(format!(
+                "store.max_bytes: expected at least {MIN_STORE_BYTES} bytes, found {bytes}"
+            ));
+        }
+        for (number, rule) in self.store.keep.iter().enumerate() {
+            if rule.domain.is_none() && rule.kind.is_none() {
+                mistakes.push(format!("store.keep[{number}]: expected domain, kind or both"));
+            }
+            if !(1..=self.store.retention_days).contains(&rule.days) {
+                mistakes.push(format!(
+                    "store.keep[{number}].days: expected 1 to store.retention_days ({}), found {}",
+                    self.store.retention_days, rule.days
+                ));
+            }
         }
         if let Some(home) = self.home {
             if !(-90.0..=90.0).contains(&home.lat) {
@@ -136,6 +160,19 @@ mod tests {
         config.home = Some(Home { lat: 91.0, lon: f64::NAN });
         let mistakes = config.validate().unwrap_err();
         assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn a_rule_of_the_store_names_events_and_a_life_within_the_retention() {
+        let store = |json: &str| {
+            let text = format!("{{\"store\":{json}}}");
+            serde_json::from_str::<Config>(&text).unwrap().validate().err().unwrap_or_default()
+        };
+        let good = r#"{"keep":[{"kind":"connection.opened","days":7},
+            {"domain":"community","kind":"auth.attempted","days":400}]}"#;
+        assert_eq!(store(good), Vec::<String>::new());
+        let bad = r#"{"max_bytes":5,"retention_days":30,"keep":[{"days":31},{"domain":"private","days":0}]}"#;
+        assert_eq!(store(bad).len(), 4, "{:#?}", store(bad));
     }
 
     #[test]

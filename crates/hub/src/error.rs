@@ -31,6 +31,9 @@ pub enum QueryError {
     /// The engine cannot do this; another wording may help.
     #[error("the store cannot answer this: {0}")]
     Unsupported(String),
+    /// The state database cannot be asked now: try again later.
+    #[error("{0}")]
+    Unavailable(String),
     /// Reading failed; the operator must act.
     #[error("{0}")]
     Failed(String),
@@ -75,15 +78,53 @@ pub enum SignInError {
         /// Seconds after which to try again.
         retry_after_secs: u32,
     },
+    /// The state database cannot be asked now: try again later.
+    #[error("{0}")]
+    Unavailable(String),
     /// The state database failed; the operator must act.
     #[error("{0}")]
     Failed(String),
 }
 
-/// A credential cannot be looked up: the state database failed.
+/// A credential cannot be looked up.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StateError(pub String);
+pub enum StateError {
+    /// The state database cannot be asked now: try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The state database failed; the operator must act.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<palisade_store::state::StateError> for StateError {
+    fn from(error: palisade_store::state::StateError) -> Self {
+        match error {
+            palisade_store::state::StateError::Unavailable(_) => {
+                Self::Unavailable(error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<StateError> for SignInError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Unavailable(reason) => Self::Unavailable(reason),
+            StateError::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
+impl From<StateError> for QueryError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Unavailable(reason) => Self::Unavailable(reason),
+            StateError::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
 
 impl From<palisade_store::QueryError> for QueryError {
     fn from(error: palisade_store::QueryError) -> Self {

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use palisade_event::Timestamp;
 use palisade_store::Stats;
 
 use crate::status::{StoreState, StoreStatus};
@@ -11,28 +12,40 @@ const BEHIND_MILLIS: i64 = 10_000;
 
 /// The writer's last word.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Seen>);
+pub(crate) struct Health {
+    engine: &'static str,
+    seen: Mutex<Seen>,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
     stats: Stats,
     lag_millis: i64,
     failure: Option<String>,
+    /// When the oldest event arrived that the store does not have yet.
+    waiting_since: Option<Timestamp>,
 }
 
 impl Health {
-    /// Starts with what the store holds.
-    pub(crate) fn new(stats: Stats) -> Self {
-        Self(Mutex::new(Seen { stats, ..Seen::default() }))
+    /// Starts with the name of the store's engine and what it holds.
+    pub(crate) fn new(engine: &'static str, stats: Stats) -> Self {
+        Self { engine, seen: Mutex::new(Seen { stats, ..Seen::default() }) }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A commit went through; its oldest event had waited so long.
     pub(crate) fn committed(&self, stats: Stats, lag_millis: i64) {
-        *self.seen() = Seen { stats, lag_millis, failure: None };
+        *self.seen() = Seen { stats, lag_millis, failure: None, waiting_since: None };
+    }
+
+    /// Events that arrived at this instant, and later ones, wait for the store.
+    /// Of several the oldest counts, until the next commit.
+    pub(crate) fn waiting(&self, since: Timestamp) {
+        let mut seen = self.seen();
+        seen.waiting_since = Some(seen.waiting_since.map_or(since, |known| known.min(since)));
     }
 
     /// The store changed otherwise.
@@ -46,18 +59,22 @@ impl Health {
     }
 
     /// The store's part of the status, where so many records wait.
-    pub(crate) fn status(&self, pending_records: u64) -> StoreStatus {
+    pub(crate) fn status(&self, pending_records: u64, now: Timestamp) -> StoreStatus {
         let seen = self.seen();
+        let age = |since: Timestamp| now.as_millis() - since.as_millis();
+        let waited = seen.waiting_since.filter(|_| pending_records > 0).map(age);
+        let lag = waited.unwrap_or(0).max(seen.lag_millis);
         let (state, reason) = match &seen.failure {
             Some(reason) => (StoreState::Failed, Some(reason.clone())),
-            None if pending_records > 0 && seen.lag_millis > BEHIND_MILLIS => {
-                let secs = seen.lag_millis / 1000;
+            None if pending_records > 0 && lag > BEHIND_MILLIS => {
+                let secs = lag / 1000;
                 (StoreState::Behind, Some(format!("events wait {secs} s for the store")))
             }
             None => (StoreState::Ok, None),
         };
         let Stats { events, bytes, days, .. } = seen.stats;
-        StoreStatus { events, bytes, days, state, reason }
+        let behind_secs = waited.map_or(0, |millis| u64::try_from(millis / 1000).unwrap_or(0));
+        StoreStatus { engine: self.engine, events, bytes, days, state, reason, behind_secs }
     }
 }
 
@@ -68,14 +85,29 @@ mod tests {
     #[test]
     fn a_failure_stays_until_a_commit_and_lag_counts_only_while_something_waits() {
         let health = Health::default();
-        assert_eq!(health.status(5).state, StoreState::Ok);
+        let now = Timestamp::from_millis(1_000_000);
+        let state = |pending| health.status(pending, now).state;
+        assert_eq!(state(5), StoreState::Ok);
         health.failed("disk");
-        assert_eq!(health.status(0).state, StoreState::Failed);
-        assert_eq!(health.status(0).reason.as_deref(), Some("disk"));
+        assert_eq!(state(0), StoreState::Failed);
+        assert_eq!(health.status(0, now).reason.as_deref(), Some("disk"));
         health.committed(Stats::default(), 60_000);
-        assert_eq!(health.status(1).state, StoreState::Behind);
-        assert_eq!(health.status(0).state, StoreState::Ok);
+        assert_eq!(state(1), StoreState::Behind);
+        assert_eq!(state(0), StoreState::Ok);
         health.committed(Stats::default(), 100);
-        assert_eq!(health.status(1).state, StoreState::Ok);
+        assert_eq!(state(1), StoreState::Ok);
+    }
+
+    #[test]
+    fn how_far_behind_the_store_is_grows_with_the_oldest_event_that_waits() {
+        let health = Health::default();
+        health.failed("disk");
+        health.waiting(Timestamp::from_millis(5_000));
+        health.waiting(Timestamp::from_millis(9_000));
+        let status = |secs: i64| health.status(1, Timestamp::from_millis(secs * 1000));
+        assert_eq!(status(65).behind_secs, 60);
+        assert_eq!(status(125).behind_secs, 120);
+        health.committed(Stats::default(), 0);
+        assert_eq!(status(130).behind_secs, 0);
     }
 }

@@ -36,9 +36,12 @@ use crate::query::{self, Queries};
 use crate::recent::Recent;
 use crate::saved_query::{self, NewSavedQuery, SavedQuery};
 use crate::sensors::Sensors;
-use crate::status::{IngestStatus, QuarantineStatus, SpoolStatus, Status};
+use crate::state;
+use crate::status::{IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status};
 use crate::writer::{Parts, Writer};
 
+/// Name of the state database where it is a file.
+pub(crate) const STATE_FILE: &str = "state.db";
 /// How long [`Hub::close`] stores what is in the spool.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -107,6 +110,21 @@ impl Hub {
     ) -> Result<Receipt, IngestError> {
         let now = Timestamp::from(SystemTime::now());
         self.inner.ingest.accept(who, from, records, now).await
+    }
+
+    /// Takes back events that a hub had (an export): they keep their sensor,
+    /// domain, time of receipt and places. Needs [`Permission::Administer`].
+    /// Records that cannot be taken are named in the receipt and not kept.
+    ///
+    /// # Errors
+    /// [`IngestError`]: nothing was taken.
+    pub async fn restore(
+        &self,
+        who: &Principal,
+        records: &[&[u8]],
+    ) -> Result<Receipt, IngestError> {
+        let now = Timestamp::from(SystemTime::now());
+        self.inner.ingest.restore(who, records, now).await
     }
 
     /// Remembers which version of its software the sensor of `who` runs.
@@ -181,7 +199,7 @@ impl Hub {
     ) -> Result<Vec<SensorStatus>, QueryError> {
         query::readable(who)?;
         let counts = self.inner.queries.counts_24h(now).await?;
-        let sensors = self.inner.sensors.list().into_iter();
+        let sensors = self.inner.sensors.list().await.into_iter();
         Ok(sensors
             .filter(|sensor| who.sees(sensor.domain))
             .map(|sensor| SensorStatus {
@@ -212,7 +230,7 @@ impl Hub {
             return Err(QueryError::Forbidden);
         }
         let listed = self.inner.quarantine.list(limit).await;
-        listed.map_err(|error| QueryError::Failed(error.to_string()))
+        Ok(listed.map_err(StateError::from)?)
     }
 
     /// How the hub is doing. Cheap: reads no disk.
@@ -226,12 +244,13 @@ impl Hub {
             version: env!("CARGO_PKG_VERSION"),
             started_at: inner.started_at,
             uptime_secs: u64::try_from(uptime_millis / 1000).unwrap_or(0),
-            store: inner.health.status(spool.pending_records),
+            store: inner.health.status(spool.pending_records, now),
             spool: SpoolStatus {
                 pending_records: spool.pending_records,
                 bytes: spool.bytes,
                 max_bytes: inner.max_spool_bytes,
             },
+            state: StateStatus::of(&inner.state),
             quarantine: QuarantineStatus { total: inner.quarantine.kept() },
             ingest: IngestStatus {
                 accepted: inner.metrics.accepted.get(),
@@ -249,7 +268,8 @@ impl Hub {
     pub fn metrics_text(&self) -> String {
         let inner = &self.inner;
         let (metrics, spool) = (&inner.metrics, inner.ingest.spool.stats());
-        let store = inner.health.status(spool.pending_records);
+        let now = Timestamp::from(SystemTime::now());
+        let store = inner.health.status(spool.pending_records, now);
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -258,6 +278,7 @@ impl Hub {
         set(&metrics.spool_corrupt, spool.corrupt_records);
         set(&metrics.store_events, store.events);
         set(&metrics.store_bytes, store.bytes);
+        set(&metrics.store_behind, store.behind_secs);
         set(&metrics.quarantine_records, inner.quarantine.kept());
         set(&metrics.quarantine_dropped, inner.quarantine.dropped());
         metrics.text()
@@ -282,6 +303,7 @@ impl Hub {
             Ok(_) => "ok",
             Err(SignInError::Wrong) => "wrong",
             Err(SignInError::Throttled { .. }) => "throttled",
+            Err(SignInError::Unavailable(_)) => "unavailable",
             Err(SignInError::Failed(_)) => "failed",
         };
         self.inner.metrics.sign_ins.get_or_create(&Outcome { outcome }).inc();
@@ -472,8 +494,9 @@ impl Hub {
         // 3. Subscribers go, 4. the spool, 5. the state.
         inner.closed.cancel();
         inner.ingest.spool.close().await;
-        if let Err(error) = inner.sensors.flush().await {
-            tracing::error!(%error, "cannot write the sensors down");
+        let now = Timestamp::from(SystemTime::now());
+        if let Err(error) = inner.sensors.flush(now).await {
+            tracing::error!(%error, "cannot write the sensors down; they wait for the next start");
         }
         inner.state.close().await;
     }
@@ -487,7 +510,7 @@ fn administers(who: &Principal) -> Result<(), AdminError> {
 /// The files of a hub, opened; nothing runs yet.
 struct Opened {
     config: Config,
-    state_path: std::path::PathBuf,
+    hub_dir: std::path::PathBuf,
     spool: Spool,
     reader: Reader,
     store: Arc<Locked<Store>>,
@@ -514,7 +537,7 @@ impl Opened {
             Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
         Ok(Self {
             config: config.clone(),
-            state_path: hub_dir.join("state.db"),
+            hub_dir,
             spool,
             reader,
             store: Arc::new(Locked::new(store, lock)),
@@ -523,17 +546,19 @@ impl Opened {
     }
 
     async fn start(self) -> Result<Hub, OpenError> {
-        let state =
-            State::open(&self.state_path).await.map_err(|error| OpenError(error.to_string()))?;
+        let state = state::open(&self.hub_dir.join(STATE_FILE), &self.config.state).await?;
         let broken = |error: palisade_store::state::StateError| OpenError(error.to_string());
         let quarantine = Quarantine::open(&state, self.config.quarantine.max_bytes).await;
         let quarantine = Arc::new(quarantine.map_err(broken)?);
-        let sensors = Arc::new(Sensors::open(&state).await.map_err(broken)?);
         let started_at = Timestamp::from(SystemTime::now());
+        let waiting = self.hub_dir.join("sensors.json");
+        let sensors = Sensors::open(&state, waiting, started_at).await;
+        let sensors = Arc::new(sensors.map_err(broken)?);
         let recent = Arc::new(std::sync::Mutex::new(Recent::new(started_at)));
         let metrics = Arc::new(Metrics::new());
-        let health = Arc::new(Health::new(self.store.stats()));
-        let auth = Arc::new(Auth::new(&state));
+        let health = Arc::new(Health::new(self.store.engine(), self.store.stats()));
+        let outage = Duration::from_secs(self.config.state.outage_secs.into());
+        let auth = Arc::new(Auth::new(&state, outage));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let drain = CancellationToken::new();
         let writer = Writer::new(
@@ -553,6 +578,7 @@ impl Opened {
         let background = Background {
             store: Arc::clone(&self.store),
             sensors: Arc::clone(&sensors),
+            state: state.clone(),
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
             stop: drain.clone(),

@@ -53,9 +53,21 @@ pub(crate) struct Ingest {
     pub(crate) closed: CancellationToken,
 }
 
+/// How events come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// A sensor delivers what it has seen; who it is, its credential says.
+    Delivered,
+    /// An administrator brings back what a hub had: sensor, domain, time of
+    /// receipt and places stay as they are. A record that cannot be taken is
+    /// not kept here, as whoever restores has it; and no sensor is alive by it.
+    Restored,
+}
+
 /// How events are attributed, from the credential.
 #[derive(Clone)]
 struct Attribution {
+    arrival: Arrival,
     sensor: Option<SensorId>,
     domain: Option<Domain>,
     now: Timestamp,
@@ -82,10 +94,35 @@ impl Ingest {
         records: &[&[u8]],
         now: Timestamp,
     ) -> Result<Receipt, IngestError> {
-        if !who.may(Permission::Ingest) {
+        self.arrive(who, from, records, now, Arrival::Delivered).await
+    }
+
+    /// Takes back what a hub had; see [`Arrival::Restored`].
+    pub(crate) async fn restore(
+        &self,
+        who: &Principal,
+        records: &[&[u8]],
+        now: Timestamp,
+    ) -> Result<Receipt, IngestError> {
+        self.arrive(who, None, records, now, Arrival::Restored).await
+    }
+
+    async fn arrive(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        records: &[&[u8]],
+        now: Timestamp,
+        arrival: Arrival,
+    ) -> Result<Receipt, IngestError> {
+        let needed = match arrival {
+            Arrival::Delivered => Permission::Ingest,
+            Arrival::Restored => Permission::Administer,
+        };
+        if !who.may(needed) {
             return Err(IngestError::Forbidden);
         }
-        let taken = self.take(who, from, records, now).await;
+        let taken = self.take(who, from, records, now, arrival).await;
         if taken.is_err() {
             self.metrics.refused.inc();
         }
@@ -98,23 +135,26 @@ impl Ingest {
         from: Option<IpAddr>,
         records: &[&[u8]],
         now: Timestamp,
+        arrival: Arrival,
     ) -> Result<Receipt, IngestError> {
         if self.closed.is_cancelled() {
             return Err(busy("it is stopping", CLOSED_RETRY_SECS));
         }
         let (sensor, domain) = match who.identity() {
+            _ if arrival == Arrival::Restored => (None, None),
             Identity::Key { sensor, domain, .. } => (Some(sensor.clone()), Some(*domain)),
             Identity::Local { sensor } => (sensor.clone(), None),
             Identity::Account { .. } => return Err(IngestError::Forbidden),
         };
         let sender = sensor.as_ref().map_or_else(|| who.name().to_owned(), ToString::to_string);
         let oldest = now.plus_millis(-i64::from(self.retention_days) * DAY_MILLIS);
-        let attribution = Attribution { sensor, domain, now, oldest };
+        let attribution = Attribution { arrival, sensor, domain, now, oldest };
         let decoded = decode_all(records, attribution).await?;
 
         let mut receipt = Receipt::default();
         let mut fresh = Vec::new();
         let mut refused = Vec::new();
+        let mut expired = 0;
         let mut ids = HashSet::new();
         let mut deliverers = BTreeMap::new();
         for ((index, record), outcome) in records.iter().enumerate().zip(decoded) {
@@ -124,6 +164,10 @@ impl Ingest {
                     let id = taken.event.id;
                     if !ids.insert(id) || self.recent().contains(id) {
                         receipt.duplicate += 1;
+                    } else if self.store.is_expired(&taken.event, now) {
+                        // Taken, and gone at once as its rule says: a resend of an
+                        // event that was removed must not bring it back.
+                        expired += 1;
                     } else {
                         fresh.push(taken);
                     }
@@ -138,9 +182,12 @@ impl Ingest {
         }
         let known = self.known_to_store(&mut fresh).await;
         receipt.duplicate += u32::try_from(known.len()).unwrap_or(u32::MAX);
-        receipt.accepted = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+        let accepted = fresh.len() as u64;
+        receipt.accepted = u32::try_from(accepted + expired).unwrap_or(u32::MAX);
 
-        self.keep_refused(&sender, &refused, now).await?;
+        if arrival == Arrival::Delivered {
+            self.keep_refused(&sender, &refused, now).await?;
+        }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
         if !fresh.is_empty() {
             let encoded = fresh.into_iter().map(|taken| taken.encoded).collect();
@@ -151,12 +198,16 @@ impl Ingest {
             let mut recent = self.recent();
             ids.into_iter().chain(known).for_each(|id| recent.insert(id));
         }
+        if arrival == Arrival::Restored {
+            deliverers.clear();
+        }
         for (sensor, domain) in &deliverers {
             self.sensors.seen(sensor, *domain, who, from, now);
         }
-        self.metrics.accepted.inc_by(u64::from(receipt.accepted));
+        self.metrics.accepted.inc_by(accepted);
+        self.metrics.expired.inc_by(expired);
         self.metrics.duplicate.inc_by(u64::from(receipt.duplicate));
-        for (_, why) in &refused {
+        for (_, why) in refused.iter().filter(|_| arrival == Arrival::Delivered) {
             self.metrics.quarantined.get_or_create(&Reason { reason: why.class }).inc();
         }
         Ok(receipt)
@@ -258,6 +309,11 @@ impl Attribution {
                 self.oldest
             );
             return Err(Refused { class: EXPIRED, reason });
+        }
+        if self.arrival == Arrival::Restored {
+            event.received_at.get_or_insert(self.now);
+            let encoded = wire::encode_event(&event);
+            return Ok(Taken { event, encoded });
         }
         event.received_at = Some(self.now);
         if let Some(sensor) = &self.sensor {

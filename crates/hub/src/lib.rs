@@ -21,6 +21,7 @@ mod query;
 mod recent;
 mod saved_query;
 mod sensors;
+mod state;
 mod status;
 mod writer;
 
@@ -33,9 +34,10 @@ pub use listing::{
     SignedIn,
 };
 pub use live::{Live, LiveItem};
-pub use palisade_store::state::{Account, Role, Scope, SensorKind};
+pub use lock::DataLock;
+pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use saved_query::{NewSavedQuery, SavedQuery};
-pub use status::{IngestStatus, QuarantineStatus, SpoolStatus, Status, StoreState, StoreStatus};
+pub use status::{IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus};
 
 /// Name of the account that the first start makes and that cannot be removed.
 pub const ADMIN: &str = "admin";

@@ -67,6 +67,22 @@ impl Lock {
     }
 }
 
+/// Keeps hubs away from a data directory while a command works on its files.
+#[derive(Debug)]
+pub struct DataLock {
+    _lock: Lock,
+}
+
+impl DataLock {
+    /// Takes the lock that a running hub holds.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a hub runs there, or the directory cannot be used.
+    pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
+        Lock::take(data_dir).map(|lock| Self { _lock: lock })
+    }
+}
+
 /// What may only be used under the lock. Whoever still works on it, on
 /// whatever thread, keeps the lock.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) accepted: Counter,
     pub(crate) duplicate: Counter,
+    pub(crate) expired: Counter,
     pub(crate) quarantined: Family<Reason, Counter>,
     pub(crate) refused: Counter,
     pub(crate) stored: Counter,
@@ -40,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) spool_corrupt: Gauge,
     pub(crate) store_events: Gauge,
     pub(crate) store_bytes: Gauge,
+    pub(crate) store_behind: Gauge,
     pub(crate) quarantine_records: Gauge,
     pub(crate) quarantine_dropped: Gauge,
     pub(crate) live_subscribers: Gauge,
@@ -79,6 +81,11 @@ impl Metrics {
                 "events_duplicate",
                 "Events that were here already"
             ),
+            expired: made!(
+                Counter::default(),
+                "events_expired",
+                "Events that came when their life in the store was over, and were not kept"
+            ),
             quarantined: made!(
                 Family::default(),
                 "events_quarantined",
@@ -106,6 +113,11 @@ impl Metrics {
             ),
             store_events: made!(Gauge::default(), "store_events", "Events in the store"),
             store_bytes: made!(Gauge::default(), "store_bytes", "Bytes of the store on disk"),
+            store_behind: made!(
+                Gauge::default(),
+                "store_behind_seconds",
+                "Seconds that the oldest event has waited which the store does not have yet"
+            ),
             quarantine_records: made!(
                 Gauge::default(),
                 "quarantine_records",

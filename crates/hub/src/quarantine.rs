@@ -95,6 +95,8 @@ impl Quarantine {
     /// The newest records, newest first.
     pub(crate) async fn list(&self, limit: usize) -> Result<QuarantineList, StateError> {
         let limit = u32::try_from(limit.min(MAX_LISTED)).unwrap_or(u32::MAX);
+        // Another hub may have added some.
+        self.count().await?;
         let records = self
             .state
             .quarantined(limit, PREVIEW_BYTES)

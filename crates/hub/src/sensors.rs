@@ -1,14 +1,20 @@
-//! Who delivers events: kept in memory, written to the state database every
-//! few seconds and at the end. What a crash costs is a few seconds of
-//! `last_seen` and `events_total`, never an event.
+//! Who delivers events: counted in memory, added to the state database every
+//! few seconds and at the end. Hubs that share a database add up.
+//!
+//! What was counted goes there in numbered batches; one whose answer was lost
+//! is sent again and counts once. While the database does not answer, what
+//! waits is kept in a file too, so that also a crash costs only the few seconds
+//! since the last try, and never an event.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use palisade_event::{Domain, SensorId, Timestamp};
-use palisade_store::state::{Sensor, SensorKind, State, StateError};
+use palisade_store::state::{Sensor, SensorBatch, SensorKind, State, StateError};
 
 use crate::DEMO_SENSOR;
 use crate::auth::{Identity, Principal};
@@ -17,34 +23,65 @@ use crate::auth::{Identity, Principal};
 const MAX_SENSORS: usize = 10_000;
 /// Longest version that is kept, in characters.
 const MAX_VERSION_CHARS: usize = 64;
+/// What other hubs have written is read at most so often.
+const READ_EVERY: Duration = Duration::from_secs(2);
 
 /// What is known of every sensor.
 #[derive(Debug)]
 pub(crate) struct Sensors {
     state: State,
-    known: Mutex<HashMap<SensorId, Known>>,
+    /// Names this opening of the hub among all that write.
+    writer: String,
+    /// What waits while the database does not answer.
+    file: PathBuf,
+    seen: Mutex<Seen>,
+    /// Who holds it speaks with the database.
+    turn: tokio::sync::Mutex<Turn>,
 }
 
-#[derive(Debug)]
-struct Known {
-    sensor: Sensor,
-    changed: bool,
+#[derive(Debug, Default)]
+struct Seen {
+    /// As the database had them last, without what follows.
+    known: HashMap<SensorId, Sensor>,
+    /// On its way; sent again as it is until there is an answer.
+    sending: Option<Arc<SensorBatch>>,
+    /// What came since.
+    pending: HashMap<SensorId, Sensor>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    /// Of the last batch.
+    number: u64,
+    /// Whether the file holds what waits.
+    saved: bool,
+    read_at: Option<Instant>,
 }
 
 impl Sensors {
-    /// Reads what was known.
-    pub(crate) async fn open(state: &State) -> Result<Self, StateError> {
-        let known = state
-            .sensors()
-            .await?
-            .into_iter()
-            .map(|sensor| (sensor.sensor.clone(), Known { sensor, changed: false }))
-            .collect();
-        Ok(Self { state: state.clone(), known: Mutex::new(known) })
+    /// Reads what was known, and adds what an earlier run left in the file.
+    pub(crate) async fn open(
+        state: &State,
+        file: PathBuf,
+        now: Timestamp,
+    ) -> Result<Self, StateError> {
+        for batch in read(&file) {
+            state.add_sensors(&batch, now).await?;
+        }
+        remove(&file);
+        let sensors = Self {
+            state: state.clone(),
+            writer: format!("{:016x}", rand::random::<u64>()),
+            file,
+            seen: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        };
+        sensors.read(&mut *sensors.turn.lock().await).await?;
+        Ok(sensors)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SensorId, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen_now(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A sensor delivered something.
@@ -61,42 +98,36 @@ impl Sensors {
             _ if sensor.as_str() == DEMO_SENSOR => (SensorKind::Demo, None),
             _ => (SensorKind::Local, None),
         };
-        let mut all = self.known();
-        let full = all.len() >= MAX_SENSORS;
-        let known = match all.entry(sensor.clone()) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(_) if full => {
+        let mut seen = self.seen_now();
+        if !seen.known.contains_key(sensor) {
+            if seen.known.len() >= MAX_SENSORS {
                 tracing::warn!(%sensor, "too many sensors; this one is not listed");
                 return;
             }
-            Entry::Vacant(entry) => entry.insert(Known {
-                sensor: Sensor {
-                    sensor: sensor.clone(),
-                    kind,
-                    domain,
-                    first_seen: now,
-                    last_seen: now,
-                    last_address: None,
-                    key_id: None,
-                    version: None,
-                    events_total: 0,
-                },
-                changed: true,
-            }),
-        };
-        known.changed = true;
-        let sensor = &mut known.sensor;
-        (sensor.kind, sensor.domain) = (kind, domain);
-        sensor.last_seen = sensor.last_seen.max(now);
-        sensor.last_address = from.map(|address| address.to_canonical()).or(sensor.last_address);
-        sensor.key_id = key_id.cloned();
+            let new = Sensor {
+                sensor: sensor.clone(),
+                kind,
+                domain,
+                first_seen: now,
+                last_seen: now,
+                last_address: None,
+                key_id: None,
+                version: None,
+                events_total: 0,
+            };
+            seen.known.insert(sensor.clone(), new);
+        }
+        let Some(pending) = seen.pending(sensor) else { return };
+        (pending.kind, pending.domain) = (kind, domain);
+        pending.last_seen = pending.last_seen.max(now);
+        pending.last_address = from.map(|address| address.to_canonical()).or(pending.last_address);
+        pending.key_id = key_id.cloned();
     }
 
     /// So many new events of a sensor were stored.
     pub(crate) fn stored(&self, sensor: &SensorId, events: u64) {
-        if let Some(known) = self.known().get_mut(sensor) {
-            known.sensor.events_total += events;
-            known.changed = true;
+        if let Some(pending) = self.seen_now().pending(sensor) {
+            pending.events_total += events;
         }
     }
 
@@ -104,40 +135,235 @@ impl Sensors {
     pub(crate) fn note_version(&self, sensor: &SensorId, version: &str) {
         let version: String =
             version.chars().flat_map(char::escape_default).take(MAX_VERSION_CHARS).collect();
-        if let Some(known) = self.known().get_mut(sensor)
-            && known.sensor.version.as_ref() != Some(&version)
-        {
-            known.sensor.version = Some(version);
-            known.changed = true;
+        let mut seen = self.seen_now();
+        let same = seen.current(sensor).is_none_or(|now| now.version.as_ref() == Some(&version));
+        if !same && let Some(pending) = seen.pending(sensor) {
+            pending.version = Some(version);
         }
     }
 
-    /// All of them, by name.
-    pub(crate) fn list(&self) -> Vec<Sensor> {
-        let mut all: Vec<_> = self.known().values().map(|known| known.sensor.clone()).collect();
+    /// All of them, by name, also those that other hubs have written.
+    pub(crate) async fn list(&self) -> Vec<Sensor> {
+        if let Ok(mut turn) = self.turn.try_lock()
+            && turn.read_at.is_none_or(|at| at.elapsed() >= READ_EVERY)
+            && let Err(error) = self.read(&mut turn).await
+        {
+            tracing::debug!(%error, "sensors are listed as they were last read");
+        }
+        let seen = self.seen_now();
+        let mut all: Vec<Sensor> =
+            seen.known.keys().filter_map(|sensor| seen.current(sensor)).collect();
         all.sort_by(|a, b| a.sensor.cmp(&b.sensor));
         all
     }
 
-    /// Writes down what changed.
-    pub(crate) async fn flush(&self) -> Result<(), StateError> {
-        let changed: Vec<Sensor> = self
-            .known()
-            .values_mut()
-            .filter_map(|known| std::mem::take(&mut known.changed).then(|| known.sensor.clone()))
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
+    async fn read(&self, turn: &mut Turn) -> Result<(), StateError> {
+        let rows = self.state.sensors().await?;
+        turn.read_at = Some(Instant::now());
+        let mut seen = self.seen_now();
+        let before = std::mem::take(&mut seen.known);
+        seen.known = rows.into_iter().map(|row| (row.sensor.clone(), row)).collect();
+        // What was never written yet.
+        for (sensor, row) in before {
+            seen.known.entry(sensor).or_insert(row);
         }
-        let written = self.state.put_sensors(&changed).await;
-        if written.is_err() {
-            let mut all = self.known();
-            for sensor in &changed {
-                if let Some(known) = all.get_mut(&sensor.sensor) {
-                    known.changed = true;
+        Ok(())
+    }
+
+    /// Writes down what was seen.
+    pub(crate) async fn flush(&self, now: Timestamp) -> Result<(), StateError> {
+        let mut turn = self.turn.lock().await;
+        // What was on its way goes first, then what came since.
+        for _ in 0..2 {
+            let Some(batch) = self.next_batch(&mut turn) else { break };
+            if let Err(error) = self.state.add_sensors(&batch, now).await {
+                self.save(&mut turn).await;
+                return Err(error);
+            }
+            let mut seen = self.seen_now();
+            seen.sending = None;
+            for sensor in &batch.sensors {
+                if let Some(known) = seen.known.get_mut(&sensor.sensor) {
+                    merge(known, sensor);
                 }
             }
         }
-        written
+        if std::mem::take(&mut turn.saved) {
+            remove(&self.file);
+        }
+        Ok(())
+    }
+
+    fn next_batch(&self, turn: &mut Turn) -> Option<Arc<SensorBatch>> {
+        let mut seen = self.seen_now();
+        if seen.sending.is_none() && !seen.pending.is_empty() {
+            turn.number += 1;
+            let sensors = seen.pending.drain().map(|(_, sensor)| sensor).collect();
+            let batch = SensorBatch { writer: self.writer.clone(), number: turn.number, sensors };
+            seen.sending = Some(Arc::new(batch));
+        }
+        seen.sending.clone()
+    }
+
+    /// Keeps what waits in the file. The batch of what came since may still
+    /// grow; should both arrive, the first one counts.
+    async fn save(&self, turn: &mut Turn) {
+        let batches: Vec<SensorBatch> = {
+            let seen = self.seen_now();
+            let pending = SensorBatch {
+                writer: self.writer.clone(),
+                number: turn.number + 1,
+                sensors: seen.pending.values().cloned().collect(),
+            };
+            let sending = seen.sending.as_deref().cloned();
+            sending.into_iter().chain((!pending.sensors.is_empty()).then_some(pending)).collect()
+        };
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || write(&file, &batches)).await;
+        match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => turn.saved = true,
+            Err(error) => tracing::warn!(%error, "cannot keep the counts of sensors in a file"),
+        }
+    }
+}
+
+impl Seen {
+    /// What came since the last batch; counts from zero.
+    fn pending(&mut self, sensor: &SensorId) -> Option<&mut Sensor> {
+        let known = self.known.get(sensor)?;
+        let pending = self.pending.entry(sensor.clone());
+        Some(pending.or_insert_with(|| Sensor { events_total: 0, ..known.clone() }))
+    }
+
+    /// With all that was seen.
+    fn current(&self, sensor: &SensorId) -> Option<Sensor> {
+        let mut current = self.known.get(sensor)?.clone();
+        if let Some(batch) = &self.sending
+            && let Some(sending) = batch.sensors.iter().find(|sending| sending.sensor == *sensor)
+        {
+            merge(&mut current, sending);
+        }
+        if let Some(pending) = self.pending.get(sensor) {
+            merge(&mut current, pending);
+        }
+        Some(current)
+    }
+}
+
+/// The same rule as [`State::add_sensors`] has.
+fn merge(known: &mut Sensor, new: &Sensor) {
+    let events_total = known.events_total + new.events_total;
+    let first_seen = known.first_seen.min(new.first_seen);
+    let (later, earlier) =
+        if new.last_seen < known.last_seen { (&*known, new) } else { (new, &*known) };
+    *known = Sensor {
+        last_address: later.last_address.or(earlier.last_address),
+        version: later.version.clone().or_else(|| earlier.version.clone()),
+        first_seen,
+        events_total,
+        ..later.clone()
+    };
+}
+
+/// What waits in the file; a damaged one is put aside.
+fn read(file: &Path) -> Vec<SensorBatch> {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(%error, file = %file.display(), "cannot read counts of sensors");
+            }
+            return Vec::new();
+        }
+    };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!(%error, file = %file.display(), "counts of sensors cannot be read; put aside");
+        let _ = std::fs::rename(file, file.with_extension("corrupt"));
+        Vec::new()
+    })
+}
+
+fn write(file: &Path, batches: &[SensorBatch]) -> std::io::Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    let mut out = std::fs::File::create(&unfinished)?;
+    out.write_all(&serde_json::to_vec(batches)?)?;
+    out.sync_all()?;
+    std::fs::rename(&unfinished, file)
+}
+
+fn remove(file: &Path) {
+    if let Err(error) = std::fs::remove_file(file)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        // Adding it again changes nothing.
+        tracing::warn!(%error, file = %file.display(), "cannot remove a file");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_store::state::StateConfig;
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(5_000)
+    }
+
+    async fn sensors(dir: &Path) -> Sensors {
+        let state = State::open(&dir.join("state.db"), &StateConfig::default()).await.unwrap();
+        Sensors::open(&state, dir.join("sensors.json"), now()).await.unwrap()
+    }
+
+    fn see(sensors: &Sensors, events: u64) {
+        let web = SensorId::new("web-1").unwrap();
+        sensors.seen(&web, Domain::Private, &Principal::local(None), None, now());
+        sensors.stored(&web, events);
+    }
+
+    async fn total(sensors: &Sensors) -> u64 {
+        sensors.list().await[0].events_total
+    }
+
+    #[tokio::test]
+    async fn two_writers_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (sensors(dir.path()).await, sensors(dir.path()).await);
+        for _ in 0..3 {
+            see(&one, 2);
+            see(&two, 10);
+            one.flush(now()).await.unwrap();
+            two.flush(now()).await.unwrap();
+        }
+        assert_eq!(total(&sensors(dir.path()).await).await, 36);
+        one.turn.lock().await.read_at = None;
+        assert_eq!(total(&one).await, 36);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_kept_over_a_restart_and_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = sensors(dir.path()).await;
+        see(&first, 5);
+        first.state.close().await;
+        assert!(first.flush(now()).await.is_err());
+        see(&first, 7);
+        assert!(first.flush(now()).await.is_err());
+        assert_eq!(total(&first).await, 12);
+        let left = std::fs::read(&first.file).unwrap();
+        drop(first);
+        let second = sensors(dir.path()).await;
+        assert_eq!(total(&second).await, 12);
+        assert!(!second.file.exists());
+        // The answer was lost, or the file could not be removed.
+        std::fs::write(&second.file, left).unwrap();
+        assert_eq!(total(&sensors(dir.path()).await).await, 12);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("sensors.json"), "{").unwrap();
+        assert!(sensors(dir.path()).await.list().await.is_empty());
+        assert!(dir.path().join("sensors.corrupt").exists());
     }
 }

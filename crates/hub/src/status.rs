@@ -18,6 +18,8 @@ pub struct Status {
     pub store: StoreStatus,
     /// What waits for the store.
     pub spool: SpoolStatus,
+    /// The database of accounts, sessions and keys.
+    pub state: StateStatus,
     /// What could not be understood.
     pub quarantine: QuarantineStatus,
     /// What was delivered since the hub was opened.
@@ -44,6 +46,8 @@ pub enum StoreState {
 /// The event store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StoreStatus {
+    /// Where events live: `embedded` or `clickhouse`.
+    pub engine: &'static str,
     /// Events that queries can see.
     pub events: u64,
     /// Bytes on disk.
@@ -55,6 +59,9 @@ pub struct StoreStatus {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Seconds that the oldest event has waited which the store does not have
+    /// yet; 0 where none waits.
+    pub behind_secs: u64,
 }
 
 /// What waits for the store.
@@ -66,6 +73,27 @@ pub struct SpoolStatus {
     pub bytes: u64,
     /// Their bound.
     pub max_bytes: u64,
+}
+
+/// The database of accounts, sessions, keys, sensors and quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StateStatus {
+    /// Where it is.
+    pub engine: crate::StateEngine,
+    /// Whether it answered last. Where not, events are still taken from keys
+    /// that were seen before; nobody signs in.
+    pub ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl StateStatus {
+    /// As it answered last; asks nobody.
+    pub(crate) fn of(state: &palisade_store::state::State) -> Self {
+        let reason = state.lost();
+        Self { engine: state.engine(), ok: reason.is_none(), reason }
+    }
 }
 
 /// What could not be understood.

@@ -556,7 +556,7 @@ mod tests {
     use crate::config::GeoConfig;
     use palisade_event::{EventId, EventKind};
     use palisade_spool::{Config, Spool, WhenFull};
-    use palisade_store::state::State;
+    use palisade_store::state::{State, StateConfig};
     use std::collections::{BTreeSet, VecDeque};
 
     /// A store in memory that fails on demand and never takes some events.
@@ -629,7 +629,8 @@ mod tests {
 
     async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(&dir.path().join("state.db")).await.unwrap();
+        let file = dir.path().join("state.db");
+        let state = State::open(&file, &StateConfig::default()).await.unwrap();
         let config =
             Config { segment_bytes: 1 << 20, max_bytes: 1 << 24, when_full: WhenFull::Refuse };
         let (spool, reader) = Spool::open(&dir.path().join("spool"), config).unwrap();
@@ -638,11 +639,13 @@ mod tests {
         let quarantine = Arc::new(Quarantine::open(&state, 1 << 20).await.unwrap());
         let (sender, live) = broadcast::channel(64);
         let drain = CancellationToken::new();
+        let waiting = dir.path().join("sensors.json");
+        let sensors = Sensors::open(&state, waiting, Timestamp::from_millis(0)).await.unwrap();
         let parts = Parts {
             sink: Arc::clone(&sink),
             enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),
             quarantine: Arc::clone(&quarantine),
-            sensors: Arc::new(Sensors::open(&state).await.unwrap()),
+            sensors: Arc::new(sensors),
             recent: Arc::new(Mutex::new(Recent::new(Timestamp::from_millis(0)))),
             metrics: Arc::new(Metrics::new()),
             health: Arc::new(Health::default()),

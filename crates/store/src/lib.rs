@@ -7,8 +7,8 @@ pub mod query;
 mod result;
 pub mod state;
 
-pub use clickhouse::{ClickHouse, ClickHouseConfig};
-pub use embedded::{Embedded, FORMAT, ReadyOptions, read_ready_file};
+pub use clickhouse::{ClickHouse, ClickHouseConfig, clickhouse_rows};
+pub use embedded::{Embedded, FORMAT, ReadyOptions, life, read_ready_file};
 pub use error::{AppendError, OpenError, QueryError};
 pub use result::{Aggregated, Bucket, Key, Page};
 
@@ -108,6 +108,35 @@ pub struct Stats {
     pub ready_bytes: u64,
 }
 
+/// How an engine wants its events: large parts suit one that is asked over a
+/// network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Records of one append.
+    pub chunk_records: usize,
+    /// Bytes of one append.
+    pub chunk_bytes: usize,
+    /// Most records between two commits.
+    pub uncommitted_records: usize,
+    /// Shortest time between two commits, in milliseconds.
+    pub commit_every_ms: u64,
+}
+
+impl Pace {
+    const EMBEDDED: Self = Self {
+        chunk_records: 4_096,
+        chunk_bytes: 4 * 1024 * 1024,
+        uncommitted_records: 64 * 4_096,
+        commit_every_ms: 200,
+    };
+    const CLICKHOUSE: Self = Self {
+        chunk_records: 10_000,
+        chunk_bytes: 8 * 1024 * 1024,
+        uncommitted_records: 100_000,
+        commit_every_ms: 1_000,
+    };
+}
+
 /// The event store. Every method blocks (disk, CPU): call it on a blocking
 /// thread.
 pub enum Store {
@@ -126,7 +155,7 @@ impl Store {
     /// [`OpenError`] where the directory cannot be used.
     pub fn open(dir: &Path, config: &Config) -> Result<Self, OpenError> {
         match &config.clickhouse {
-            Some(_) => ClickHouse::open(config).map(Self::ClickHouse),
+            Some(_) => ClickHouse::open(dir, config).map(Self::ClickHouse),
             None => Embedded::open(dir, config).map(Self::Embedded),
         }
     }
@@ -158,14 +187,24 @@ impl Store {
         }
     }
 
+    /// Whether an event is past its life at `now`, so that it must not be
+    /// stored (again): by age, by a rule, or as its day was removed for want of
+    /// space.
+    #[must_use]
+    pub fn is_expired(&self, event: &Event, now: Timestamp) -> bool {
+        match self {
+            Self::Embedded(engine) => engine.is_expired(event, now),
+            Self::ClickHouse(engine) => engine.is_expired(event, now),
+        }
+    }
+
     /// Discards what was appended since the last commit, so that it can be
     /// appended again and is new then. What an earlier commit stored before it
     /// failed at a later day is told to be new once more.
     pub fn roll_back(&self) {
         match self {
             Self::Embedded(engine) => engine.roll_back(),
-            // Its batches are complete or not there.
-            Self::ClickHouse(_) => {}
+            Self::ClickHouse(engine) => engine.roll_back(),
         }
     }
 
@@ -177,10 +216,28 @@ impl Store {
     pub fn probe(&self) -> Result<(), AppendError> {
         match self {
             Self::Embedded(engine) => engine.probe(),
-            Self::ClickHouse(engine) => engine
-                .contains(&[])
-                .map(drop)
-                .map_err(|error| AppendError::Failed(error.to_string())),
+            Self::ClickHouse(engine) => engine.check().map_err(AppendError::Failed),
+        }
+    }
+
+    /// Whether a server that holds the events can be used now; quick, and fine
+    /// where events are on this machine's disk.
+    ///
+    /// # Errors
+    /// One sentence that says why not.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::ClickHouse(engine) => engine.check(),
+        }
+    }
+
+    /// How the engine wants its events.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        match self {
+            Self::Embedded(_) => Pace::EMBEDDED,
+            Self::ClickHouse(_) => Pace::CLICKHOUSE,
         }
     }
 
@@ -260,6 +317,15 @@ impl Store {
         match self {
             Self::Embedded(engine) => engine.maintain(now),
             Self::ClickHouse(engine) => engine.maintain(now),
+        }
+    }
+
+    /// The engine's name, as in settings and status.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+            Self::ClickHouse(_) => "clickhouse",
         }
     }
 

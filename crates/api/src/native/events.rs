@@ -183,6 +183,7 @@ impl From<QueryError> for Problem {
         match error {
             QueryError::Forbidden => Self::forbidden("This account or key may not read this."),
             QueryError::Unsupported(_) => Self::unprocessable(error.to_string()).kind("query"),
+            QueryError::Unavailable(reason) => Self::state_unavailable(reason),
             QueryError::Failed(reason) => {
                 Self::unavailable("The store cannot be read now. The hub's log says why.", 5)
                     .logged(reason)

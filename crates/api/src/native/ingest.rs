@@ -45,35 +45,76 @@ pub(crate) async fn accept(
     request: Request,
 ) -> Result<axum::Json<Receipt>, Problem> {
     caller.require(Permission::Ingest)?;
-    body::require_json(request.headers())?;
-    let encoding = Encoding::of(request.headers())?;
     let from = request.extensions().get::<Client>().map(|client| client.address);
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if let Some(version) = agent.and_then(agent_version) {
         app.hub.note_sensor_version(&caller.who, version);
     }
+    let plain = unpacked(&app, request).await?;
+    let batch = Batch::decode(&plain).map_err(refused)?;
+    let records: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
+    app.hub.accept(&caller.who, from, &records).await.map(axum::Json).map_err(Problem::from)
+}
+
+/// Restore events
+///
+/// For `palisade import`: events of an export keep their sensor, domain, time
+/// of receipt and places, so this needs the role or scope `admin`. What cannot
+/// be taken is named in the answer and not kept in quarantine.
+#[utoipa::path(
+    post, path = "/api/v1/events/restore", tag = "events", operation_id = "restoreEvents",
+    security(("session" = []), ("key" = [])),
+    params(("Content-Encoding" = Option<String>, Header, description = "zstd or identity")),
+    request_body(content = schema::Batch, description = "At most 4 MiB as sent and 16 MiB unpacked"),
+    responses(
+        (status = 200, body = schema::Receipt, description = "All of it is durable"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Not a batch"),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "Not signed in"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "Not an admin"),
+        (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "Too large; send smaller batches"),
+        (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "Not JSON, or packed in another way"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "Nothing was taken; send it again later",
+            headers(("Retry-After" = u32, description = "Seconds to wait"))),
+    ),
+)]
+pub(crate) async fn restore(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<axum::Json<Receipt>, Problem> {
+    caller.require(Permission::Administer)?;
+    let plain = unpacked(&app, request).await?;
+    let batch = Batch::decode(&plain).map_err(refused)?;
+    let records: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
+    app.hub.restore(&caller.who, &records).await.map(axum::Json).map_err(Problem::from)
+}
+
+/// The body, bounded and unpacked.
+async fn unpacked(app: &App, request: Request) -> Result<bytes::Bytes, Problem> {
+    body::require_json(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
     let limits = &app.config.limits;
     let deadline = Duration::from_secs(limits.body_secs);
     let packed = body::read(request.into_body(), limits.ingest_bytes, deadline).await?;
-    let plain = match encoding {
-        Encoding::Zstd if packed.len() > INLINE_DECODE_BYTES => {
-            let unpack = move || body::decode(packed, encoding, MAX_BATCH_BYTES);
-            tokio::task::spawn_blocking(unpack).await.map_err(Problem::internal)??
+    if encoding == Encoding::Zstd && packed.len() > INLINE_DECODE_BYTES {
+        let unpack = move || body::decode(packed, encoding, MAX_BATCH_BYTES);
+        return tokio::task::spawn_blocking(unpack).await.map_err(Problem::internal)?;
+    }
+    body::decode(packed, encoding, MAX_BATCH_BYTES)
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Forbidden => {
+                Self::forbidden("Delivering events needs an API key with the scope 'ingest'.")
+            }
+            IngestError::Busy { reason, retry_after_secs } => {
+                let detail = "The hub cannot take events now; nothing of the batch was taken.";
+                Self::unavailable(detail, retry_after_secs).kind("busy").logged(reason)
+            }
         }
-        _ => body::decode(packed, encoding, MAX_BATCH_BYTES)?,
-    };
-    let batch = Batch::decode(&plain).map_err(refused)?;
-    let records: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
-    let receipt = app.hub.accept(&caller.who, from, &records).await;
-    receipt.map(axum::Json).map_err(|error| match error {
-        IngestError::Forbidden => {
-            Problem::forbidden("Delivering events needs an API key with the scope 'ingest'.")
-        }
-        IngestError::Busy { reason, retry_after_secs } => {
-            let detail = "The hub cannot take events now; nothing of the batch was taken.";
-            Problem::unavailable(detail, retry_after_secs).kind("busy").logged(reason)
-        }
-    })
+    }
 }
 
 /// The version in the `User-Agent` of our agent.

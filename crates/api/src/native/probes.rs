@@ -22,7 +22,8 @@ const RETRY_SECS: u32 = 5;
 /// Health of the hub.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `degraded` where events are taken but cannot be queried yet.
+    /// `degraded` where events are taken but cannot be queried yet, or nobody
+    /// can sign in.
     status: HealthStatus,
     /// Version of the hub.
     version: &'static str,
@@ -41,7 +42,7 @@ pub(crate) struct Health {
 pub(crate) enum HealthStatus {
     /// All is well.
     Ok,
-    /// Events are taken but cannot be queried yet.
+    /// Events are taken but cannot be queried yet, or nobody can sign in.
     Degraded,
 }
 
@@ -108,8 +109,8 @@ pub(crate) async fn healthz(State(app): State<App>) -> Response {
     };
     let body = Health {
         status: match status.store.state {
-            StoreState::Ok => HealthStatus::Ok,
-            StoreState::Behind | StoreState::Failed => HealthStatus::Degraded,
+            StoreState::Ok if status.state.ok => HealthStatus::Ok,
+            StoreState::Ok | StoreState::Behind | StoreState::Failed => HealthStatus::Degraded,
         },
         version: status.version,
         uptime_secs: status.uptime_secs,

@@ -134,6 +134,7 @@ pub(crate) async fn begin(State(app): State<App>, request: Request) -> Result<Re
         .map_err(|error| match error {
             SignInError::Wrong => wrong(),
             SignInError::Throttled { retry_after_secs } => Problem::too_many(retry_after_secs),
+            SignInError::Unavailable(reason) => Problem::state_unavailable(reason),
             SignInError::Failed(reason) => Problem::internal(reason),
         })?;
     let lasts = begun.expires_at.as_millis().saturating_sub(auth::now().as_millis()).max(0) / 1000;
@@ -199,7 +200,7 @@ pub(crate) async fn end(
 ) -> Result<Response, Problem> {
     let client = request.extensions().get::<Client>().copied().unwrap_or(Client::LOCAL);
     if let Some(token) = auth::session_token(request.headers()) {
-        app.hub.sign_out(token).await.map_err(Problem::internal)?;
+        app.hub.sign_out(token).await?;
     }
     let gone = cookie(&app, client, "", 0)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())

@@ -24,6 +24,8 @@ pub(crate) struct Status {
     store: StoreStatus,
     /// What waits for the store.
     spool: SpoolStatus,
+    /// The database of accounts, sessions and keys.
+    state: StateStatus,
     /// What could not be understood.
     quarantine: QuarantineStatus,
     /// What was delivered since the start.
@@ -38,6 +40,9 @@ pub(crate) struct Status {
 /// The event store.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StoreStatus {
+    /// Where events live: embedded or clickhouse.
+    #[schema(example = "embedded")]
+    engine: &'static str,
     /// Events that queries can see.
     events: u64,
     /// Bytes on disk.
@@ -51,6 +56,8 @@ pub(crate) struct StoreStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
+    /// Seconds that the oldest event has waited which the store does not have yet.
+    behind_secs: u64,
 }
 
 /// Whether the store keeps up.
@@ -75,6 +82,21 @@ pub(crate) struct SpoolStatus {
     bytes: u64,
     /// Their bound.
     max_bytes: u64,
+}
+
+/// The database of accounts, sessions and keys.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StateStatus {
+    /// Where it is: sqlite or postgres.
+    #[schema(value_type = String, example = "sqlite")]
+    engine: palisade_hub::StateEngine,
+    /// Whether it answered last. Where not, events are still taken from keys
+    /// that were seen before; nobody signs in.
+    ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<String>,
 }
 
 /// What could not be understood.
@@ -114,16 +136,23 @@ impl From<palisade_hub::Status> for Status {
             started_at: status.started_at,
             uptime_secs: status.uptime_secs,
             store: StoreStatus {
+                engine: store.engine,
                 events: store.events,
                 bytes: store.bytes,
                 days: store.days,
                 state: store.state,
                 reason: store.reason,
+                behind_secs: store.behind_secs,
             },
             spool: SpoolStatus {
                 pending_records: spool.pending_records,
                 bytes: spool.bytes,
                 max_bytes: spool.max_bytes,
+            },
+            state: StateStatus {
+                engine: status.state.engine,
+                ok: status.state.ok,
+                reason: status.state.reason,
             },
             quarantine: QuarantineStatus { total: status.quarantine.total },
             ingest: IngestStatus {

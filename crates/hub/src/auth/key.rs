@@ -1,24 +1,33 @@
 //! Keys of programs: agents, scripts, dashboards.
 
+use std::time::{Duration, Instant};
+
 use palisade_event::{Domain, SensorId, Timestamp};
 use palisade_store::state::{self, ApiKey, Scope, State};
 
 use super::principal::{Identity, Principal};
+use super::remembered::Remembered;
 use super::secret;
 use crate::error::{AdminError, StateError};
 use crate::{KeyInfo, NewKey};
 
 /// The last use is written down at most this often: once a minute.
 const TOUCH_MILLIS: i64 = 60 * 1000;
+/// A key that was looked up is not looked up again for so long. A key that is
+/// removed on another hub is refused here after so long.
+const FRESH: Duration = Duration::from_secs(2);
+/// The answer about a key that was good before is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The door for programs.
 pub(crate) struct Keys {
     state: State,
+    remembered: Remembered<ApiKey>,
 }
 
 impl Keys {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state }
+    pub(crate) fn new(state: State, outage: Duration) -> Self {
+        Self { state, remembered: Remembered::new(FRESH, outage) }
     }
 
     pub(crate) async fn check(
@@ -27,8 +36,11 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Option<Principal>, StateError> {
         let Some((id, secret)) = secret::read_key(key) else { return Ok(None) };
-        let failed = |error: state::StateError| StateError(error.to_string());
-        let Some(found) = self.state.api_key(id).await.map_err(failed)? else { return Ok(None) };
+        let found = match self.remembered.fresh(id, Instant::now()) {
+            Some(found) => Some(found),
+            None => self.look_up(id).await?,
+        };
+        let Some(mut found) = found else { return Ok(None) };
         if !secret::matches(secret, &found.secret_hash) {
             return Ok(None);
         }
@@ -36,9 +48,16 @@ impl Keys {
             .last_used_at
             .is_none_or(|last| now.as_millis() - last.as_millis() >= TOUCH_MILLIS);
         if unused {
+            let question = self.remembered.question();
             // A full disk must not shut out who would be told to wait.
-            if let Err(error) = self.state.touch_api_key(id, now).await {
-                tracing::debug!(%error, "the last use of a key was not written down");
+            match self.state.touch_api_key(id, now).await {
+                Ok(()) => {
+                    found.last_used_at = Some(now);
+                    self.remembered.keep(question, id, found.clone(), Instant::now());
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the last use of a key was not written down");
+                }
             }
         }
         Ok(Some(Principal(Identity::Key {
@@ -47,6 +66,28 @@ impl Keys {
             scopes: found.scopes,
             domain: found.domain,
         })))
+    }
+
+    /// The key as the database has it; as it had it, where it does not answer.
+    async fn look_up(&self, id: &str) -> Result<Option<ApiKey>, StateError> {
+        let before = self.remembered.in_outage(id, Instant::now());
+        let question = self.remembered.question();
+        let asked = self.state.api_key(id);
+        let answer = match before {
+            None => asked.await,
+            Some(before) => match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Err(state::StateError::Unavailable(_))) | Err(_) => return Ok(Some(before)),
+                Ok(answer) => answer,
+            },
+        };
+        match &answer {
+            Ok(Some(found)) => {
+                self.remembered.keep(question, id, found.clone(), Instant::now());
+            }
+            Ok(None) => self.remembered.unknown(id),
+            Err(_) => {}
+        }
+        Ok(answer?)
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<KeyInfo>, AdminError> {
@@ -98,7 +139,9 @@ impl Keys {
     }
 
     pub(crate) async fn remove(&self, id: &str) -> Result<(), AdminError> {
-        if self.state.remove_api_key(id).await? {
+        let removed = self.state.remove_api_key(id).await;
+        self.remembered.forget(id);
+        if removed? {
             return Ok(());
         }
         Err(AdminError::NotFound(format!("key '{}'", id.escape_debug())))

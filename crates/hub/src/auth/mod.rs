@@ -4,9 +4,12 @@
 mod account;
 mod key;
 mod principal;
+mod remembered;
 mod secret;
 mod session;
 mod throttle;
+
+use std::time::Duration;
 
 use palisade_event::Timestamp;
 use palisade_store::state::{Account, Role, State, StateError};
@@ -29,11 +32,13 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    pub(crate) fn new(state: &State) -> Self {
+    /// Credentials checked before stay good for `outage` while the state
+    /// database does not answer.
+    pub(crate) fn new(state: &State, outage: Duration) -> Self {
         let hasher = Hasher::new();
         Self {
-            sessions: Sessions::new(state.clone(), hasher.clone()),
-            keys: Keys::new(state.clone()),
+            sessions: Sessions::new(state.clone(), hasher.clone(), outage),
+            keys: Keys::new(state.clone(), outage),
             state: state.clone(),
             hasher,
         }
@@ -80,7 +85,9 @@ impl Auth {
             let rule = format!("the account '{ADMIN}' cannot be removed");
             return Err(AdminError::Invalid(rule));
         }
-        if self.state.remove_account(name).await? { Ok(()) } else { Err(no_account(name)) }
+        let removed = self.state.remove_account(name).await;
+        self.sessions.forget_all();
+        if removed? { Ok(()) } else { Err(no_account(name)) }
     }
 
     pub(crate) async fn set_password(&self, name: &str, password: &str) -> Result<(), AdminError> {
@@ -89,11 +96,9 @@ impl Auth {
             return Err(no_account(name));
         }
         let hash = self.hasher.hash(password).await?;
-        if self.state.set_password_hash(name, &hash).await? {
-            Ok(())
-        } else {
-            Err(no_account(name))
-        }
+        let changed = self.state.set_password_hash(name, &hash).await;
+        self.sessions.forget_all();
+        if changed? { Ok(()) } else { Err(no_account(name)) }
     }
 }
 
@@ -104,7 +109,11 @@ fn no_account(name: &str) -> AdminError {
 
 impl From<StateError> for AdminError {
     fn from(error: StateError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            StateError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            StateError::Nul => Self::Invalid(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 

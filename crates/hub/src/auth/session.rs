@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use palisade_event::{Timestamp, Untrusted};
-use palisade_store::state::{self, State};
+use palisade_store::state::{self, Account, State};
 
 use super::account::{HashError, Hasher};
 use super::principal::{Identity, Permission, Principal};
+use super::remembered::Remembered;
 use super::secret;
 use super::throttle::Throttle;
 use crate::error::{AdminError, SignInError, StateError};
@@ -31,11 +33,15 @@ pub(crate) struct Sessions {
     state: State,
     hasher: Hasher,
     throttle: Mutex<Throttle>,
+    /// By the hash of the token; of use only while the database is away, as
+    /// every request asks it.
+    remembered: Remembered<(state::Session, Account)>,
 }
 
 impl Sessions {
-    pub(crate) fn new(state: State, hasher: Hasher) -> Self {
-        Self { state, hasher, throttle: Mutex::default() }
+    pub(crate) fn new(state: State, hasher: Hasher, outage: Duration) -> Self {
+        let remembered = Remembered::new(Duration::ZERO, outage);
+        Self { state, hasher, throttle: Mutex::default(), remembered }
     }
 
     pub(crate) async fn sign_in(
@@ -52,7 +58,7 @@ impl Sessions {
             return Err(SignInError::Wrong);
         }
         self.throttle(name, from, now)?;
-        let failed = |error: state::StateError| SignInError::Failed(error.to_string());
+        let failed = |error: state::StateError| SignInError::from(StateError::from(error));
         let found = self.state.account(name).await.map_err(failed)?;
         let (account, hash) = found.unzip();
         let right = self.hasher.verify(password, hash).await.map_err(|error| match error {
@@ -100,10 +106,7 @@ impl Sessions {
             return Ok(None);
         }
         let hash = secret::digest(token);
-        let failed = |error: state::StateError| StateError(error.to_string());
-        let Some((session, account)) = self.state.session(&hash).await.map_err(failed)? else {
-            return Ok(None);
-        };
+        let Some((session, account)) = self.look_up(&hash).await? else { return Ok(None) };
         if account.disabled || !is_valid(&session, now) {
             return Ok(None);
         }
@@ -117,12 +120,40 @@ impl Sessions {
         Ok(Some(Session { principal, expires_at: session.expires_at }))
     }
 
+    /// The session as the database has it; as it had it, where it does not answer.
+    async fn look_up(
+        &self,
+        hash: &str,
+    ) -> Result<Option<(state::Session, Account)>, StateError> {
+        let question = self.remembered.question();
+        match self.state.session(hash).await {
+            Ok(Some(found)) => {
+                self.remembered.keep(question, hash, found.clone(), Instant::now());
+                Ok(Some(found))
+            }
+            Ok(None) => {
+                self.remembered.unknown(hash);
+                Ok(None)
+            }
+            Err(state::StateError::Unavailable(reason)) => {
+                let before = self.remembered.in_outage(hash, Instant::now());
+                before.map(Some).ok_or(StateError::Unavailable(reason))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Any session may have ended.
+    pub(super) fn forget_all(&self) {
+        self.remembered.forget_all();
+    }
+
     pub(crate) async fn sign_out(&self, token: &str) -> Result<(), StateError> {
-        self.state
-            .remove_session(&secret::digest(token))
-            .await
-            .map(drop)
-            .map_err(|error| StateError(error.to_string()))
+        let hash = secret::digest(token);
+        let removed = self.state.remove_session(&hash).await;
+        self.remembered.forget(&hash);
+        removed?;
+        Ok(())
     }
 
     pub(crate) async fn list(
@@ -152,7 +183,9 @@ impl Sessions {
         let Some(session) = sessions.iter().find(|session| id_of(session) == id) else {
             return Err(AdminError::NotFound("such session".into()));
         };
-        self.state.remove_session(&session.token_hash).await?;
+        let removed = self.state.remove_session(&session.token_hash).await;
+        self.remembered.forget(&session.token_hash);
+        removed?;
         Ok(())
     }
 
@@ -169,10 +202,7 @@ impl Sessions {
 
     /// Removes sessions that can never be valid again.
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<u64, StateError> {
-        self.state
-            .remove_expired_sessions(now, now.plus_millis(-IDLE_MILLIS))
-            .await
-            .map_err(|error| StateError(error.to_string()))
+        Ok(self.state.remove_expired_sessions(now, now.plus_millis(-IDLE_MILLIS)).await?)
     }
 }
 

@@ -28,10 +28,18 @@ impl Enricher {
         Ok(Self { city: open(&config.city)?, asn: open(&config.asn)? })
     }
 
-    /// Sets the places of both ends.
+    /// Sets the places of both ends, where they have none: a place comes with
+    /// events that are restored alone.
     pub(crate) fn enrich(&self, event: &mut Event) {
-        event.source_geo = event.source.and_then(|end| self.locate(end.address)).map(Box::new);
-        event.target_geo = event.target.and_then(|end| self.locate(end.address)).map(Box::new);
+        let place = |end: Option<palisade_event::Endpoint>| {
+            end.and_then(|end| self.locate(end.address)).map(Box::new)
+        };
+        if event.source_geo.is_none() {
+            event.source_geo = place(event.source);
+        }
+        if event.target_geo.is_none() {
+            event.target_geo = place(event.target);
+        }
     }
 
     /// What is known of an address; `None` where nothing is.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tantivy::directory::MmapDirectory;
+use tantivy::index::SegmentComponent;
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, TantivyError};
 
 use super::schema::{TOKENIZER, Words, layout};
@@ -43,7 +44,12 @@ impl OpenDay {
             let open = self.segments.iter().find(|segment| segment.reader.segment_id() == id);
             segments.push(match open {
                 Some(segment) => Arc::clone(segment),
-                None => Arc::new(Segment::open(reader, &self.dir)?),
+                None => {
+                    // The one file that is opened late: its footer tells here that it is
+                    // whole, as reading a mapped file past its end kills the process.
+                    reader.open_read(SegmentComponent::Store)?;
+                    Arc::new(Segment::open(reader, &self.dir)?)
+                }
             });
         }
         self.segments = Arc::new(segments);

@@ -12,6 +12,7 @@ mod dimension;
 mod distinct;
 mod filter;
 mod ids;
+pub mod life;
 mod merging;
 mod page;
 mod quick;
@@ -25,10 +26,9 @@ mod upkeep;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_event::{Day, Event, EventId, Timestamp};
@@ -37,8 +37,8 @@ use tantivy::error::DataCorruption;
 
 use self::day::{Figures, OpenDay, Segments};
 use self::ids::Known;
-use self::writer::Writing;
 pub use self::ready::ReadyOptions;
+use self::writer::Writing;
 use crate::query::{Aggregation, Cursor, Query};
 use crate::{Aggregated, AppendError, Config, OpenError, Page, QueryError, Stats};
 
@@ -62,6 +62,8 @@ pub struct Embedded {
     upkeep: Mutex<()>,
     /// Events that came after their day was removed.
     expired: AtomicU64,
+    /// Number of the first day that was not removed for want of space.
+    floor: AtomicI32,
     ready: ready::Desk,
 }
 
@@ -70,8 +72,6 @@ struct Days {
     all: BTreeMap<Day, Entry>,
     clock: u64,
     corrupt: u32,
-    /// The first day that was not removed for want of space.
-    floor: Option<Day>,
     /// When housekeeping was last called.
     now: Option<Timestamp>,
 }
@@ -95,7 +95,7 @@ impl Embedded {
         let fail = |reason: String| OpenError { path: dir.to_owned(), reason };
         let days_dir = dir.join("days");
         std::fs::create_dir_all(&days_dir).map_err(|error| fail(error.to_string()))?;
-        check_format(dir).map_err(fail)?;
+        life::prepare(dir, config).map_err(fail)?;
         let store = Self {
             dir: dir.to_owned(),
             config: config.clone(),
@@ -104,9 +104,9 @@ impl Embedded {
             known: Mutex::default(),
             upkeep: Mutex::default(),
             expired: AtomicU64::new(0),
+            floor: AtomicI32::new(upkeep::floor(dir).map_or(i32::MIN, Day::number)),
             ready: ready::Desk::new(config.ready),
         };
-        lock(&store.days).floor = upkeep::floor(dir);
         let entries = std::fs::read_dir(&days_dir).map_err(|error| fail(error.to_string()))?;
         for entry in entries {
             let entry = entry.map_err(|error| fail(error.to_string()))?;
@@ -390,30 +390,6 @@ fn close_unused(days: &mut Days) {
     }
 }
 
-fn check_format(dir: &Path) -> Result<(), String> {
-    let path = dir.join("format");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(FORMAT) => Ok(()),
-            Ok(other) => Err(format!(
-                "it has format {other} and this version of palisade reads format {FORMAT}; \
-                 use the version that wrote it, or a newer one"
-            )),
-            Err(_) => Err("its file 'format' holds no number".to_owned()),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let write = || {
-                let mut file = std::fs::File::create(&path)?;
-                writeln!(file, "{FORMAT}")?;
-                file.sync_all()?;
-                std::fs::File::open(dir)?.sync_all()
-            };
-            write().map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// Reads a file of aggregates counted in advance as a query would: for the fuzzer.
 #[doc(hidden)]
 #[must_use]
@@ -433,12 +409,16 @@ fn is_corrupt(error: &TantivyError) -> bool {
         TantivyError::OpenReadError(
             OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_),
         ) => true,
-        TantivyError::IoError(error) => matches!(
-            error.kind(),
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-        ),
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) => is_cut(io_error),
+        TantivyError::IoError(error) => is_cut(error),
         _ => false,
     }
+}
+
+/// Whether bytes are missing or wrong.
+fn is_cut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof)
 }
 
 fn query_error(error: TantivyError) -> QueryError {

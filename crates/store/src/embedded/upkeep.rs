@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use palisade_event::{Day, Event, EventId, EventKind, SensorId, Timestamp};
 use tantivy::index::SegmentId;
@@ -250,7 +251,13 @@ impl Embedded {
     /// Whether a day was removed for want of space: a late or repeated event
     /// of it must not bring it back.
     pub(super) fn is_removed(&self, day: Day) -> bool {
-        lock(&self.days).floor.is_some_and(|floor| day < floor)
+        day.number() < self.floor.load(Ordering::Relaxed)
+    }
+
+    /// Whether an event is past its life: by age, by a rule, or because its day
+    /// was removed for want of space.
+    pub(crate) fn is_expired(&self, event: &Event, now: Timestamp) -> bool {
+        self.config.is_expired(event, now) || self.is_removed(event.observed_at.day())
     }
 
     fn raise_floor(&self, removed: Day) -> std::io::Result<()> {
@@ -260,7 +267,7 @@ impl Embedded {
         std::fs::write(&new, floor.to_string())?;
         std::fs::File::open(&new)?.sync_all()?;
         std::fs::rename(&new, &path)?;
-        lock(&self.days).floor = Some(floor);
+        self.floor.store(floor.number(), Ordering::Relaxed);
         Ok(())
     }
 }

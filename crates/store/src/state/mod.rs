@@ -1,6 +1,6 @@
-//! State that is not events: accounts, sessions, keys, sensors, settings, and
-//! the quarantine. One façade over SQLite; the statements keep to SQL that
-//! PostgreSQL understands too.
+//! State that is not events: accounts, sessions, keys, sensors, saved queries,
+//! settings, and the quarantine. One façade over a SQLite file or a PostgreSQL
+//! database that many hubs share; each statement is written once.
 //!
 //! Passwords, tokens and secrets never come here, only their hashes do.
 
@@ -39,51 +39,63 @@ macro_rules! names {
 use names;
 
 mod access;
+mod config;
+mod outage;
+mod postgres;
 mod quarantine;
 mod saved_query;
 mod sensor;
+mod sql;
+mod sqlite;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use palisade_event::Timestamp;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
 
 pub use access::{ApiKey, Session};
+pub use config::{PostgresUrl, StateConfig};
+pub use postgres::ServerFacts;
 pub use quarantine::{NewQuarantined, Quarantined};
 pub use saved_query::{SavedQuery, Sharing};
-pub use sensor::{Sensor, SensorKind};
+pub use sensor::{Added, Sensor, SensorBatch, SensorKind};
+pub use transfer::{MoveError, Moved, move_all};
 
 use serde::{Deserialize, Serialize};
+use sql::{Db, Pool, sql};
 
-/// Open connections: one that writes while another reads. Each is a thread.
-const MAX_CONNECTIONS: u32 = 2;
-/// How long a statement waits for another process that has the file locked.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller waits for a free connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Page cache of one connection, in KiB (SQLite's default is 2,000).
-const CACHE_KIB: u32 = 256;
-/// Prepared statements kept by one connection.
-const STATEMENT_CACHE: usize = 32;
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+/// The tables are from a later version.
+const NEWER: &str = "it was written by a newer version of this program";
 
 /// The state database. Cheap to clone.
+///
+/// What a method has written is durable when it returns, as far as the disk
+/// (SQLite) or the server (PostgreSQL) keeps its word.
 #[derive(Clone, Debug)]
 pub struct State {
-    pool: SqlitePool,
+    db: Db,
 }
 
-/// The state database cannot be opened; the operator must act.
+/// Where state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A file.
+    Sqlite,
+    /// A server, which other hubs may use too.
+    Postgres,
+}
+
+/// The state database cannot be opened. One sentence that says what to change.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the state database {}: {reason}", path.display())]
-pub struct StateOpenError {
-    path: PathBuf,
-    reason: String,
+pub enum StateOpenError {
+    /// It does not answer now: trying again may help.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It will not work before the operator has acted.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Reading or writing the state database failed.
@@ -98,61 +110,109 @@ pub enum StateError {
     /// There are as many entries as there may be.
     #[error("there are too many entries already")]
     Full,
+    /// A text has a NUL character, which PostgreSQL does not keep.
+    #[error("a text may not have a NUL character")]
+    Nul,
+    /// The database cannot do this now: try again later. Whether what was to be
+    /// written is there is unknown.
+    #[error("the state database does not answer: {0}")]
+    Unavailable(String),
     /// The database holds something that this build does not understand.
     #[error("the state database holds an unreadable {0}")]
     Unreadable(&'static str),
+    /// A copy cannot be written.
+    #[error("cannot write the copy of the state database to {}: {}", _0.display(), _1)]
+    Backup(PathBuf, #[source] std::io::Error),
+    /// A server's database is copied with its own tools.
+    #[error("the state is in PostgreSQL; copy it with pg_dump")]
+    NotAFile,
     /// The database failed; the operator must act.
     #[error("the state database failed: {0}")]
     Failed(#[source] sqlx::Error),
 }
 
-impl From<sqlx::Error> for StateError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Exists,
-            _ => Self::Failed(error),
-        }
-    }
-}
-
 impl State {
-    /// Opens or creates the database file and brings its tables up to date.
-    ///
-    /// What a method has written is durable when it returns
-    /// (`synchronous=FULL` in WAL mode).
+    /// Opens the database that the settings ask for and brings its tables up to
+    /// date: PostgreSQL where one is named, else the file, made if it is not
+    /// there. Tries once.
     ///
     /// # Errors
-    /// [`StateOpenError`] where the file cannot be used or is from a newer version.
-    pub async fn open(path: &Path) -> Result<Self, StateOpenError> {
-        let refuse = |reason: String| StateOpenError { path: path.to_owned(), reason };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(STATEMENT_CACHE)
-            .pragma("cache_size", format!("-{CACHE_KIB}"));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(|error| refuse(error.to_string()))?;
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(_)
-            | sqlx::migrate::MigrateError::VersionTooNew(..) => {
-                refuse("it was written by a newer version of this program".to_owned())
-            }
-            other => refuse(other.to_string()),
-        })?;
-        Ok(Self { pool })
+    /// [`StateOpenError`]
+    pub async fn open(file: &Path, config: &StateConfig) -> Result<Self, StateOpenError> {
+        Self::open_as(file, config, "palisade").await
+    }
+
+    /// Like [`Self::open`], for [`move_all`]: not taken for a running hub.
+    ///
+    /// # Errors
+    /// [`StateOpenError`]
+    pub async fn open_to_move(file: &Path, config: &StateConfig) -> Result<Self, StateOpenError> {
+        Self::open_as(file, config, "palisade state move").await
+    }
+
+    async fn open_as(
+        file: &Path,
+        config: &StateConfig,
+        name: &str,
+    ) -> Result<Self, StateOpenError> {
+        let db = match &config.postgres {
+            Some(url) => postgres::open(url, config, name).await?,
+            None => sqlite::open(file).await?,
+        };
+        Ok(Self { db })
+    }
+
+    /// Whether a PostgreSQL database can be used: signs in and looks, changes
+    /// nothing. `None` where the settings name none.
+    ///
+    /// # Errors
+    /// [`StateOpenError`], in one sentence.
+    pub async fn examine(config: &StateConfig) -> Result<Option<ServerFacts>, StateOpenError> {
+        match &config.postgres {
+            Some(url) => postgres::examine(url, config).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where state is kept.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match &self.db.pool {
+            Pool::Sqlite(_) => Engine::Sqlite,
+            Pool::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Why the database did not answer last, where it did not. Asks nobody.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.db.outage.reason()
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn ping(&self) -> Result<(), StateError> {
+        sql("SELECT 1").rows(&self.db).await.map(drop)
     }
 
     /// Ends all connections; every later call fails.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.db.close().await;
+    }
+
+    /// Writes a copy of the whole database into a new file while it is used;
+    /// the copy is durable on return.
+    ///
+    /// # Errors
+    /// [`StateError::NotAFile`] where state is in PostgreSQL,
+    /// [`StateError::Backup`] where the file exists or cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<(), StateError> {
+        match &self.db.pool {
+            Pool::Sqlite(_) => sqlite::backup(&self.db, to).await,
+            Pool::Postgres(_) => Err(StateError::NotAFile),
+        }
     }
 
     /// A setting by name.
@@ -160,10 +220,12 @@ impl State {
     /// # Errors
     /// [`StateError`]
     pub async fn meta(&self, name: &str) -> Result<Option<String>, StateError> {
-        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
+        sql("SELECT value FROM meta WHERE name = $1")
             .bind(name)
-            .fetch_optional(&self.pool)
-            .await?)
+            .row(&self.db)
+            .await?
+            .map(|row| row.get("value"))
+            .transpose()
     }
 
     /// Writes a setting.
@@ -171,15 +233,22 @@ impl State {
     /// # Errors
     /// [`StateError`]
     pub async fn set_meta(&self, name: &str, value: &str) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO meta (name, value) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        )
+        sql("INSERT INTO meta (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value")
         .bind(name)
         .bind(value)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        .execute(&self.db)
+        .await
+        .map(drop)
+    }
+}
+
+/// What a failed change of the tables means to the operator.
+fn migration_failure(error: sqlx::migrate::MigrateError) -> String {
+    match error {
+        sqlx::migrate::MigrateError::VersionMissing(_)
+        | sqlx::migrate::MigrateError::VersionTooNew(..) => NEWER.to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -245,46 +314,4 @@ pub struct Account {
     pub created_at: Timestamp,
     /// Whether it is shut out.
     pub disabled: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn settings_survive_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        let state = State::open(&path).await.unwrap();
-        assert_eq!(state.meta("a").await.unwrap(), None);
-        state.set_meta("a", "1").await.unwrap();
-        state.set_meta("a", "2").await.unwrap();
-        state.close().await;
-        let state = State::open(&path).await.unwrap();
-        assert_eq!(state.meta("a").await.unwrap().as_deref(), Some("2"));
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_no_database_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        std::fs::write(&path, vec![b'x'; 4096]).unwrap();
-        let error = State::open(&path).await.unwrap_err().to_string();
-        assert!(error.contains("state.db"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn writes_are_synced_and_references_checked() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::open(&dir.path().join("state.db")).await.unwrap();
-        let read = |pragma: &'static str| {
-            let pool = state.pool.clone();
-            async move { sqlx::query_scalar::<_, i64>(pragma).fetch_one(&pool).await.unwrap() }
-        };
-        assert_eq!(read("PRAGMA synchronous").await, 2);
-        assert_eq!(read("PRAGMA foreign_keys").await, 1);
-        let mode: String =
-            sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&state.pool).await.unwrap();
-        assert_eq!(mode, "wal");
-    }
 }

@@ -4,12 +4,16 @@
 //! kept once.
 
 use palisade_event::Timestamp;
-use sqlx::Row as _;
 
+use super::sql::{Purpose, Value, sql, sql_rows};
 use super::{State, StateError};
 
 /// Name of the setting that counts records dropped at the bound.
 const DROPPED: &str = "quarantine.dropped";
+/// Records of one statement.
+const ROWS: usize = 100;
+/// Records that are dropped in one step.
+const OLDEST: i64 = 500;
 
 /// A record to keep.
 #[derive(Clone, Copy, Debug)]
@@ -57,52 +61,57 @@ impl State {
         at: Timestamp,
         max_bytes: u64,
     ) -> Result<u64, StateError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.db.begin(Purpose::Write).await?;
+        // The row of the counter keeps other hubs waiting, so that the bound
+        // holds for all of them together.
+        sql("INSERT INTO meta (name, value) VALUES ($1, '0')
+             ON CONFLICT (name) DO UPDATE SET value = meta.value")
+        .bind(DROPPED)
+        .execute(&mut transaction)
+        .await?;
         let mut added = 0;
-        for record in records {
-            added += sqlx::query(
-                "INSERT INTO quarantine (digest, received_at, sensor, reason, bytes, kept_bytes, record)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO NOTHING",
+        for records in records.chunks(ROWS) {
+            let rows = records.iter().map(|record| row(record, at)).collect();
+            added += sql_rows(
+                "INSERT INTO quarantine
+                 (digest, received_at, sensor, reason, bytes, kept_bytes, record) VALUES",
+                rows,
+                "ON CONFLICT (digest) DO NOTHING",
             )
-            .bind(record.digest)
-            .bind(at.as_millis())
-            .bind(record.sensor)
-            .bind(record.reason)
-            .bind(i64::try_from(record.bytes).unwrap_or(i64::MAX))
-            .bind(i64::try_from(record.record.len()).unwrap_or(i64::MAX))
-            .bind(record.record)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
+            .execute(&mut transaction)
+            .await?;
         }
-        let mut kept: i64 =
-            sqlx::query_scalar("SELECT COALESCE(SUM(kept_bytes), 0) FROM quarantine")
-                .fetch_one(&mut *transaction)
-                .await?;
-        let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let mut dropped = 0u64;
+        let mut kept =
+            sql("SELECT CAST(COALESCE(SUM(kept_bytes), 0) AS BIGINT) AS kept FROM quarantine")
+                .row(&mut transaction)
+                .await?
+                .map_or(Ok(0), |row| row.count("kept"))?;
+        let mut dropped = 0;
         while kept > max_bytes {
-            let oldest = sqlx::query("SELECT id, kept_bytes FROM quarantine ORDER BY id LIMIT 1")
-                .fetch_optional(&mut *transaction)
+            let oldest = sql("SELECT id, kept_bytes FROM quarantine ORDER BY id LIMIT $1")
+                .bind(OLDEST)
+                .rows(&mut transaction)
                 .await?;
-            let Some(oldest) = oldest else { break };
-            sqlx::query("DELETE FROM quarantine WHERE id = $1")
-                .bind(oldest.try_get::<i64, _>("id")?)
-                .execute(&mut *transaction)
+            let mut last = None;
+            for row in oldest {
+                if kept <= max_bytes {
+                    break;
+                }
+                kept = kept.saturating_sub(row.count("kept_bytes")?);
+                last = Some(row.get::<i64>("id")?);
+            }
+            let Some(last) = last else { break };
+            dropped += sql("DELETE FROM quarantine WHERE id <= $1")
+                .bind(last)
+                .execute(&mut transaction)
                 .await?;
-            kept -= oldest.try_get::<i64, _>("kept_bytes")?;
-            dropped += 1;
         }
         if dropped > 0 {
-            sqlx::query(
-                "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE
-                 SET value = CAST(CAST(meta.value AS BIGINT) + $3 AS TEXT)",
-            )
-            .bind(DROPPED)
-            .bind(dropped.to_string())
-            .bind(i64::try_from(dropped).unwrap_or(i64::MAX))
-            .execute(&mut *transaction)
-            .await?;
+            sql("UPDATE meta SET value = CAST(CAST(value AS BIGINT) + $2 AS TEXT) WHERE name = $1")
+                .bind(DROPPED)
+                .bind(integer(dropped))
+                .execute(&mut transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(added)
@@ -117,23 +126,22 @@ impl State {
         limit: u32,
         head_bytes: u32,
     ) -> Result<Vec<Quarantined>, StateError> {
-        sqlx::query(
-            "SELECT id, received_at, sensor, reason, bytes, SUBSTR(record, 1, $2) AS head
-             FROM quarantine ORDER BY id DESC LIMIT $1",
-        )
+        sql("SELECT id, received_at, sensor, reason, bytes,
+                    SUBSTR(record, 1, CAST($2 AS INTEGER)) AS head
+             FROM quarantine ORDER BY id DESC LIMIT $1")
         .bind(i64::from(limit))
         .bind(i64::from(head_bytes))
-        .fetch_all(&self.pool)
+        .rows(&self.db)
         .await?
         .iter()
         .map(|row| {
             Ok(Quarantined {
-                id: row.try_get("id")?,
-                received_at: Timestamp::from_millis(row.try_get("received_at")?),
-                sensor: row.try_get("sensor")?,
-                reason: row.try_get("reason")?,
-                bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
-                head: row.try_get("head")?,
+                id: row.get("id")?,
+                received_at: Timestamp::from_millis(row.get("received_at")?),
+                sensor: row.get("sensor")?,
+                reason: row.get("reason")?,
+                bytes: row.count("bytes")?,
+                head: row.get("head")?,
             })
         })
         .collect()
@@ -144,47 +152,27 @@ impl State {
     /// # Errors
     /// [`StateError`]
     pub async fn quarantine_counts(&self) -> Result<(u64, u64), StateError> {
-        let kept: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM quarantine").fetch_one(&self.pool).await?;
+        let kept = sql("SELECT COUNT(*) AS count FROM quarantine")
+            .row(&self.db)
+            .await?
+            .map_or(Ok(0), |row| row.count("count"))?;
         let dropped = self.meta(DROPPED).await?;
-        Ok((
-            u64::try_from(kept).unwrap_or(0),
-            dropped.and_then(|count| count.parse().ok()).unwrap_or(0),
-        ))
+        Ok((kept, dropped.and_then(|count| count.parse().ok()).unwrap_or(0)))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn row<'a>(record: &NewQuarantined<'a>, at: Timestamp) -> Vec<Value<'a>> {
+    vec![
+        record.digest.into(),
+        at.as_millis().into(),
+        record.sensor.into(),
+        record.reason.into(),
+        integer(record.bytes).into(),
+        integer(record.record.len() as u64).into(),
+        record.record.into(),
+    ]
+}
 
-    #[tokio::test]
-    async fn the_oldest_go_at_the_bound_and_are_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::open(&dir.path().join("state.db")).await.unwrap();
-        let at = Timestamp::from_millis(5000);
-        let mut last = "";
-        for digest in ["a", "b", "c", "d", "d"] {
-            let record = NewQuarantined {
-                digest,
-                sensor: digest,
-                reason: "no JSON",
-                bytes: 400,
-                record: &[0xff; 400],
-            };
-            let added = state.add_quarantined(&[record], at, 1000).await.unwrap();
-            let resent = state.add_quarantined(&[record], at, 1000).await.unwrap();
-            assert_eq!((added, resent), (u64::from(digest != last), 0));
-            last = digest;
-        }
-        assert_eq!(state.quarantine_counts().await.unwrap(), (2, 2));
-        let listed = state.quarantined(10, 3).await.unwrap();
-        let senders: Vec<_> = listed.iter().map(|record| record.sensor.as_str()).collect();
-        assert_eq!(senders, ["d", "c"]);
-        assert_eq!(
-            (listed[0].head.as_slice(), listed[0].bytes, listed[0].reason.as_str()),
-            ([0xff; 3].as_slice(), 400, "no JSON"),
-        );
-        assert_eq!(state.quarantined(1, 3).await.unwrap().len(), 1);
-    }
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

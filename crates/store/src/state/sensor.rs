@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 
 use palisade_event::{Domain, SensorId, Timestamp};
-use serde::Serialize;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use serde::{Deserialize, Serialize};
 
+use super::sql::{Purpose, Row, Value, sql, sql_rows};
 use super::{State, StateError, parsed, parsed_domain};
 
+/// Sensors of one statement.
+const ROWS: usize = 100;
+
 /// How a sensor's events come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SensorKind {
     /// From another process, with a key.
@@ -25,7 +27,7 @@ super::names!(SensorKind, "sensor kind", "agent, local or demo",
     Agent "agent", Local "local", Demo "demo");
 
 /// What is known of a sensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sensor {
     /// Its name.
     pub sensor: SensorId,
@@ -47,100 +49,134 @@ pub struct Sensor {
     pub events_total: u64,
 }
 
+/// What one writer has seen of sensors since its batch before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensorBatch {
+    /// Names the writer among all that write into this state.
+    pub writer: String,
+    /// Counts the writer's batches up.
+    pub number: u64,
+    /// Each sensor once; `events_total` is what came since the batch before.
+    pub sensors: Vec<Sensor>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It was added.
+    Now,
+    /// It, or a later one of its writer, was there.
+    Before,
+}
+
 impl State {
     /// Sensors by name.
     ///
     /// # Errors
     /// [`StateError`]
     pub async fn sensors(&self) -> Result<Vec<Sensor>, StateError> {
-        sqlx::query("SELECT * FROM sensor ORDER BY sensor")
-            .fetch_all(&self.pool)
+        sql("SELECT * FROM sensor ORDER BY sensor")
+            .rows(&self.db)
             .await?
             .iter()
             .map(sensor)
             .collect()
     }
 
-    /// Writes sensors, replacing what was known of them, in one transaction.
+    /// Adds what a writer has seen of sensors, in one transaction: counts add
+    /// up, the latest sighting says the rest. A batch that is there already
+    /// (sent again, because its answer was lost) changes nothing.
     ///
     /// # Errors
-    /// [`StateError`]: none of them was written.
-    pub async fn put_sensors(&self, sensors: &[Sensor]) -> Result<(), StateError> {
-        let mut transaction = self.pool.begin().await?;
-        for sensor in sensors {
-            sqlx::query(
+    /// [`StateError`]: send the same batch again.
+    pub async fn add_sensors(
+        &self,
+        batch: &SensorBatch,
+        now: Timestamp,
+    ) -> Result<Added, StateError> {
+        let mut transaction = self.db.begin(Purpose::Write).await?;
+        let is_new = sql("INSERT INTO sensor_batch (writer, number, at) VALUES ($1, $2, $3)
+             ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at
+             WHERE sensor_batch.number < excluded.number")
+        .bind(&batch.writer)
+        .bind(i64::try_from(batch.number).unwrap_or(i64::MAX))
+        .bind(now.as_millis())
+        .execute(&mut transaction)
+        .await?;
+        if is_new == 0 {
+            return Ok(Added::Before);
+        }
+        // In one order, so that two hubs never wait for each other's rows.
+        let mut sensors: Vec<&Sensor> = batch.sensors.iter().collect();
+        sensors.sort_by(|a, b| a.sensor.cmp(&b.sensor));
+        for sensors in sensors.chunks(ROWS) {
+            sql_rows(
                 "INSERT INTO sensor (sensor, kind, domain, first_seen, last_seen, last_address,
-                                     key_id, version, events_total)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-                 ON CONFLICT (sensor) DO UPDATE SET
-                     kind = excluded.kind, domain = excluded.domain,
-                     last_seen = excluded.last_seen, last_address = excluded.last_address,
-                     key_id = excluded.key_id, version = excluded.version,
-                     events_total = excluded.events_total",
+                                     key_id, version, events_total) VALUES",
+                sensors.iter().copied().map(values).collect(),
+                "ON CONFLICT (sensor) DO UPDATE SET
+                 kind = CASE WHEN excluded.last_seen < sensor.last_seen
+                        THEN sensor.kind ELSE excluded.kind END,
+                 domain = CASE WHEN excluded.last_seen < sensor.last_seen
+                          THEN sensor.domain ELSE excluded.domain END,
+                 key_id = CASE WHEN excluded.last_seen < sensor.last_seen
+                          THEN sensor.key_id ELSE excluded.key_id END,
+                 last_address = CASE WHEN excluded.last_seen < sensor.last_seen
+                                THEN COALESCE(sensor.last_address, excluded.last_address)
+                                ELSE COALESCE(excluded.last_address, sensor.last_address) END,
+                 version = CASE WHEN excluded.last_seen < sensor.last_seen
+                           THEN COALESCE(sensor.version, excluded.version)
+                           ELSE COALESCE(excluded.version, sensor.version) END,
+                 first_seen = CASE WHEN excluded.first_seen < sensor.first_seen
+                              THEN excluded.first_seen ELSE sensor.first_seen END,
+                 last_seen = CASE WHEN excluded.last_seen < sensor.last_seen
+                             THEN sensor.last_seen ELSE excluded.last_seen END,
+                 events_total = sensor.events_total + excluded.events_total",
             )
-            .bind(sensor.sensor.as_str())
-            .bind(sensor.kind.as_str())
-            .bind(sensor.domain.as_str())
-            .bind(sensor.first_seen.as_millis())
-            .bind(sensor.last_seen.as_millis())
-            .bind(sensor.last_address.map(|address| address.to_string()))
-            .bind(&sensor.key_id)
-            .bind(&sensor.version)
-            .bind(i64::try_from(sensor.events_total).unwrap_or(i64::MAX))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(Added::Now)
+    }
+
+    /// Forgets writers whose last batch came before `since`. Returns how many.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn forget_writers(&self, since: Timestamp) -> Result<u64, StateError> {
+        sql("DELETE FROM sensor_batch WHERE at < $1")
+            .bind(since.as_millis())
+            .execute(&self.db)
+            .await
     }
 }
 
-fn sensor(row: &SqliteRow) -> Result<Sensor, StateError> {
-    let address: Option<&str> = row.try_get("last_address")?;
+fn values(sensor: &Sensor) -> Vec<Value<'_>> {
+    vec![
+        sensor.sensor.as_str().into(),
+        sensor.kind.as_str().into(),
+        sensor.domain.as_str().into(),
+        sensor.first_seen.as_millis().into(),
+        sensor.last_seen.as_millis().into(),
+        sensor.last_address.map(|address| address.to_string()).into(),
+        (&sensor.key_id).into(),
+        (&sensor.version).into(),
+        i64::try_from(sensor.events_total).unwrap_or(i64::MAX).into(),
+    ]
+}
+
+fn sensor(row: &Row) -> Result<Sensor, StateError> {
+    let address: Option<String> = row.get("last_address")?;
     Ok(Sensor {
-        sensor: parsed(row.try_get("sensor")?, "sensor name")?,
-        kind: parsed(row.try_get("kind")?, "sensor kind")?,
-        domain: parsed_domain(row.try_get("domain")?)?,
-        first_seen: Timestamp::from_millis(row.try_get("first_seen")?),
-        last_seen: Timestamp::from_millis(row.try_get("last_seen")?),
-        last_address: address.map(|text| parsed(text, "address")).transpose()?,
-        key_id: row.try_get("key_id")?,
-        version: row.try_get("version")?,
-        events_total: u64::try_from(row.try_get::<i64, _>("events_total")?).unwrap_or(0),
+        sensor: parsed(&row.get::<String>("sensor")?, "sensor name")?,
+        kind: parsed(&row.get::<String>("kind")?, "sensor kind")?,
+        domain: parsed_domain(&row.get::<String>("domain")?)?,
+        first_seen: Timestamp::from_millis(row.get("first_seen")?),
+        last_seen: Timestamp::from_millis(row.get("last_seen")?),
+        last_address: address.map(|text| parsed(&text, "address")).transpose()?,
+        key_id: row.get("key_id")?,
+        version: row.get("version")?,
+        events_total: row.count("events_total")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_sensor_keeps_its_first_day_and_takes_the_rest() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::open(&dir.path().join("state.db")).await.unwrap();
-        let first = Sensor {
-            sensor: SensorId::new("web-1").unwrap(),
-            kind: SensorKind::Agent,
-            domain: Domain::Private,
-            first_seen: Timestamp::from_millis(1000),
-            last_seen: Timestamp::from_millis(1000),
-            last_address: Some("192.0.2.7".parse().unwrap()),
-            key_id: Some("0a".into()),
-            version: None,
-            events_total: 3,
-        };
-        state.put_sensors(std::slice::from_ref(&first)).await.unwrap();
-        let later = Sensor {
-            first_seen: Timestamp::from_millis(9000),
-            last_seen: Timestamp::from_millis(9000),
-            last_address: None,
-            version: Some("0.2.0".into()),
-            events_total: 5,
-            domain: Domain::Community,
-            ..first.clone()
-        };
-        state.put_sensors(std::slice::from_ref(&later)).await.unwrap();
-        let expected = Sensor { first_seen: first.first_seen, ..later };
-        assert_eq!(state.sensors().await.unwrap(), [expected]);
-    }
 }

@@ -1,6 +1,7 @@
 //! The oracle: a store that keeps a list and answers by definition. And random
 //! events and questions with few values, so that filters hit.
 #![allow(
+    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -16,6 +17,20 @@ use palisade_store::query::{Aggregation, Cursor, Field, Filter, Interval, Query,
 use palisade_store::{Aggregated, Bucket, Key};
 use proptest::prelude::*;
 use proptest::sample::select;
+
+pub mod engine;
+
+/// An event of which nothing is known but when.
+pub fn simple(at: i64, number: u128) -> Arc<Event> {
+    let at = Timestamp::from_millis(at);
+    let sensor = SensorId::new("edge").unwrap();
+    Arc::new(Event::new(EventId::new(at, number), EventKind::AuthAttempted, at, sensor))
+}
+
+/// How many events a store holds.
+pub fn count(store: &palisade_store::Store) -> Aggregated {
+    store.aggregate(&Query::ALL, &Aggregation::Count).unwrap()
+}
 
 pub const DAY: i64 = 86_400_000;
 /// 2026-11-20T00:00:00Z.

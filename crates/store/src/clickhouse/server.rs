@@ -1,0 +1,265 @@
+//! A connection that is ready for use: the version is known and the tables are
+//! there.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::config::ClickHouseConfig;
+use super::http::{Answer, Fault, Http, Setting};
+use super::schema::{Dialect, SCHEMA, statements};
+use super::snapshot::Snapshot;
+use super::sql::name;
+
+/// How long the server works on one question, in seconds.
+pub(super) const MAX_EXECUTION_SECS: u32 = 60;
+/// Memory that the server may use for one question.
+pub(super) const MAX_QUERY_MEMORY_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Longest statement of ours, in bytes: a thousand listed texts of a top.
+const MAX_SQL_BYTES: u64 = 64 * 1024 * 1024;
+/// Seconds that a Distributed table waits for all shards when it stores.
+const DISTRIBUTED_SECS: u32 = 60;
+
+/// Why a connection cannot be used.
+#[derive(Debug)]
+pub(super) enum NotReady {
+    Fault(Fault),
+    /// The operator must act.
+    Refused(String),
+}
+
+impl From<Fault> for NotReady {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A server (or cluster) with our tables.
+pub(super) struct Server {
+    pub(super) http: Arc<Http>,
+    pub(super) config: ClickHouseConfig,
+    pub(super) dialect: Dialect,
+    reading: Vec<Setting>,
+    writing: Vec<Setting>,
+    /// What was seen last.
+    pub(super) snapshot: Mutex<Option<Arc<Snapshot>>>,
+}
+
+impl Server {
+    /// Asks for the version and brings the tables up to date.
+    pub(super) fn connect(http: Arc<Http>, config: &ClickHouseConfig) -> Result<Self, NotReady> {
+        let version = match http.ask("SELECT version() FORMAT RowBinary", &[])?.text() {
+            Ok(version) => version,
+            Err(error) => {
+                let reason = format!("the answer to SELECT version() is not ClickHouse's: {error}");
+                return Err(NotReady::Refused(reason));
+            }
+        };
+        let Some(dialect) = Dialect::of(&version) else {
+            let shown = version.escape_debug();
+            let reason = format!("ClickHouse {shown} is too old; 18.16 or newer is needed");
+            return Err(NotReady::Refused(reason));
+        };
+        let mut server = Self {
+            http,
+            config: config.clone(),
+            dialect,
+            reading: Vec::new(),
+            writing: Vec::new(),
+            snapshot: Mutex::default(),
+        };
+        server.settings()?;
+        server.migrate()?;
+        tracing::info!(version, database = config.database, "connected to ClickHouse");
+        Ok(server)
+    }
+
+    fn settings(&mut self) -> Result<(), NotReady> {
+        let own = |name, value: u64| (name, value.to_string());
+        let mut reading = vec![
+            own("max_execution_time", MAX_EXECUTION_SECS.into()),
+            own("max_memory_usage", MAX_QUERY_MEMORY_BYTES),
+            own("max_query_size", MAX_SQL_BYTES),
+            own("max_ast_elements", 5_000_000),
+            own("max_expanded_ast_elements", 5_000_000),
+            // The answer is sent when it is complete, so that an error has its own status.
+            own("wait_end_of_query", 1),
+        ];
+        let mut writing = vec![own("insert_distributed_sync", 1)];
+        writing.push(own("insert_distributed_timeout", DISTRIBUTED_SECS.into()));
+        if self.dialect == Dialect::Current {
+            // An acknowledgement means stored, whatever the server's default.
+            writing.push(own("async_insert", 0));
+            writing.push(own("max_partitions_per_insert_block", 0));
+        }
+        if self.config.replicated {
+            let sql = format!(
+                "SELECT toUInt64(max(replica_num)) FROM system.clusters WHERE cluster = '{}' \
+                 FORMAT RowBinary",
+                self.config.cluster.as_deref().unwrap_or_default()
+            );
+            let replicas = match self.http.ask(&sql, &[])?.u64() {
+                Ok(replicas) => replicas,
+                Err(error) => return Err(NotReady::Fault(Fault::Lost(error.to_string()))),
+            };
+            // What one hub wrote the other must see, whichever replica it asks.
+            if replicas > 1 {
+                writing.push(own("insert_quorum", replicas / 2 + 1));
+                reading.push(own("select_sequential_consistency", 1));
+                if self.dialect == Dialect::Current {
+                    writing.push(own("insert_quorum_parallel", 0));
+                }
+            }
+        }
+        (self.reading, self.writing) = (reading, writing);
+        Ok(())
+    }
+
+    /// Runs what leads from the tables' version to ours.
+    fn migrate(&self) -> Result<(), NotReady> {
+        let (urls, on) = self.schema_servers()?;
+        for url in &urls {
+            let ask = |sql: &str| self.http.ask_at(url, sql, &[]);
+            let done = |fault: Fault| NotReady::Fault(fault);
+            let database = name(&self.config.database);
+            let table = match self.config.cluster {
+                Some(_) => format!("{database}.`migrations_local`"),
+                None => format!("{database}.`migrations`"),
+            };
+            let exists = format!(
+                "SELECT toUInt64(count()) FROM system.tables WHERE database = '{}' AND name = '{}' \
+                 FORMAT RowBinary",
+                self.config.database,
+                if self.config.cluster.is_some() { "migrations_local" } else { "migrations" }
+            );
+            let read = |sql: &str| -> Result<u64, NotReady> {
+                let broken = |error: io::Error| NotReady::Fault(Fault::Lost(error.to_string()));
+                ask(sql)?.u64().map_err(broken)
+            };
+            let latest = format!("SELECT toUInt64(max(version)) FROM {table} FORMAT RowBinary");
+            let version = if read(&exists)? == 0 { 0 } else { read(&latest)? };
+            if version > u64::from(SCHEMA) {
+                let reason = format!(
+                    "the tables in ClickHouse's database '{}' have version {version} and this \
+                     version of palisade reads version {SCHEMA}; use a newer palisade",
+                    self.config.database
+                );
+                return Err(NotReady::Refused(reason));
+            }
+            if version == u64::from(SCHEMA) {
+                continue;
+            }
+            for statement in statements(&self.config, self.dialect, &on) {
+                let mut answer = ask(&statement).map_err(done)?;
+                answer.more().map_err(|error| Fault::Lost(error.to_string()))?;
+            }
+            let applied = format!("INSERT INTO {table} (version) VALUES ({SCHEMA})");
+            ask(&applied).map_err(done)?;
+        }
+        Ok(())
+    }
+
+    /// Where the tables are made: at every server of the cluster, or at one for
+    /// all where not every server is among the settings (that needs a Keeper).
+    fn schema_servers(&self) -> Result<(Vec<String>, String), NotReady> {
+        let Some(cluster) = &self.config.cluster else {
+            return Ok((self.http.reached().into_iter().collect(), String::new()));
+        };
+        let sql = format!(
+            "SELECT toUInt64(count()) FROM system.clusters WHERE cluster = '{cluster}' \
+             FORMAT RowBinary"
+        );
+        let mut answer = self.http.ask(&sql, &[])?;
+        let hosts = answer.u64().map_err(|error| Fault::Lost(error.to_string()))?;
+        if hosts == 0 {
+            let reason =
+                format!("ClickHouse knows no cluster '{cluster}'; name one of its remote_servers");
+            return Err(NotReady::Refused(reason));
+        }
+        let urls = self.http.servers();
+        if urls.len() as u64 >= hosts {
+            return Ok((urls.to_vec(), String::new()));
+        }
+        Ok((self.http.reached().into_iter().collect(), format!(" ON CLUSTER {}", name(cluster))))
+    }
+
+    /// The name of a table to read from and write to.
+    pub(super) fn table(&self, table: &str) -> String {
+        format!("{}.`{table}`", name(&self.config.database))
+    }
+
+    /// The name of the table that holds the data on each server.
+    pub(super) fn local_table(&self, table: &str) -> String {
+        match self.config.cluster {
+            Some(_) => format!("{}.`{table}_local`", name(&self.config.database)),
+            None => self.table(table),
+        }
+    }
+
+    /// Asks with the limits of a question.
+    pub(super) fn ask(&self, sql: &str, more: &[Setting]) -> Result<Answer, Fault> {
+        let mut settings = self.reading.clone();
+        settings.extend_from_slice(more);
+        self.http.ask(sql, &settings)
+    }
+
+    /// All rows of an answer.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        read: impl FnMut(&mut Answer) -> io::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        self.rows_with(sql, &[], read)
+    }
+
+    /// All rows of an answer to a question with further settings.
+    pub(super) fn rows_with<T>(
+        &self,
+        sql: &str,
+        settings: &[Setting],
+        mut read: impl FnMut(&mut Answer) -> io::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut answer = self.ask(sql, settings)?;
+        let broken = |error: io::Error| {
+            Fault::Lost(format!("the answer of ClickHouse cannot be read: {error}"))
+        };
+        let mut rows = Vec::new();
+        while answer.more().map_err(broken)? {
+            rows.push(read(&mut answer).map_err(broken)?);
+        }
+        Ok(rows)
+    }
+
+    /// The one row of an answer.
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        read: impl FnMut(&mut Answer) -> io::Result<T>,
+    ) -> Result<T, Fault> {
+        let row = self.rows(sql, read)?.into_iter().next();
+        row.ok_or_else(|| Fault::Lost("the answer of ClickHouse is empty".to_owned()))
+    }
+
+    /// Stores rows, once.
+    pub(super) fn insert(&self, table: &str, columns: &str, rows: &[u8]) -> Result<(), Fault> {
+        let table = self.table(table);
+        let sql = format!("INSERT INTO {table} ({columns}) FORMAT RowBinary");
+        self.http.tell(&sql, rows, &self.writing)
+    }
+
+    /// Runs a statement at every server of the settings, as local tables need it.
+    pub(super) fn everywhere(&self, sql: &str, settings: &[Setting]) -> Result<(), Fault> {
+        let one: Vec<String>;
+        let urls = match self.config.cluster {
+            Some(_) => self.http.servers(),
+            None => {
+                one = self.http.reached().into_iter().collect();
+                &one
+            }
+        };
+        for url in urls {
+            let mut answer = self.http.ask_at(url, sql, settings)?;
+            answer.more().map_err(|error| Fault::Lost(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
