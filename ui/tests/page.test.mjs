@@ -1,12 +1,10 @@
 // The page in a real browser against the real binary.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { launch, newPage, Palisade, shot, signIn, USER } from './palisade.mjs';
+import { launch, newPage, Palisade, shot, signIn, USER, violations } from './palisade.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** A failed sign-in is a 401, which the browser itself writes to the console. */
 const EXPECTED_401 = /status of 401/;
 
@@ -26,18 +24,6 @@ after(async () => {
   await browser?.close();
   await hub?.stop();
 });
-
-/** Violations of WCAG 2.2 AA, as axe sees them. */
-async function violations(onPage) {
-  // Run by the driver, not by the page, so that the page's policy stays as it is.
-  await onPage.evaluate(AXE);
-  const found = await onPage.evaluate(async () => {
-    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-    const result = await globalThis.axe.run(document, { runOnly: tags });
-    return result.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`);
-  });
-  return found;
-}
 
 const go = (path) => page.goto(hub.url + path);
 const rows = () => page.locator('[role=grid] [role=row][aria-selected]');
@@ -146,27 +132,6 @@ describe('the page', { timeout: 240_000 }, () => {
     assert.equal(await query().inputValue(), 'kind:auth.attempted');
   });
 
-  test('a query that is wrong is marked at its character', async () => {
-    await ask('country:CN colour:red');
-    await page.locator('.error mark').waitFor();
-    assert.match(await page.locator('.error').innerText(), /colour/);
-    assert.equal(await page.locator('.error mark').innerText(), 'c');
-    await shot(page, 'explore-query-error');
-    await ask('');
-    await rows().first().waitFor();
-    page.complaints = page.complaints.filter((text) => !/status of 422/.test(text));
-  });
-
-  test('fields are completed as one types', async () => {
-    await query().fill('pass');
-    await page.getByRole('option', { name: /^password:/ }).waitFor();
-    await query().press('Tab');
-    assert.equal(await query().inputValue(), 'password:');
-    await query().press('Escape');
-    await query().fill('');
-    await query().press('Enter');
-  });
-
   test('keys lead through table, details and pages', async () => {
     await go('/explore?q=kind:http.requested');
     await rows().first().waitFor();
@@ -200,9 +165,11 @@ describe('the page', { timeout: 240_000 }, () => {
     await go('/explore?q=kind:command.entered');
     await rows().first().waitFor();
     for (const format of ['CSV', 'NDJSON']) {
-      await page.getByRole('button', { name: 'Export' }).click();
-      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: new RegExp(`^${format}`) }).click()]);
+      await page.getByRole('button', { name: 'Export', exact: true }).click();
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: new RegExp(`^${format}`) }).click()]);
       const lines = readFileSync(await download.path(), 'utf8').trim().split('\n');
+      await page.getByRole('status').getByText(/saved by the browser/).waitFor();
+      await page.keyboard.press('Escape');
       assert.ok(lines.length > 10, `${format} has lines`);
       if (format === 'NDJSON') assert.ok(lines.every((line) => JSON.parse(line).kind === 'command.entered'));
       else assert.match(lines[0], /observed_at/);
@@ -226,7 +193,7 @@ describe('the page', { timeout: 240_000 }, () => {
     assert.ok(!/[\u001b\u202e]/.test(await page.evaluate(() => document.body.innerText)), 'nothing that steers is left');
     await cell.click();
     await page.getByRole('region', { name: 'Event details' }).getByText('<script>alert(2)</script>').first().waitFor();
-    await page.getByRole('button', { name: 'JSON', exact: true }).click();
+    await page.getByRole('tab', { name: 'JSON' }).click();
     await shot(page, 'explore-hostile');
     await ask('kind:http.requested -sensor:demo');
     await page.locator('[data-column="what"]', { hasText: 'onload' }).first().click();
@@ -314,7 +281,7 @@ test('without motion the map still marks events', { timeout: 60_000 }, async () 
 });
 
 test('below a base path everything is found', { timeout: 90_000 }, async () => {
-  const below = await Palisade.start('/guard');
+  const below = await Palisade.start({ base: '/guard' });
   try {
     const there = await newPage(browser);
     await signIn(there, `${below.url}/guard/`);

@@ -1,6 +1,9 @@
 // Starts the real binary in a temporary folder and a real browser for it.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,13 +18,16 @@ const START_MS = 60_000;
 export const RESULTS = here('../test-results/');
 export const USER = { name: 'tester', password: 'correct-horse-9' };
 
-/** A running `palisade up` with demo data, honeypots and a watched log. */
+/** A running `palisade up` with honeypots, a watched log and, unless `demo` is
+ * false, demo data. `before` is called with its data folder before it starts. */
 export class Palisade {
-  static async start(base = '') {
+  static async start({ base = '', demo = true, before = undefined } = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: build it, or set PALISADE_BIN`);
     const self = new Palisade();
     self.home = mkdtempSync(join(tmpdir(), 'palisade-ui-'));
     self.data = join(self.home, 'data');
+    mkdirSync(self.data);
+    before?.(self.data);
     writeFileSync(join(self.home, 'auth.log'), '');
     writeFileSync(
       join(self.home, 'palisade.toml'),
@@ -51,16 +57,40 @@ listen = "127.0.0.1:0"
 `,
     );
     self.printed = '';
-    self.child = spawn(BINARY, ['up', '--demo', '--config', join(self.home, 'palisade.toml')], { cwd: self.home });
+    self.child = spawn(BINARY, ['up', ...(demo ? ['--demo'] : []), '--config', join(self.home, 'palisade.toml')], { cwd: self.home });
     self.child.stdout.on('data', (text) => (self.printed += text));
     self.child.stderr.on('data', (text) => (self.log = ((self.log ?? '') + text).slice(-20_000)));
     self.ended = new Promise((done) => self.child.on('exit', done));
     await self.until('ready', () => /^ready/m.test(self.printed));
     self.url = `https://${self.address('https://')}`;
-    const arguments_ = ['user', 'add', USER.name, '--role', 'admin', '--password-stdin', '--data', self.data];
-    const added = spawnSync(BINARY, arguments_, { input: USER.password, encoding: 'utf8' });
-    if (added.status !== 0) throw new Error(`user add: ${added.stderr}`);
+    self.addUser(USER.name, 'admin');
     return self;
+  }
+
+  /** A command for the running hub; what it prints. */
+  command(arguments_, input = '') {
+    const ran = spawnSync(BINARY, [...arguments_, '--data', this.data], { input, encoding: 'utf8' });
+    if (ran.status !== 0) throw new Error(`palisade ${arguments_.join(' ')}: ${ran.stderr}`);
+    return ran.stdout;
+  }
+
+  /** All accounts of the tests have the same password. */
+  addUser(name, role) {
+    this.command(['user', 'add', name, '--role', role, '--password-stdin'], USER.password);
+  }
+
+  /** Delivers events as a sensor does; true once the hub has them for good. */
+  async deliver(events) {
+    this.key ??= this.command(['key', 'add', 'sender', '--scope', 'ingest']).trim().split(/\s+/).find((word) => word.startsWith('pal_'));
+    const body = JSON.stringify({ version: 1, events });
+    const headers = { Authorization: `Bearer ${this.key}`, 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) };
+    const status = await new Promise((done, fail) => {
+      const options = { method: 'POST', headers, rejectUnauthorized: false };
+      const sent = request(`${this.url}/api/v1/events`, options, (answer) => (answer.resume(), answer.on('end', () => done(answer.statusCode))));
+      sent.on('error', fail);
+      sent.end(body);
+    });
+    return status === 200;
   }
 
   /** The address printed after a label. */
@@ -117,11 +147,13 @@ listen = "127.0.0.1:0"
     });
   }
 
-  async stop() {
+  /** `between` is called when it has ended, before its folder is removed. */
+  async stop(between = undefined) {
     this.child.kill('SIGTERM');
     const late = setTimeout(() => this.child.kill('SIGKILL'), 15_000);
     await this.ended;
     clearTimeout(late);
+    between?.();
     rmSync(this.home, { recursive: true, force: true });
   }
 }
@@ -155,12 +187,40 @@ export async function newPage(browser, options = {}) {
   return page;
 }
 
-export async function signIn(page, url) {
+export async function signIn(page, url, name = USER.name) {
   await page.goto(url);
-  await page.getByLabel('Name').fill(USER.name);
+  await page.getByLabel('Name').fill(name);
   await page.getByLabel('Password').fill(USER.password);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+}
+
+const ULID = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+
+/** An id of that instant, drawn as sensors draw it. */
+export function ulid(at) {
+  let time = '';
+  for (let i = 0, rest = at; i < 10; i += 1, rest = Math.floor(rest / 32)) time = ULID[rest % 32] + time;
+  return time + [...randomBytes(16)].map((byte) => ULID[byte % 32]).join('');
+}
+
+/** An event of that instant in the wire form; the hub puts the sensor in. */
+export function event(at, kind, more = {}) {
+  return { id: ulid(at), kind, observed_at: new Date(at).toISOString(), domain: 'private', sensor: 'sender', ...more };
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Violations of WCAG 2.2 AA, as axe sees them. */
+export async function violations(onPage) {
+  // Run by the driver, not by the page, so that the page's policy stays as it is.
+  await onPage.evaluate(AXE);
+  const found = await onPage.evaluate(async () => {
+    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+    const result = await globalThis.axe.run(document, { runOnly: tags });
+    return result.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`);
+  });
+  return found;
 }
 
 export const shot = (page, name) => page.screenshot({ path: join(RESULTS, `${name}.png`) });

@@ -4,19 +4,20 @@ import { buckets as groups, type Bucket } from '../lib/api/model';
 export interface Bars {
   /** Starts, in seconds. */
   times: number[];
-  /** Width of a bar in seconds. */
-  width: number;
+  /** Ends of the same; months have no one width. */
+  ends: number[];
   totals: number[];
   series: { name: string | undefined; values: number[] }[];
 }
 
-const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
+/** More empty bars than this are not made up. */
+const MOST_PADDED = 2_000;
+
+const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
 
 export function prepare(buckets: Bucket[], interval: string): Bars {
   const times = buckets.map((bucket) => Date.parse(String(bucket.key[0])) / 1000);
-  const match = /^(\d+)([smhd])$/.exec(interval);
-  const named = match ? Number(match[1]) * (UNITS[match[2] ?? ''] ?? 1) : 60;
-  const width = times.length > 1 ? times[1]! - times[0]! : named;
+  const ends = times.map((time, i) => times[i + 1] ?? end(time, times[i - 1], interval));
   const totals = buckets.map((bucket) => bucket.count);
   const sums = new Map<string, number>();
   for (const bucket of buckets) {
@@ -33,7 +34,41 @@ export function prepare(buckets: Bucket[], interval: string): Bars {
   }));
   const rest = totals.map((total, i) => total - series.reduce((sum, s) => sum + (s.values[i] ?? 0), 0));
   if (rest.some((n) => n > 0)) series.push({ name: undefined, values: rest });
-  return { times, width, totals, series };
+  return { times, ends, totals, series };
+}
+
+/** The server fills buckets up to the last event where the range is open; the
+ * empty ones from there to now are made here, and all of them where it has none. */
+export function untilNow(buckets: Bucket[], interval: string, from: number | undefined, now: number): Bucket[] {
+  const last = buckets.at(-1);
+  const starts = buckets.map((bucket) => Date.parse(String(bucket.key[0])) / 1000);
+  const empty = (secs: number): Bucket => ({ key: [new Date(secs * 1000).toISOString()], count: 0 });
+  const out = [...buckets];
+  let at = last ? end(starts.at(-1)!, starts.at(-2), interval) : undefined;
+  if (at === undefined && from !== undefined) {
+    const width = seconds(interval);
+    at = width === undefined ? undefined : Math.floor(from / 1000 / width) * width;
+  }
+  for (let before = starts.at(-1); at !== undefined && at * 1000 <= now && out.length - buckets.length < MOST_PADDED; ) {
+    out.push(empty(at));
+    [before, at] = [at, end(at, before, interval)];
+  }
+  return out;
+}
+
+/** The width that an interval names; months have none, `auto` is not said. */
+function seconds(interval: string): number | undefined {
+  const match = /^(\d+)([smhdw])$/.exec(interval);
+  return match ? Number(match[1]) * (UNITS[match[2] ?? ''] ?? 1) : undefined;
+}
+
+/** Where the last bucket ends: as wide as the one before, or as it is named. */
+function end(time: number, before: number | undefined, interval: string): number {
+  const start = new Date(time * 1000);
+  const monthly = interval === '1mo' || (before !== undefined && time - before >= 28 * 86_400 && start.getUTCDate() === 1 && new Date(before * 1000).getUTCDate() === 1);
+  if (monthly) return Date.UTC(start.getUTCFullYear(), start.getUTCMonth() + 1, 1) / 1000;
+  if (before !== undefined) return time + (time - before);
+  return time + (seconds(interval) ?? 60);
 }
 
 /** A hatched fill, for the bucket that still fills. */

@@ -16,6 +16,16 @@ export function term(field: string, value: string | number): string {
   return `${field}:${quote(value)}`;
 }
 
+/** Text as it stands in a pattern, where `*` and `?` are themselves. */
+export function literal(text: string): string {
+  return text.replace(/[^\p{L}\p{N}_]/gu, (c) => `\\${c}`);
+}
+
+/** Values that hold a text somewhere. */
+export function containing(field: string, part: string): string {
+  return `${field}:*${literal(part)}*`;
+}
+
 /** Terms next to each other, as they are written; brackets stay whole. */
 export function terms(q: string): string[] {
   const out: string[] = [];
@@ -68,6 +78,11 @@ export function toggle(q: string, wanted: string): string {
 /** Whether the query itself says which time it is about. */
 export function hasTime(q: string): boolean {
   return /(^|[\s(])-?(since|until|day|month):/i.test(q.replace(/"(\\.|[^"\\])*"/g, '""'));
+}
+
+/** Whether the query itself says until when. */
+export function hasEnd(q: string): boolean {
+  return /(^|[\s(])-?(until|day|month):/i.test(q.replace(/"(\\.|[^"\\])*"/g, '""'));
 }
 
 /** The query that is sent: the text, and the time range where it has none. */

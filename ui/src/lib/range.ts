@@ -64,3 +64,15 @@ export function interval(range: Range): string {
   const width = rangeMillis(range) / 100;
   return INTERVALS.find(([, ms]) => ms >= width)?.[0] ?? '7d';
 }
+
+/** Widths of bars that can be chosen. */
+export const STEPS: readonly { step: string; label: string; ms: number }[] = [
+  { step: '1m', label: '1 min', ms: 6e4 },
+  { step: '5m', label: '5 min', ms: 3e5 },
+  { step: '15m', label: '15 min', ms: 9e5 },
+  { step: '1h', label: '1 h', ms: 36e5 },
+  { step: '6h', label: '6 h', ms: 216e5 },
+  { step: '1d', label: '1 day', ms: 864e5 },
+  { step: '7d', label: '7 days', ms: 6048e5 },
+  { step: '1mo', label: '1 month', ms: 26_784e5 },
+];

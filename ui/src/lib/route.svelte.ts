@@ -35,17 +35,27 @@ class Route {
   /** Changes parameters of this page; `null` takes one away. */
   set(changes: Record<string, string | null>, options?: { replace?: boolean }): void {
     const params = new URLSearchParams(this.params);
-    for (const [name, value] of Object.entries(changes)) {
-      if (value === null || value === '') params.delete(name);
-      else params.set(name, value);
-    }
+    change(params, changes);
     this.go(address(this.path, params), options);
   }
 
   setRange(range: Range): void {
+    this.setView({}, range);
+  }
+
+  /** Changes parameters and the time range at once. */
+  setView(changes: Record<string, string | null>, range: Range): void {
     const params = new URLSearchParams(this.params);
+    change(params, changes);
     writeRange(range, params);
     this.go(address(this.path, params));
+  }
+}
+
+function change(params: URLSearchParams, changes: Record<string, string | null>): void {
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === '') params.delete(name);
+    else params.set(name, value);
   }
 }
 

@@ -2,11 +2,20 @@
 import { api, ApiError } from './api/client';
 import type { FieldInfo, Status } from './api/model';
 
+/** How often the state of the hub is asked for, while it is well and while not. */
+const SELDOM_MS = 15_000;
+const SOON_MS = 3_000;
+
 class Shared {
   /** Why the query cannot be answered, and where in it. */
   queryError = $state.raw<ApiError | undefined>();
   fields = $state.raw<FieldInfo[]>([]);
   status = $state.raw<Status | undefined>();
+  /** The hub was there and does not answer any more. */
+  lost = $state(false);
+  /** The hub cannot reach its database of accounts. */
+  stateLost = $state(false);
+  #replayed = false;
   /** Whether replayed events are among the data. */
   demo = $state(false);
   /** The time, to a second, for "12 s ago". */
@@ -31,13 +40,21 @@ class Shared {
   }
 
   async loadStatus(): Promise<void> {
-    try {
-      const [status, sensors] = await Promise.all([api.status(), api.sensors()]);
-      this.status = status;
-      this.demo = status.demo || sensors.some((sensor) => sensor.kind === 'demo' && sensor.events_24h > 0);
-    } catch {
-      // Those who need it show the error of their own request.
-    }
+    // Each by itself: the list of sensors needs a store that works.
+    const [status, sensors] = await Promise.allSettled([api.status(), api.sensors()]);
+    if (status.status === 'fulfilled') this.status = status.value;
+    if (sensors.status === 'fulfilled') this.#replayed = sensors.value.some((sensor) => sensor.kind === 'demo' && sensor.events_24h > 0);
+    this.demo = this.#replayed || (this.status?.demo ?? false);
+    const failed = [status, sensors].map((answer) => (answer.status === 'rejected' ? (answer.reason as unknown) : undefined));
+    this.stateLost = failed.some((error) => error instanceof ApiError && error.kind === 'state');
+    // Those who need it show the error of their own request.
+    const [error] = failed;
+    this.lost = !this.stateLost && this.status !== undefined && error instanceof ApiError && (error.status === 0 || error.status >= 500);
+  }
+
+  /** How soon to ask again: often while something is to be waited for. */
+  get pause(): number {
+    return this.lost || this.stateLost || (this.status && this.status.store.state !== 'ok') ? SOON_MS : SELDOM_MS;
   }
 }
 

@@ -3,6 +3,7 @@ import { base } from '../base';
 import type {
   Aggregated,
   Aggregation,
+  CheckedQuery,
   CreatedKey,
   Domain,
   Event,
@@ -11,6 +12,8 @@ import type {
   KeyInfo,
   QuarantineList,
   Role,
+  SavedQuery,
+  SaveQuery,
   Scope,
   Sensor,
   Session,
@@ -28,10 +31,13 @@ export class ApiError extends Error {
   /** Index of the character where a query stops making sense. */
   readonly at: number | undefined;
   readonly retryAfterSecs: number | undefined;
+  /** Which of the kinds of problem at /docs/problems it is. */
+  readonly kind: string;
 
-  constructor(status: number, message: string, at?: number, retryAfterSecs?: number) {
+  constructor(status: number, message: string, at?: number, retryAfterSecs?: number, kind = '') {
     super(message);
     this.status = status;
+    this.kind = kind;
     this.at = at;
     this.retryAfterSecs = retryAfterSecs;
   }
@@ -52,26 +58,28 @@ export function apiUrl(path: string, params: Record<string, string | number | un
   return `${base}api/v1/${path}${query ? `?${query}` : ''}`;
 }
 
-async function problem(response: Response): Promise<ApiError> {
+export async function problem(response: Response): Promise<ApiError> {
   const after = Number.parseInt(response.headers.get('Retry-After') ?? '', 10);
   let text = `The server answered ${response.status} ${response.statusText}`.trim();
   let at: number | undefined;
+  let kind = '';
   try {
     const body: unknown = await response.json();
     if (body && typeof body === 'object') {
-      const { detail, title, at: index } = body as Record<string, unknown>;
+      const { detail, title, at: index, type } = body as Record<string, unknown>;
       if (typeof detail === 'string') text = detail;
       else if (typeof title === 'string') text = title;
       if (typeof index === 'number') at = index;
+      if (typeof type === 'string') kind = type.split('#')[1] ?? '';
     }
   } catch {
     // No problem document: the status has to do.
   }
-  return new ApiError(response.status, text, at, Number.isNaN(after) ? undefined : after);
+  return new ApiError(response.status, text, at, Number.isNaN(after) ? undefined : after, kind);
 }
 
 interface Options {
-  method?: 'GET' | 'POST' | 'DELETE';
+  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
   body?: unknown;
   signal?: AbortSignal | undefined;
 }
@@ -121,6 +129,15 @@ export const api = {
     type Answer = { results: Results<A>; took_ms: number };
     return call<Answer>(apiUrl('aggregate'), { method: 'POST', body, signal });
   },
+
+  check: (q: string, signal?: AbortSignal) => call<CheckedQuery>(apiUrl('query', { q }), { signal }),
+
+  savedQueries: (signal?: AbortSignal) =>
+    call<{ saved_queries: SavedQuery[] }>(apiUrl('saved-queries'), { signal }).then((answer) => answer.saved_queries),
+  saveQuery: (body: SaveQuery) => call<SavedQuery>(apiUrl('saved-queries'), { method: 'POST', body }),
+  changeSavedQuery: (id: string, body: SaveQuery) =>
+    call<SavedQuery>(apiUrl(`saved-queries/${encodeURIComponent(id)}`), { method: 'PUT', body }),
+  removeSavedQuery: (id: string) => call<void>(apiUrl(`saved-queries/${encodeURIComponent(id)}`), { method: 'DELETE' }),
 
   sensors: (signal?: AbortSignal) =>
     call<{ sensors: Sensor[] }>(apiUrl('sensors'), { signal }).then((answer) => answer.sensors),
