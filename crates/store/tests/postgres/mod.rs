@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for a server to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often something that cannot be awaited is looked at.
+const POLL: Duration = Duration::from_millis(20);
 /// Who owns the cluster; initdb refuses root.
 const OWNER: &str = "nobody";
 
@@ -76,8 +78,7 @@ impl Server {
         initdb.args(["--auth-local", "trust", "--auth-host", "scram-sha-256", "-D"]).arg(&data);
         let made = initdb.current_dir(&own).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
+        let port = free_port();
         let conf = data.join("postgresql.conf");
         let text = format!(
             "fsync = off\nport = {port}\nlisten_addresses = '127.0.0.1'\nmax_connections = 100\n\
@@ -114,18 +115,22 @@ impl Server {
         std::thread::spawn(move || {
             let mut child = command.spawn().unwrap();
             // Asked to stop, or nobody is left who could ask.
-            let _ = asked.recv();
+            while asked.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if matches!(child.try_wait(), Ok(Some(_))) {
+                    break;
+                }
+            }
             end(&mut child);
             let _ = done.send(());
         });
-        *running = Some(Running { stop, ended });
-        drop(running);
         let deadline = Instant::now() + PATIENCE;
         while self.psql("postgres", "SELECT 1").is_err() {
+            let failed = ended.try_recv().is_ok() || Instant::now() > deadline;
             let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{log}");
+            assert!(!failed, "PostgreSQL does not start:\n{log}");
             pause();
         }
+        *running = Some(Running { stop, ended });
     }
 
     /// Stops it as a failed machine would: connections are cut.
@@ -133,7 +138,7 @@ impl Server {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         drop(running.stop);
-        running.ended.recv_timeout(PATIENCE).unwrap();
+        let _ = running.ended.recv_timeout(PATIENCE);
     }
 
     /// A new, empty database that `root` owns.
@@ -206,7 +211,12 @@ fn end(child: &mut Child) {
 }
 
 fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::sleep(POLL);
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn is_root() -> bool {
