@@ -46,7 +46,8 @@ pub(super) async fn open(
     let mut connection = connect(&options, config).await?;
     facts(&mut connection, &options).await?;
     let migrated = timeout(Duration::from_secs(u64::from(config.start_wait_secs).max(60)), async {
-        MIGRATIONS.run(&mut connection).await
+        // `run` does the same, but cannot be awaited in a spawned task.
+        MIGRATIONS.run_direct(None, &mut connection, false).await
     })
     .await
     .map_err(|_| {
@@ -201,27 +202,33 @@ fn refused(options: &PgConnectOptions, reason: &str) -> StateOpenError {
     StateOpenError::Refused(format!("cannot use PostgreSQL at {}: {reason}", place(options)))
 }
 
+fn unreachable(options: &PgConnectOptions, cause: &str) -> StateOpenError {
+    let at = place(options);
+    StateOpenError::Unreachable(format!("cannot reach PostgreSQL at {at}: {cause}"))
+}
+
 /// One sentence that says what to change.
 fn explain(error: &sqlx::Error, options: &PgConnectOptions) -> StateOpenError {
     let at = place(options);
     let user = options.get_username();
+    let tls = |said: String| {
+        refused(
+            options,
+            &format!("TLS fails ({said}); check sslmode and sslrootcert in the address"),
+        )
+    };
     let database = match error {
         sqlx::Error::Database(database) => database,
-        sqlx::Error::Tls(error) => {
-            return refused(
-                options,
-                &format!("TLS fails ({error}); check sslmode and sslrootcert in the address"),
-            );
-        }
-        other => {
-            let cause = match other {
-                sqlx::Error::Io(error) => error.to_string(),
-                other => other.to_string(),
+        sqlx::Error::Tls(error) => return tls(error.to_string()),
+        sqlx::Error::Io(error) => {
+            // What is wrong with the certificate comes as a failed read.
+            let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            return match inside {
+                Some(inside) => tls(inside.to_string()),
+                None => unreachable(options, &error.to_string()),
             };
-            return StateOpenError::Unreachable(format!(
-                "cannot reach PostgreSQL at {at}: {cause}"
-            ));
         }
+        other => return unreachable(options, &other.to_string()),
     };
     let (code, said) = (database.code().unwrap_or_default(), database.message());
     match &*code {
