@@ -328,8 +328,7 @@ impl Serialize for PayloadHash {
 
 impl<'de> Deserialize<'de> for PayloadHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::parsed::parsed(deserializer)
     }
 }
 

@@ -12,6 +12,7 @@ mod id;
 mod kind;
 mod names;
 mod net;
+mod parsed;
 pub mod table;
 mod time;
 mod untrusted;

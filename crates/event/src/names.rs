@@ -63,8 +63,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-                Self::new(&text).map_err(serde::de::Error::custom)
+                crate::parsed::parsed(deserializer)
             }
         }
     };
@@ -156,8 +155,7 @@ impl Serialize for CountryCode {
 
 impl<'de> Deserialize<'de> for CountryCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        Self::new(&text).map_err(serde::de::Error::custom)
+        crate::parsed::parsed(deserializer)
     }
 }
 
