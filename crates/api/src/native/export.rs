@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header;
+use palisade_event::table::csv;
 use palisade_hub::Principal;
 use palisade_store::Page;
 use palisade_store::query::{Cursor, Query};
 
-use super::csv;
 use super::events::{Format, MAX_PAGE_EVENTS};
 use crate::error::Problem;
 use crate::router::App;
@@ -60,10 +60,14 @@ pub(super) async fn start(
     };
     let progress = Progress { app, who, query, format, left: limit, next: Next::Page(first) };
     let head = match format {
-        Format::Csv => csv::HEADER,
-        Format::Json | Format::Ndjson => "",
+        Format::Csv => {
+            let mut header = String::new();
+            csv::write_header(&mut header);
+            header
+        }
+        Format::Json | Format::Ndjson => String::new(),
     };
-    let head = stream::iter([Ok(Bytes::from_static(head.as_bytes()))]);
+    let head = stream::iter([Ok(Bytes::from(head))]);
     let pages = stream::try_unfold(progress, |progress| async move { progress.step().await });
     let body = Body::from_stream(futures_util::StreamExt::chain(head, pages));
     let disposition = format!("attachment; filename=\"palisade-{name}\"");

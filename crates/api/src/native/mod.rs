@@ -4,7 +4,6 @@
 //! of the OpenAPI document. What they mean is decided in the hub.
 
 pub(crate) mod aggregate;
-pub(crate) mod csv;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod fields;

@@ -49,6 +49,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/events/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore events
+         * @description For `palisade import`: events of an export keep their sensor, domain, time
+         *     of receipt and places, so this needs the role or scope `admin`. What cannot
+         *     be taken is named in the answer and not kept in quarantine.
+         */
+        post: operations["restoreEvents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events/{id}": {
         parameters: {
             query?: never;
@@ -492,7 +514,7 @@ export interface components {
         } | {
             /**
              * @description A number and `s`, `m`, `h`, `d` or `w`, a divisor or multiple of a
-             *     day, aligned to UTC; or `auto`.
+             *     day, aligned to UTC; `1mo` for calendar months; or `auto`.
              * @example 1h
              */
             interval: string;
@@ -661,6 +683,8 @@ export interface components {
             observed_at: string;
             /** @description SHA-256 of the captured file, 64 lower-case hex digits. */
             payload?: string;
+            /** @description What the attacker called that file. */
+            payload_name?: components["schemas"]["Untrusted"];
             /**
              * Format: date-time
              * @description When the hub took it, by the hub's clock.
@@ -793,7 +817,10 @@ export interface components {
              * @description Records that wait for the store.
              */
             pending_records: number;
-            /** @description `degraded` where events are taken but cannot be queried yet. */
+            /**
+             * @description `degraded` where events are taken but cannot be queried yet, or nobody
+             *     can sign in.
+             */
             status: components["schemas"]["HealthStatus"];
             /** @description State of the event store. */
             store: components["schemas"]["StoreState"];
@@ -1162,6 +1189,21 @@ export interface components {
              */
             pending_records: number;
         };
+        /** @description The database of accounts, sessions and keys. */
+        StateStatus: {
+            /**
+             * @description Where it is: sqlite or postgres.
+             * @example sqlite
+             */
+            engine: string;
+            /**
+             * @description Whether it answered last. Where not, events are still taken from keys
+             *     that were seen before; nobody signs in.
+             */
+            ok: boolean;
+            /** @description Why not. */
+            reason?: string;
+        };
         /** @description How the hub is doing. */
         Status: {
             /** @description Whether events of the demonstration are mixed in. */
@@ -1178,6 +1220,8 @@ export interface components {
              * @description When it was started.
              */
             started_at: string;
+            /** @description The database of accounts, sessions and keys. */
+            state: components["schemas"]["StateStatus"];
             /** @description The event store. */
             store: components["schemas"]["StoreStatus"];
             /**
@@ -1197,6 +1241,11 @@ export interface components {
         StoreStatus: {
             /**
              * Format: int64
+             * @description Seconds that the oldest event has waited which the store does not have yet.
+             */
+            behind_secs: number;
+            /**
+             * Format: int64
              * @description Bytes on disk.
              */
             bytes: number;
@@ -1205,6 +1254,11 @@ export interface components {
              * @description Days that have an index.
              */
             days: number;
+            /**
+             * @description Where events live: embedded or clickhouse.
+             * @example embedded
+             */
+            engine: string;
             /**
              * Format: int64
              * @description Events that queries can see.
@@ -1424,6 +1478,90 @@ export interface operations {
                 };
             };
             /** @description The key lacks the scope ingest */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large; send smaller batches */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON, or packed in another way */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was taken; send it again later */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restoreEvents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description zstd or identity */
+                "Content-Encoding"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description At most 4 MiB as sent and 16 MiB unpacked */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Batch"];
+            };
+        };
+        responses: {
+            /** @description All of it is durable */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Not a batch */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not an admin */
             403: {
                 headers: {
                     [name: string]: unknown;
