@@ -250,6 +250,15 @@ describe('the explore page', { timeout: 240_000 }, () => {
     await page.getByLabel('Width of a bar').selectOption('1d');
     await page.waitForURL(/step=1d/);
     await until('eight days', async () => (await page.getByRole('slider').getAttribute('aria-valuemax')) === '7');
+    await page.goto(`${hub.url}/explore?range=90d`);
+    await page.getByLabel('Width of a bar').selectOption('1mo');
+    await page.waitForURL(/step=1mo/);
+    const today = new Date();
+    const oldest = new Date(Date.now() - 90 * 24 * HOUR);
+    const months = (today.getUTCFullYear() - oldest.getUTCFullYear()) * 12 + today.getUTCMonth() - oldest.getUTCMonth();
+    await until('months of the calendar', async () => (await page.getByRole('slider').getAttribute('aria-valuemax')) === String(months));
+    await go('/explore?range=7d&step=1d');
+    await rows().first().waitFor();
     await page.getByRole('button', { name: 'Columns' }).click();
     await page.getByLabel('Find a column').fill('port');
     await page.getByRole('checkbox', { name: 'Port', exact: true }).click();

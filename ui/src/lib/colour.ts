@@ -6,6 +6,14 @@ const FIXED: Record<string, number> = {
   'SSH/login(sshd)': 1,
   Webpage: 2,
   'SSH/console(palisade)': 3,
+  // The types that community sensors send most, apart from each other.
+  'SSH/console(cowrie)': 5,
+  'Network(Dionaea)': 3,
+  'Network(honeytrap)': 6,
+  'RDP(rdpy)': 4,
+  'VNC(vnclowpot)': 6,
+  'Mail(mailoney)': 2,
+  'ADB(adbhoney)': 1,
 };
 const SLOTS = 7;
 /** Of what has no category, and of the rest. */

@@ -54,7 +54,8 @@ class Shared {
 
   /** How soon to ask again: often while something is to be waited for. */
   get pause(): number {
-    return this.lost || this.stateLost || (this.status && this.status.store.state !== 'ok') ? SOON_MS : SELDOM_MS;
+    const well = this.status?.store.state !== 'failed' && this.status?.store.state !== 'behind' && this.status?.state.ok !== false;
+    return this.lost || this.stateLost || !well ? SOON_MS : SELDOM_MS;
   }
 }
 

@@ -62,7 +62,7 @@ export function details(event: Event): Group[] {
     row('System', prints?.os, 'os'),
     row('Hops', prints?.distance),
     row('Payload', event.payload, 'payload', { mono: true }),
-    row('File name', (event as { payload_name?: Untrusted }).payload_name, 'payload_name', { mono: true }),
+    row('File name', event.payload_name, 'payload_name', { mono: true }),
     row('CVE', event.cve, 'cve'),
   ]);
   group('Attributes', Object.entries(event.attributes ?? {}).map(([name, value]) => attribute(name, value)));

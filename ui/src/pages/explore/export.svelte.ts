@@ -16,7 +16,7 @@ export const FORMATS: readonly { format: Format; name: string; note: string }[] 
 
 class Export {
   /** The export under way, or the last one. */
-  state = $state<'idle' | 'running' | 'done' | 'failed'>('idle');
+  state = $state<'idle' | 'running' | 'handed' | 'done' | 'failed'>('idle');
   format = $state<Format>('csv');
   events = $state(0);
   bytes = $state(0);
@@ -30,7 +30,7 @@ class Export {
     const url = apiUrl('events', { q, format });
     if (total > MOST_COLLECTED) {
       save(url, `palisade-events.${format}`);
-      this.state = 'idle';
+      this.state = 'handed';
       return;
     }
     const abort = new AbortController();
