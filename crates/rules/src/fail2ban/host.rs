@@ -141,10 +141,10 @@ impl FailureId {
     /// address written as IPv6 is IPv4.
     pub(crate) fn from_address(text: &str, bits: Option<&str>) -> Self {
         let Ok(address) = text.parse::<IpAddr>() else { return Self::Text(text.to_owned()) };
-        match bits.and_then(|bits| bits.parse::<u8>().ok()) {
-            Some(bits) => match IpNet::new(address, bits) {
-                Ok(net) => Self::Net(net.trunc()),
-                Err(_) => Self::Text(text.to_owned()),
+        match bits {
+            Some(bits) => match bits.parse().map(|bits| IpNet::new(address, bits)) {
+                Ok(Ok(net)) => Self::Net(net.trunc()),
+                _ => Self::Text(text.to_owned()),
             },
             None => Self::Net(address.to_canonical().into()),
         }

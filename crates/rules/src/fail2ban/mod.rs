@@ -9,15 +9,21 @@
 //! Files ─► config (layers, %(…)s) ─► definition (<…>) ─► FilterDefinition ─► Filter ─► Found
 //! ```
 
+mod action;
 mod config;
+mod counting;
 mod date;
 mod definition;
+mod examine;
+mod expression;
 mod failure;
 mod files;
 mod filter;
 mod filter_file;
 mod host;
+mod ignore;
 mod ini;
+mod jail;
 mod pattern;
 mod probe;
 mod problem;
@@ -25,7 +31,11 @@ mod python_regex;
 mod session;
 mod tags;
 
+pub use action::{Action, Command, Family, Step, Takeover};
+pub use counting::{BanTime, BansOf, Failures, Increment, weight_of_known};
 pub use date::{Now, offset_minutes};
+pub use examine::{Detail, ExamineOptions, Examiner, Show};
+pub use expression::seconds;
 pub use failure::{Failure, SplitLine, Value};
 pub use files::{Files, MAX_FILE_BYTES};
 pub use filter::{
@@ -33,5 +43,7 @@ pub use filter::{
 };
 pub use filter_file::{Backend, FilterDefinition};
 pub use host::{FailureId, UseDns};
+pub use ignore::Ignore;
+pub use jail::{From, Jail, LogPath, jails};
 pub use probe::{MAX_REQUEST_BYTES, Prober};
 pub use problem::{Place, Problem};
