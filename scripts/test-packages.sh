@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, and Chromium for the page.
+# telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
+# tests start themselves: PostgreSQL.
 set -eu
 want=""
 need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
@@ -10,6 +11,10 @@ need nmap nmap
 need ssh openssh-client
 need sshd openssh-server
 need chromium chromium
+need openssl openssl
+need setpriv util-linux
+# Its programs are in no PATH. A cluster that Debian makes is left alone.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want="$want postgresql"
 [ -x /usr/sbin/sshd ] && want=$(echo "$want" | sed 's/ openssh-server//')
 [ -z "$want" ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
