@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use palisade_event::{Event, SensorId, Timestamp, wire};
 use palisade_spool::{Chunk, ReadError, Reader};
-use palisade_store::{AppendError, Stats, Store};
+use palisade_store::{AppendError, Pace, Stats, Store};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -30,20 +30,11 @@ use crate::quarantine::{Quarantine, Rejected};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
 
-/// Most records of one chunk.
-const CHUNK_RECORDS: usize = 4_096;
-/// Bytes of one chunk, give or take a record.
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// Most records between two commits: 64 chunks. The time is the bound that
-/// counts, this one keeps a fast machine from too large a segment.
-const UNCOMMITTED_RECORDS: usize = 64 * CHUNK_RECORDS;
 /// New events that are kept for live subscribers until the commit; of more they
 /// hear the newest, and how many were left out.
 const SHOWN_EVENTS: usize = 2 * LIVE_EVENTS;
 /// Longest time between an event's arrival and its commit while the store keeps up.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
-/// Shortest time between two commits; each makes a segment that is merged later.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// First wait after a failure; doubles up to the longest. Unit tests do not wait.
 const FIRST_BACKOFF: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
 /// Longest wait after a failure.
@@ -65,6 +56,8 @@ pub(crate) trait Sink: Send + Sync + 'static {
     fn roll_back(&self);
     /// See [`Store::probe`].
     fn probe(&self) -> Result<(), AppendError>;
+    /// See [`Store::pace`].
+    fn pace(&self) -> Pace;
     /// See [`Store::stats`].
     fn stats(&self) -> Stats;
 }
@@ -81,6 +74,9 @@ impl Sink for Locked<Store> {
     }
     fn probe(&self) -> Result<(), AppendError> {
         Store::probe(self)
+    }
+    fn pace(&self) -> Pace {
+        Store::pace(self)
     }
     fn stats(&self) -> Stats {
         Store::stats(self)
@@ -105,6 +101,8 @@ pub(crate) struct Parts<S> {
 pub(crate) struct Writer<S> {
     reader: Reader,
     parts: Parts<S>,
+    /// How large chunks are, and how often the store commits.
+    pace: Pace,
     /// The chunk after the one that the store has, being decoded.
     ahead: Option<Ahead>,
     pending: Pending,
@@ -201,14 +199,16 @@ impl From<ReadError> for Failure {
 
 impl<S: Sink> Writer<S> {
     pub(crate) fn new(reader: Reader, parts: Parts<S>) -> Self {
+        let pace = parts.sink.pace();
         Self {
             reader,
             parts,
             ahead: None,
             pending: Pending::default(),
             last_commit: Instant::now(),
-            limit: CHUNK_RECORDS,
-            last_chunk: CHUNK_RECORDS,
+            limit: pace.chunk_records,
+            last_chunk: pace.chunk_records,
+            pace,
             alone: (0, 0),
         }
     }
@@ -253,7 +253,9 @@ impl<S: Sink> Writer<S> {
             // Commits when the queue has run empty, but not too often.
             let idle_at = match (self.pending.since, draining) {
                 (_, true) => Some(now + DRAINED_AFTER),
-                (Some(_), false) => Some(now.max(self.last_commit + COMMIT_EVERY)),
+                (Some(_), false) => Some(
+                    now.max(self.last_commit + Duration::from_millis(self.pace.commit_every_ms)),
+                ),
                 (None, false) => None,
             };
             let idle = async {
@@ -264,7 +266,7 @@ impl<S: Sink> Writer<S> {
             };
             let chunk = tokio::select! {
                 biased;
-                chunk = self.reader.next(self.limit, CHUNK_BYTES) => Some(chunk),
+                chunk = self.reader.next(self.limit, self.pace.chunk_bytes) => Some(chunk),
                 () = drain.cancelled(), if !draining => return Ok(true),
                 () = idle => None,
             };
@@ -290,8 +292,8 @@ impl<S: Sink> Writer<S> {
     }
 
     fn is_due(&self) -> bool {
-        self.limit < CHUNK_RECORDS
-            || self.pending.records >= UNCOMMITTED_RECORDS
+        self.limit < self.pace.chunk_records
+            || self.pending.records >= self.pace.uncommitted_records
             || self.pending.since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER)
     }
 
@@ -320,7 +322,7 @@ impl<S: Sink> Writer<S> {
             tokio::select! {
                 biased;
                 fresh = &mut append => break fresh?,
-                chunk = self.reader.next(self.limit, CHUNK_BYTES), if self.ahead.is_none() => {
+                chunk = self.reader.next(self.limit, self.pace.chunk_bytes), if self.ahead.is_none() => {
                     match chunk {
                         Ok(chunk) => self.ahead = Some(self.decode(chunk)),
                         // It comes again when it is its turn.
@@ -394,8 +396,8 @@ impl<S: Sink> Writer<S> {
         let stats = self.commit_sink().await?;
         let pending = std::mem::take(&mut self.pending);
         self.last_commit = Instant::now();
-        if self.limit < CHUNK_RECORDS {
-            self.limit = (self.limit * 2).min(CHUNK_RECORDS);
+        if self.limit < self.pace.chunk_records {
+            self.limit = (self.limit * 2).min(self.pace.chunk_records);
         }
         self.alone = (0, 0);
         let now = Timestamp::from(std::time::SystemTime::now());
@@ -483,9 +485,10 @@ impl<S: Sink> Writer<S> {
     /// neighbours, or is well where there is none; else the store itself is
     /// broken, and nothing is done.
     async fn try_without_first(&mut self, reason: &str) -> Result<(), Failure> {
-        let mut first = self.reader.next(1, CHUNK_BYTES).await?;
+        let mut first = self.reader.next(1, self.pace.chunk_bytes).await?;
         let Some(record) = first.records.pop() else { return Ok(()) };
-        let neighbours = timeout(DRAINED_AFTER, self.reader.next(NEIGHBOURS, CHUNK_BYTES)).await;
+        let neighbours =
+            timeout(DRAINED_AFTER, self.reader.next(NEIGHBOURS, self.pace.chunk_bytes)).await;
         let is_well = match neighbours {
             Ok(Ok(neighbours)) => self.takes_one_of(neighbours.records).await,
             Ok(Err(ReadError::Closed)) | Err(_) => self.probe().await.is_ok(),
@@ -601,6 +604,9 @@ mod tests {
         }
         fn probe(&self) -> Result<(), AppendError> {
             Ok(())
+        }
+        fn pace(&self) -> Pace {
+            Pace::EMBEDDED
         }
         fn stats(&self) -> Stats {
             Stats::default()

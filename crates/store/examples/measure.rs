@@ -1,6 +1,7 @@
 //! Measures the embedded engine: `measure DIR EVENTS` fills a store and asks,
 //! `measure DIR open` opens it and asks. A third argument is a query that all
-//! questions are narrowed by, such as `since:7d`.
+//! questions are narrowed by, such as `since:7d`; `-` asks nothing. A fourth
+//! spreads the events over so many days, in no order.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use palisade_event::{
-    Category, CountryCode, Credentials, Endpoint, Event, EventId, EventKind, Geo, Outcome,
-    SensorId, SessionId, Timestamp, Transport,
+    Category, CountryCode, Credentials, Endpoint, Event, EventId, EventKind, Geo, GeoPrecision,
+    Outcome, SensorId, SessionId, Timestamp, Transport,
 };
 use palisade_store::query::{Aggregation, Field, Interval, Query};
 use palisade_store::{Aggregated, Config, Store};
@@ -31,10 +32,11 @@ fn mix(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn event(n: u64, total: u64) -> Arc<Event> {
+fn event(n: u64, total: u64, at: Option<Timestamp>) -> Arc<Event> {
     let r = mix(n);
     // A million events a day, newest today.
-    let at = Timestamp::from_millis(TODAY - ((total - n) as i64) * 86);
+    let in_order = Timestamp::from_millis(TODAY - ((total - n) as i64) * 86);
+    let at = at.unwrap_or(in_order);
     let id = EventId::new(at, u128::from(mix(r)) << 16 | u128::from(r & 0xffff));
     let mut event = Event::new(
         id,
@@ -68,6 +70,7 @@ fn event(n: u64, total: u64) -> Arc<Event> {
         asn: Some((skewed % 3000) as u32),
         lat: Some((skewed % 180) as f64 - 90.0),
         lon: Some((skewed % 360) as f64 - 180.0),
+        precision: Some(GeoPrecision::Country),
         ..Geo::default()
     }));
     Arc::new(event)
@@ -86,41 +89,85 @@ fn memory() -> String {
     status.lines().filter(wanted).collect::<Vec<_>>().join("  ")
 }
 
+/// Which of `days` days event `n` is of, and when; 0: in order, a million a day.
+fn spread(n: u64, days: u64) -> Option<Timestamp> {
+    let back = mix(n ^ 0xdead) % days.max(1) * 86_400_000 + mix(n ^ 0xbeef) % 86_000_000;
+    (days > 0).then(|| Timestamp::from_millis(TODAY - 86_400_000 - back as i64))
+}
+
+fn fill(store: &Store, total: u64, days: u64) {
+    let begin = Instant::now();
+    let before = ticks();
+    let sample = 200_000.min(total);
+    for n in 0..sample {
+        std::hint::black_box(event(n, total, None));
+    }
+    let making = (ticks() - before) as f64 * 10_000.0 / sample as f64;
+    println!("making an event takes {making:.2} us of CPU, {:?}", begin.elapsed() / sample as u32);
+    let begin = Instant::now();
+    let before = ticks();
+    let mut committed = Instant::now();
+    let mut commits = Vec::new();
+    for first in (0..total).step_by(2000) {
+        let batch: Vec<_> =
+            (first..(first + 2000).min(total)).map(|n| event(n, total, spread(n, days))).collect();
+        store.append(&batch).unwrap();
+        if committed.elapsed().as_secs() >= 1 {
+            let begin = Instant::now();
+            store.commit().unwrap();
+            commits.push(begin.elapsed().as_secs_f64());
+            committed = Instant::now();
+        }
+    }
+    store.commit().unwrap();
+    let took = begin.elapsed().as_secs_f64();
+    let cpu = (ticks() - before) as f64 * 10_000.0 / total as f64;
+    commits.sort_by(f64::total_cmp);
+    println!(
+        "ingest {:.0} events/s, {cpu:.2} us of CPU an event ({:.2} without making it)",
+        total as f64 / took,
+        cpu - making,
+    );
+    println!(
+        "{} commits, median {:.3} s, longest {:.3} s; {} bytes/event  {}",
+        commits.len(),
+        commits.get(commits.len() / 2).copied().unwrap_or(0.0),
+        commits.last().copied().unwrap_or(0.0),
+        store.stats().bytes / store.stats().events,
+        memory()
+    );
+    let begin = Instant::now();
+    let before = ticks();
+    let now = Timestamp::from_millis(TODAY + 2 * 86_400_000);
+    let mut calls = 0;
+    while store.maintain(now).unwrap() {
+        calls += 1;
+    }
+    store.maintain(now).unwrap();
+    let stats = store.stats();
+    println!(
+        "{calls} pieces of housekeeping in {:?}, {:.2} us of CPU an event; {} bytes/event  {}",
+        begin.elapsed(),
+        (ticks() - before) as f64 * 10_000.0 / total as f64,
+        stats.bytes / stats.events,
+        memory()
+    );
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let dir = arguments.next().unwrap();
     let what = arguments.next().unwrap();
     let narrowed = arguments.next().unwrap_or_default();
+    let days = arguments.next().map_or(0, |days| days.parse().unwrap());
     let start = Instant::now();
     let store = Store::open(Path::new(&dir), &Config::default()).unwrap();
     println!("open {:?}  {}  {:?}", start.elapsed(), memory(), store.stats());
     if let Ok(total) = what.parse::<u64>() {
-        let start = Instant::now();
-        let before = ticks();
-        let mut committed = Instant::now();
-        let mut longest = 0.0f64;
-        for first in (0..total).step_by(1000) {
-            let batch: Vec<_> =
-                (first..(first + 1000).min(total)).map(|n| event(n, total)).collect();
-            store.append(&batch).unwrap();
-            if committed.elapsed().as_secs() >= 1 {
-                let begin = Instant::now();
-                store.commit().unwrap();
-                longest = longest.max(begin.elapsed().as_secs_f64());
-                committed = Instant::now();
-            }
-        }
-        store.commit().unwrap();
-        store.commit().unwrap();
-        let took = start.elapsed().as_secs_f64();
-        let stats = store.stats();
-        println!(
-            "ingest {:.0} events/s, {:.2} us of CPU an event, longest commit {longest:.3} s, {} bytes/event  {}",
-            total as f64 / took,
-            (ticks() - before) as f64 * 10_000.0 / total as f64,
-            stats.bytes / stats.events,
-            memory()
-        );
+        fill(&store, total, days);
+    }
+    if narrowed == "-" {
+        return;
     }
     let top = |fields: &[Field], sub| Aggregation::Top(fields.to_vec(), 10, sub);
     let hour = |sub| Aggregation::Histogram(Interval::Millis(3_600_000), sub);

@@ -123,13 +123,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    const EMBEDDED: Self = Self {
+    /// For indexes on this machine's disk: time is the bound that counts there.
+    pub const EMBEDDED: Self = Self {
         chunk_records: 4_096,
         chunk_bytes: 4 * 1024 * 1024,
         uncommitted_records: 64 * 4_096,
         commit_every_ms: 200,
     };
-    const CLICKHOUSE: Self = Self {
+    /// For a ClickHouse server or cluster.
+    pub const CLICKHOUSE: Self = Self {
         chunk_records: 10_000,
         chunk_bytes: 8 * 1024 * 1024,
         uncommitted_records: 100_000,

@@ -273,8 +273,7 @@ fn the_space_of_events_past_their_rule_comes_back() {
     let store = Store::open(dir.path(), &config).unwrap();
     let make = |number: u64| {
         let mut event = Event::clone(&event(number, 5));
-        event.domain =
-            if number.is_multiple_of(4) { Domain::Private } else { Domain::Community };
+        event.domain = if number.is_multiple_of(4) { Domain::Private } else { Domain::Community };
         Arc::new(event)
     };
     add(&store, &(0..20_000).map(make).collect::<Vec<_>>());

@@ -121,10 +121,7 @@ impl Sessions {
     }
 
     /// The session as the database has it; as it had it, where it does not answer.
-    async fn look_up(
-        &self,
-        hash: &str,
-    ) -> Result<Option<(state::Session, Account)>, StateError> {
+    async fn look_up(&self, hash: &str) -> Result<Option<(state::Session, Account)>, StateError> {
         let question = self.remembered.question();
         match self.state.session(hash).await {
             Ok(Some(found)) => {

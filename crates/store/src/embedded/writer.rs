@@ -239,10 +239,6 @@ impl Writing {
         self.writers.remove(&day);
     }
 
-    pub(super) fn is_open(&self, day: Day) -> bool {
-        self.writers.contains_key(&day)
-    }
-
     /// Forgets a day that is to be removed.
     pub(super) fn forget(&mut self, store: &Embedded, day: Day) {
         self.writers.remove(&day);
