@@ -4,7 +4,7 @@ CARGO ?= cargo
 NPM ?= npm
 CONFIG ?= packaging/demo.toml
 
-.PHONY: run test check lint bench torture dist ui fuzz require packages
+.PHONY: run test check lint bench bench-100m torture dist ui fuzz require packages
 
 run: require ui ## build everything and start on embedded defaults, with demo data
 	$(CARGO) build --locked --release --package palisade
@@ -25,13 +25,19 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) xtask layers
 
-bench: ## print the tables of speed and memory
+bench: ## print the tables of speed and memory, other databases beside them
 	$(CARGO) build --locked --release --package palisade --package palisade-bench
 	./target/release/palisade-bench all
+	sh scripts/peers.sh
 
-torture: ## kill -9 at 200 random moments under load, then count
+bench-100m: ## the store with a hundred million events: half an hour, 15 GB, figures in the end
+	$(CARGO) build --locked --release --package palisade --package palisade-bench
+	./target/release/palisade-bench store --events 100000000
+
+torture: ## kill -9 at 200 random moments under load, 50 power cuts (needs /dev/fuse), then count
 	$(CARGO) build --locked --release --package palisade --package palisade-bench
 	./target/release/palisade-bench kill9 --rounds 200
+	./target/release/palisade-bench powercut --rounds 50
 
 fuzz: ## a minute of fuzzing for each decoder (needs cargo-fuzz and clang)
 	sh scripts/fuzz.sh

@@ -8,13 +8,13 @@
 mod generate;
 mod idle;
 mod ingest;
-mod kill9;
 mod parser;
 mod process;
 mod rows;
 mod spool;
 mod store;
 mod table;
+mod torture;
 mod wire;
 
 use clap::Parser;
@@ -51,6 +51,11 @@ enum Bench {
         #[arg(long, default_value_t = 200)]
         rounds: u32,
     },
+    /// Cut the power at random moments under load and count (needs /dev/fuse and root)
+    Powercut(torture::powercut::Args),
+    /// Housekeeping of a stopped store; what kill9 and powercut end in the middle
+    #[command(hide = true)]
+    Maintain(torture::maintain::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +79,8 @@ fn main() -> anyhow::Result<()> {
         Bench::Rows(args) => rows::run(&args),
         Bench::Ingest => runtime.block_on(ingest::run()),
         Bench::Idle { events } => runtime.block_on(idle::run(events)),
-        Bench::Kill9 { rounds } => runtime.block_on(kill9::run(rounds)),
+        Bench::Kill9 { rounds } => runtime.block_on(torture::kill9::run(rounds)),
+        Bench::Powercut(args) => runtime.block_on(torture::powercut::run(&args)),
+        Bench::Maintain(args) => torture::maintain::run(&args),
     }
 }

@@ -16,6 +16,18 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Starts `palisade up` with the settings of [`settings`] in `home` and waits for nothing.
+pub(crate) fn start(home: &Path) -> anyhow::Result<Child> {
+    let log = std::fs::File::options().create(true).append(true).open(home.join("log"))?;
+    let child = Command::new(binary()?)
+        .args(["up", "--config", "palisade.toml"])
+        .current_dir(home)
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()?;
+    Ok(child)
+}
+
 /// A running `palisade`.
 pub(crate) struct Process {
     child: Child,
@@ -29,12 +41,7 @@ impl Process {
     /// Starts `palisade up` with the settings of [`settings`] in `home`.
     pub(crate) fn up(home: &Path) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let mut child = Command::new(binary()?)
-            .args(["up", "--config", "palisade.toml"])
-            .current_dir(home)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::options().create(true).append(true).open(home.join("log"))?)
-            .spawn()?;
+        let mut child = start(home)?;
         let out = child.stdout.take().context("no output")?;
         let mut url = String::new();
         for line in BufReader::new(out).lines() {

@@ -1,4 +1,4 @@
-//! Events as lines for other databases: 30 columns, tab between them, missing
+//! Events as lines for other databases: 31 columns, tab between them, missing
 //! values empty (0 in numbers), escapes of ClickHouse's TabSeparated for `\`.
 
 use std::io::Write;
@@ -7,7 +7,8 @@ use palisade_event::{Event, Outcome, Untrusted};
 
 /// Names of the columns, in order.
 pub(crate) const COLUMNS: &[&str] = &[
-    "id",
+    "id_high",
+    "id_low",
     "observed_at",
     "received_at",
     "kind",
@@ -46,8 +47,9 @@ pub(crate) fn write(out: &mut impl Write, event: &Event) -> std::io::Result<()> 
     let prints = event.fingerprints.as_deref();
     write!(
         out,
-        "{:032x}\t{}\t{}\t{}\t{}\t{}\t{}\t",
-        event.id.as_u128(),
+        "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t",
+        (event.id.as_u128() >> 64) as u64,
+        event.id.as_u128() as u64,
         event.observed_at.as_millis(),
         event.received_at.unwrap_or(event.observed_at).as_millis(),
         event.kind,
