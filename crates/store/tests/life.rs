@@ -4,11 +4,13 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     reason = "a test that fails says where"
 )]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use palisade_event::{Event, wire};
@@ -299,4 +301,28 @@ fn a_survey_counts_folders_without_opening_them() {
     assert_eq!(days.iter().map(|day| day.events).sum::<u64>(), 64);
     assert!(days.iter().all(|day| day.in_use && day.bytes > 1000 && day.segments >= 1));
     assert_eq!(life::survey(&dir.path().join("nowhere")).unwrap().len(), 0);
+}
+
+#[test]
+fn an_upgrade_without_room_says_what_it_needs_and_goes_on_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |options: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path());
+        mount.output().is_ok_and(|done| done.status.success())
+    };
+    if !mount("size=16m") {
+        eprintln!("skipped: a small file system cannot be mounted here (that takes root)");
+        return;
+    }
+    let store = dir.path().join("store");
+    copy_dir(&fixture(1).join("store"), &store);
+    let refused = Store::open(&store, &Config::default()).err().map(|error| error.to_string());
+    let grown = mount("remount,size=256m");
+    let after = events(&store);
+    let unmounted = Command::new("umount").arg("-l").arg(dir.path()).status();
+    assert!(grown && unmounted.unwrap().success());
+    let refused = refused.unwrap();
+    assert!(refused.contains("2026-11-18 needs 65 MiB of free disk space"), "{refused}");
+    assert_same(&after, &frozen(1), "after there was room");
 }
