@@ -19,6 +19,8 @@ use crate::sensors::Sensors;
 const SENSORS_EVERY: Duration = Duration::from_secs(5);
 /// How often the state database is asked whether it answers.
 const PING_EVERY: Duration = Duration::from_secs(2);
+/// How often a server that holds the events is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Batches of a writer of sensors that has ended are remembered for 30 days.
 const WRITER_MILLIS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How often the store is looked after: idle writers closed, days that are
@@ -42,7 +44,7 @@ pub(crate) struct Background {
 impl Background {
     /// Runs until it is stopped. A long merge holds nothing else up.
     pub(crate) async fn run(self) {
-        tokio::join!(self.write_sensors(), self.ping(), self.maintain(), self.sweep());
+        tokio::join!(self.write_sensors(), self.ping(), self.look(), self.maintain(), self.sweep());
     }
 
     /// Waits for the next tick; `false` once it is to stop.
@@ -71,6 +73,28 @@ impl Background {
         while self.tick(&mut ticks).await {
             // The state notes the outcome itself.
             drop(self.state.ping().await);
+        }
+    }
+
+    /// Says in the status when the server that holds the events is away.
+    async fn look(&self) {
+        // Files on this machine's disk need no question.
+        if matches!(&**self.store, Store::Embedded(_)) {
+            return;
+        }
+        let mut ticks = every(Duration::ZERO, LOOK_EVERY);
+        while self.tick(&mut ticks).await {
+            let store = Arc::clone(&self.store);
+            let looked = tokio::task::spawn_blocking(move || (store.check(), store.stats()));
+            let Ok((found, stats)) = looked.await else { return };
+            let reason = found.as_ref().err().cloned();
+            if self.health.looked(found) {
+                match reason {
+                    Some(reason) => tracing::error!(%reason, "the store cannot be reached"),
+                    None => tracing::info!("the store can be reached again"),
+                }
+            }
+            self.health.measured(stats);
         }
     }
 

@@ -22,6 +22,8 @@ struct Seen {
     stats: Stats,
     lag_millis: i64,
     failure: Option<String>,
+    /// Why the server that holds the events cannot be used, as last looked.
+    unreachable: Option<String>,
     /// When the oldest event arrived that the store does not have yet.
     waiting_since: Option<Timestamp>,
 }
@@ -38,7 +40,7 @@ impl Health {
 
     /// A commit went through; its oldest event had waited so long.
     pub(crate) fn committed(&self, stats: Stats, lag_millis: i64) {
-        *self.seen() = Seen { stats, lag_millis, failure: None, waiting_since: None };
+        *self.seen() = Seen { stats, lag_millis, ..Seen::default() };
     }
 
     /// Events that arrived at this instant, and later ones, wait for the store.
@@ -58,13 +60,21 @@ impl Health {
         self.seen().failure = Some(reason.to_owned());
     }
 
+    /// The server that holds the events was looked for; whether that is news.
+    pub(crate) fn looked(&self, found: Result<(), String>) -> bool {
+        let mut seen = self.seen();
+        let news = seen.unreachable.is_some() != found.is_err();
+        seen.unreachable = found.err();
+        news
+    }
+
     /// The store's part of the status, where so many records wait.
     pub(crate) fn status(&self, pending_records: u64, now: Timestamp) -> StoreStatus {
         let seen = self.seen();
         let age = |since: Timestamp| now.as_millis() - since.as_millis();
         let waited = seen.waiting_since.filter(|_| pending_records > 0).map(age);
         let lag = waited.unwrap_or(0).max(seen.lag_millis);
-        let (state, reason) = match &seen.failure {
+        let (state, reason) = match seen.failure.as_ref().or(seen.unreachable.as_ref()) {
             Some(reason) => (StoreState::Failed, Some(reason.clone())),
             None if pending_records > 0 && lag > BEHIND_MILLIS => {
                 let secs = lag / 1000;
@@ -96,6 +106,18 @@ mod tests {
         assert_eq!(state(0), StoreState::Ok);
         health.committed(Stats::default(), 100);
         assert_eq!(state(1), StoreState::Ok);
+    }
+
+    #[test]
+    fn a_server_that_is_away_fails_the_store_until_it_is_back() {
+        let health = Health::default();
+        let now = Timestamp::from_millis(0);
+        assert!(!health.looked(Ok(())));
+        assert!(health.looked(Err("away".into())));
+        assert!(!health.looked(Err("still away".into())));
+        assert_eq!(health.status(0, now).reason.as_deref(), Some("still away"));
+        assert!(health.looked(Ok(())));
+        assert_eq!(health.status(0, now).state, StoreState::Ok);
     }
 
     #[test]

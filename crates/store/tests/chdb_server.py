@@ -22,8 +22,8 @@ def quoted(value):
 
 def run(sql, body, settings):
     with TURN:
-        for name, value in settings:
-            SESSION.query(f"SET {name} = {quoted(value)}")
+        if settings:
+            SESSION.query("SET " + ", ".join(f"{n} = {quoted(v)}" for n, v in settings))
         try:
             if body and sql:
                 path = os.path.join(DIRECTORY, "body")
@@ -35,8 +35,8 @@ def run(sql, body, settings):
             answer = SESSION.query(sql or body.decode("utf-8"), "TabSeparated")
             return b"" if answer is None else bytes(answer.bytes() or b"")
         finally:
-            for name, _ in settings:
-                SESSION.query(f"SET {name} = DEFAULT")
+            if settings:
+                SESSION.query("SET " + ", ".join(f"{n} = DEFAULT" for n, _ in settings))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,8 @@ use crate::OpenError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one request may take in all; the server gives up before.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a question may take that costs the server nothing.
+const QUICK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers close silent connections after 3 s; one is not used again past this.
 const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// What of an error's text is kept, in bytes.
@@ -78,7 +80,6 @@ impl Http {
             .build();
         let agent = ureq::Agent::config_builder()
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(REQUEST_TIMEOUT))
             .max_idle_age(IDLE_CONNECTION)
             .http_status_as_error(false)
             .proxy(None)
@@ -102,12 +103,26 @@ impl Http {
     /// Asks, and begins to read the answer (RowBinary). Goes on to the next
     /// server where one does not answer.
     pub(super) fn ask(&self, sql: &str, settings: &[Setting]) -> Result<Answer, Fault> {
+        self.ask_within(REQUEST_TIMEOUT, sql, settings)
+    }
+
+    /// Asks something that takes no time; whether a server is there shows soon.
+    pub(super) fn ask_quick(&self, sql: &str, settings: &[Setting]) -> Result<Answer, Fault> {
+        self.ask_within(QUICK_TIMEOUT, sql, settings)
+    }
+
+    fn ask_within(
+        &self,
+        limit: Duration,
+        sql: &str,
+        settings: &[Setting],
+    ) -> Result<Answer, Fault> {
         let first = self.current.load(Ordering::Relaxed);
         let mut fault = Fault::Unreachable("no server is configured".to_owned());
         for step in 0..self.urls.len() {
             let place = (first + step) % self.urls.len();
             let Some(url) = self.urls.get(place) else { continue };
-            match self.post(url, None, sql.as_bytes(), settings) {
+            match self.post(limit, url, None, sql.as_bytes(), settings) {
                 Ok(answer) => {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(answer);
@@ -126,7 +141,7 @@ impl Http {
         sql: &str,
         settings: &[Setting],
     ) -> Result<Answer, Fault> {
-        self.post(url, None, sql.as_bytes(), settings)
+        self.post(REQUEST_TIMEOUT, url, None, sql.as_bytes(), settings)
     }
 
     /// Does something (`sql`, and what it takes as `body`), once: only where no
@@ -137,7 +152,7 @@ impl Http {
         for step in 0..self.urls.len() {
             let place = (first + step) % self.urls.len();
             let Some(url) = self.urls.get(place) else { continue };
-            match self.post(url, Some(sql), body, settings) {
+            match self.post(REQUEST_TIMEOUT, url, Some(sql), body, settings) {
                 Ok(mut answer) => {
                     self.current.store(place, Ordering::Relaxed);
                     return answer.more().map(drop).map_err(|error| lost(url, &error));
@@ -157,13 +172,15 @@ impl Http {
 
     fn post(
         &self,
+        limit: Duration,
         url: &str,
         sql: Option<&str>,
         body: &[u8],
         settings: &[Setting],
     ) -> Result<Answer, Fault> {
-        let mut request =
-            self.agent.post(format!("{url}/")).header("X-ClickHouse-User", &self.user);
+        let request = self.agent.post(format!("{url}/"));
+        let request = request.config().timeout_global(Some(limit)).build();
+        let mut request = request.header("X-ClickHouse-User", &self.user);
         if let Some(password) = &self.password {
             request = request.header("X-ClickHouse-Key", password);
         }

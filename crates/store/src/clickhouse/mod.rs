@@ -216,8 +216,11 @@ impl ClickHouse {
         work(&server).map_err(|fault| write_error(fault.into()))
     }
 
-    /// Figures; those of the last time while no server answers.
+    /// Figures; those of the last time while there is no connection. Waits for none.
     pub(crate) fn stats(&self) -> Stats {
+        if lock(&self.server).is_none() {
+            return *lock(&self.stats);
+        }
         match self.read(|server| Ok(upkeep::stats(server)?)) {
             Ok(stats) => {
                 *lock(&self.stats) = stats;

@@ -47,7 +47,7 @@ pub(super) struct Server {
 impl Server {
     /// Asks for the version and brings the tables up to date.
     pub(super) fn connect(http: Arc<Http>, config: &ClickHouseConfig) -> Result<Self, NotReady> {
-        let version = match http.ask("SELECT version() FORMAT RowBinary", &[])?.text() {
+        let version = match http.ask_quick("SELECT version() FORMAT RowBinary", &[])?.text() {
             Ok(version) => version,
             Err(error) => {
                 let reason = format!("the answer to SELECT version() is not ClickHouse's: {error}");
@@ -216,17 +216,18 @@ impl Server {
         &self,
         sql: &str,
         settings: &[Setting],
-        mut read: impl FnMut(&mut Answer) -> io::Result<T>,
+        read: impl FnMut(&mut Answer) -> io::Result<T>,
     ) -> Result<Vec<T>, Fault> {
-        let mut answer = self.ask(sql, settings)?;
-        let broken = |error: io::Error| {
-            Fault::Lost(format!("the answer of ClickHouse cannot be read: {error}"))
-        };
-        let mut rows = Vec::new();
-        while answer.more().map_err(broken)? {
-            rows.push(read(&mut answer).map_err(broken)?);
-        }
-        Ok(rows)
+        read_rows(self.ask(sql, settings)?, read)
+    }
+
+    /// All rows of an answer to a question that costs the server nothing.
+    pub(super) fn quick_rows<T>(
+        &self,
+        sql: &str,
+        read: impl FnMut(&mut Answer) -> io::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        read_rows(self.http.ask_quick(sql, &self.reading)?, read)
     }
 
     /// The one row of an answer.
@@ -262,4 +263,17 @@ impl Server {
         }
         Ok(())
     }
+}
+
+fn read_rows<T>(
+    mut answer: Answer,
+    mut read: impl FnMut(&mut Answer) -> io::Result<T>,
+) -> Result<Vec<T>, Fault> {
+    let broken =
+        |error: io::Error| Fault::Lost(format!("the answer of ClickHouse cannot be read: {error}"));
+    let mut rows = Vec::new();
+    while answer.more().map_err(broken)? {
+        rows.push(read(&mut answer).map_err(broken)?);
+    }
+    Ok(rows)
 }

@@ -40,7 +40,7 @@ impl Snapshot {
             "SELECT writer, max(seq) FROM {} GROUP BY writer ORDER BY writer FORMAT RowBinary",
             server.table("published")
         );
-        let published = server.rows(&sql, |row| Ok(batch(row.u32()?, row.u32()?)))?;
+        let published = server.quick_rows(&sql, |row| Ok(batch(row.u32()?, row.u32()?)))?;
         // What was published before these did not change; nor did what belongs to it.
         if let Some(known) = lock(&server.snapshot).as_ref()
             && known.published == published
