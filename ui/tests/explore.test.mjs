@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { Postgres } from './postgres.mjs';
 import { event, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
 
 const MINUTE = 60_000;
@@ -294,6 +295,11 @@ describe('the explore page', { timeout: 240_000 }, () => {
     await page.getByRole('link', { name: /^Mirai/ }).waitFor();
     await shot(page, 'explore-saved');
     assert.deepEqual(await violations(page), []);
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'With these times' }).click();
+    const link = new URL(await page.evaluate(() => navigator.clipboard.readText()));
+    assert.deepEqual([link.pathname, link.searchParams.get('q'), link.searchParams.get('cols')], ['/explore', 'user:alpha', 'time,user,port']);
+    assert.equal(Date.parse(link.searchParams.get('to')) - Date.parse(link.searchParams.get('from')), 7 * 24 * HOUR);
     await page.getByLabel('Name for what is shown').fill('Mirai <b>logins</b>');
     await page.getByRole('button', { name: 'Save', exact: true }).click();
     await page.getByRole('alert').getByText('Mirai').waitFor();
@@ -303,10 +309,10 @@ describe('the explore page', { timeout: 240_000 }, () => {
     await signIn(other, hub.url, 'colleague');
     await other.goto(`${hub.url}/explore`);
     await other.getByRole('button', { name: 'Saved queries' }).click();
-    const link = other.getByRole('link', { name: /^Mirai <b>logins<\/b>/ });
-    await link.getByText('by tester').waitFor();
+    const kept = other.getByRole('link', { name: /^Mirai <b>logins<\/b>/ });
+    await kept.getByText('by tester').waitFor();
     assert.equal(await other.getByRole('button', { name: /^Remove Mirai/ }).count(), 0, 'it is not theirs');
-    await link.click();
+    await kept.click();
     await other.waitForURL((url) => url.searchParams.get('q') === 'user:alpha' && url.searchParams.get('range') === '7d' && url.searchParams.get('step') === '1d');
     await other.locator('[data-column="user"]', { hasText: 'alpha' }).first().waitFor();
     assert.deepEqual(await other.locator('[data-head]').evaluateAll((list) => list.map((head) => head.dataset.head)), ['time', 'user', 'port']);
@@ -355,7 +361,6 @@ describe('the explore page', { timeout: 240_000 }, () => {
   });
 
   test('rows are stepped through from the details, and the event can be copied', async () => {
-    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
     await go('/explore?q=session:session-of-the-test');
     await rows().nth(1).click();
     const drawer = page.getByRole('region', { name: 'Event details' });
@@ -498,5 +503,29 @@ test('every page says that the store is behind, by how much, and when it is not 
     await there.context().close();
   } finally {
     await small.stop(() => disk && spawnSync('umount', ['-l', disk]));
+  }
+});
+
+test('a lost database of accounts is said, and when it is back', { timeout: 120_000 }, async () => {
+  const database = await Postgres.start();
+  let lost;
+  try {
+    lost = await Palisade.start({ demo: false, settings: `[hub.state]\npostgres = "${database.url}"` });
+    const there = await newPage(browser);
+    await signIn(there, `${lost.url}/sensors`);
+    await there.getByText('PostgreSQL', { exact: true }).waitFor();
+    await database.stop();
+    const banner = there.locator('[data-behind=state]');
+    await banner.waitFor({ timeout: 60_000 });
+    assert.match(await banner.innerText(), /cannot reach its database/);
+    await shot(there, 'behind-state');
+    assert.deepEqual(await violations(there), []);
+    await database.run();
+    await banner.waitFor({ state: 'detached', timeout: 60_000 });
+    await there.getByText('Answers').waitFor();
+    await there.context().close();
+  } finally {
+    await lost?.stop();
+    await database.remove();
   }
 });

@@ -19,9 +19,10 @@ export const RESULTS = here('../test-results/');
 export const USER = { name: 'tester', password: 'correct-horse-9' };
 
 /** A running `palisade up` with honeypots, a watched log and, unless `demo` is
- * false, demo data. `before` is called with its data folder before it starts. */
+ * false, demo data. `before` is called with its data folder before it starts,
+ * `settings` are added to its file. */
 export class Palisade {
-  static async start({ base = '', demo = true, before = undefined } = {}) {
+  static async start({ base = '', demo = true, before = undefined, settings = '' } = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: build it, or set PALISADE_BIN`);
     const self = new Palisade();
     self.home = mkdtempSync(join(tmpdir(), 'palisade-ui-'));
@@ -54,6 +55,7 @@ listen = "127.0.0.1:0"
 [[honeypot.services]]
 type = "http"
 listen = "127.0.0.1:0"
+${settings}
 `,
     );
     self.printed = '';
