@@ -136,7 +136,8 @@ impl Sensors {
         let version: String =
             version.chars().flat_map(char::escape_default).take(MAX_VERSION_CHARS).collect();
         let mut seen = self.seen_now();
-        let same = seen.current(sensor).is_none_or(|now| now.version.as_ref() == Some(&version));
+        let known = seen.pending.get(sensor).or_else(|| seen.known.get(sensor));
+        let same = known.is_none_or(|known| known.version.as_ref() == Some(&version));
         if !same && let Some(pending) = seen.pending(sensor) {
             pending.version = Some(version);
         }
@@ -151,8 +152,15 @@ impl Sensors {
             tracing::debug!(%error, "sensors are listed as they were last read");
         }
         let seen = self.seen_now();
-        let mut all: Vec<Sensor> =
-            seen.known.keys().filter_map(|sensor| seen.current(sensor)).collect();
+        let mut all: HashMap<&SensorId, Sensor> =
+            seen.known.iter().map(|(sensor, row)| (sensor, row.clone())).collect();
+        let sending = seen.sending.iter().flat_map(|batch| &batch.sensors);
+        for new in sending.chain(seen.pending.values()) {
+            if let Some(row) = all.get_mut(&new.sensor) {
+                merge(row, new);
+            }
+        }
+        let mut all: Vec<Sensor> = all.into_values().collect();
         all.sort_by(|a, b| a.sensor.cmp(&b.sensor));
         all
     }
@@ -233,20 +241,6 @@ impl Seen {
         let known = self.known.get(sensor)?;
         let pending = self.pending.entry(sensor.clone());
         Some(pending.or_insert_with(|| Sensor { events_total: 0, ..known.clone() }))
-    }
-
-    /// With all that was seen.
-    fn current(&self, sensor: &SensorId) -> Option<Sensor> {
-        let mut current = self.known.get(sensor)?.clone();
-        if let Some(batch) = &self.sending
-            && let Some(sending) = batch.sensors.iter().find(|sending| sending.sensor == *sensor)
-        {
-            merge(&mut current, sending);
-        }
-        if let Some(pending) = self.pending.get(sensor) {
-            merge(&mut current, pending);
-        }
-        Some(current)
     }
 }
 

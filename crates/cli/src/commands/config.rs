@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use palisade_store::state::State;
+
 use crate::out;
 use crate::settings::Settings;
 
@@ -9,13 +11,29 @@ use crate::settings::Settings;
 pub(crate) fn check(settings: &Settings) -> ExitCode {
     let mistakes = settings.mistakes();
     if mistakes.is_empty() {
-        out::line("the settings are in order");
-        return ExitCode::SUCCESS;
+        return match state_database(settings) {
+            Ok(()) => {
+                out::line("the settings are in order");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("[hub.state] {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     for mistake in mistakes {
         eprintln!("{mistake}");
     }
     ExitCode::FAILURE
+}
+
+/// Signs in to PostgreSQL where the settings name one; changes nothing there.
+fn state_database(settings: &Settings) -> anyhow::Result<()> {
+    if settings.hub.state.postgres.is_some() {
+        crate::run::runtime()?.block_on(State::examine(&settings.hub.state))?;
+    }
+    Ok(())
 }
 
 /// Prints the settings in force as TOML. Secrets are kept in files of their

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use palisade_agent::SourceConfig;
+use palisade_store::state::State;
 use serde_json::json;
 
 use crate::args::{FormatArgs, OutputFormat};
@@ -35,6 +36,7 @@ pub(crate) async fn examine(settings: &Settings, format: FormatArgs) -> ExitCode
     let data = settings.data_dir();
     let running = tokio::net::UnixStream::connect(data.join("palisade.sock")).await.is_ok();
     let mut findings = vec![hub_state(running, &data), data_dir(&data), disk(&data), open_files()];
+    findings.push(state(settings).await);
     if !running {
         findings.extend(ports(settings));
     }
@@ -71,6 +73,31 @@ fn hub_state(running: bool, data: &Path) -> Finding {
         false => format!("no hub runs on {}; `palisade up` starts one", data.display()),
     };
     Finding { what: "hub", health: if running { Health::Good } else { Health::Note }, says }
+}
+
+/// Where accounts, keys and sensors are kept.
+async fn state(settings: &Settings) -> Finding {
+    let what = "state database";
+    let Some(url) = &settings.hub.state.postgres else {
+        let says = "SQLite, in the data directory".to_owned();
+        return Finding { what, health: Health::Good, says };
+    };
+    match State::examine(&settings.hub.state).await {
+        Err(error) => Finding { what, health: Health::Bad, says: error.to_string() },
+        Ok(Some(facts)) if !facts.syncs => Finding {
+            what,
+            health: Health::Note,
+            says: format!(
+                "PostgreSQL {} at {url} has fsync off: a power cut may cost accounts and keys",
+                facts.version
+            ),
+        },
+        Ok(facts) => {
+            let version = facts.map(|facts| facts.version).unwrap_or_default();
+            let says = format!("PostgreSQL {version} at {url}");
+            Finding { what, health: Health::Good, says }
+        }
+    }
 }
 
 /// The nearest folder on the way to `path` that exists.

@@ -54,7 +54,9 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let doors = CancellationToken::new();
-    let (hub, server) = open_hub(settings).await?;
+    let Some((hub, server)) = open_unless(settings, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let sensor = settings.sensor();
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(settings, events).await?;
@@ -90,7 +92,9 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
 /// A part cannot start.
 pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
-    let (hub, server) = open_hub(settings).await?;
+    let Some((hub, server)) = open_unless(settings, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let server = tokio::spawn(server.run(stop.clone()));
     ready();
     stop.cancelled().await;
@@ -133,6 +137,17 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     ended("honeypots", honeypot).await;
     within("agent", agent.join()).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the hub, unless a signal ends the wait for its state database first.
+async fn open_unless(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<(Hub, palisade_api::Server)>> {
+    tokio::select! {
+        opened = open_hub(settings) => opened.map(Some),
+        () = stop.cancelled() => Ok(None),
+    }
 }
 
 /// Opens the hub, binds its doors, and prints how to get in.
