@@ -19,6 +19,8 @@ Examples:
   palisade up --demo                  the same, with recorded attacks to look at
   palisade query 'kind:auth.attempted user:root since:1h'
   palisade user add alice --role operator --password-stdin
+  palisade export 'since:7d' --format parquet --output week.parquet
+  palisade store backup --to /backup/palisade
   palisade doctor                     what works here and what does not, and why"
 )]
 pub(crate) struct Cli {
@@ -90,12 +92,49 @@ Examples:
   palisade query --top user,password 'since:7d'
   palisade query --format json 'ip:198.51.100.0/24' | jq .request")]
     Query(QueryArgs),
+    /// Write all events of a query to a file, newest first
+    #[command(after_help = "\
+Without a bound on their number. A file is complete or not there: until the end it is FILE.part,
+and --resume goes on with one that broke off. docs/STORE.md describes the formats.
+
+Examples:
+  palisade export --output all.ndjson
+  palisade export 'country:CN since:30d' --format csv --output cn.csv
+  palisade export 'month:2026-11' --output november.parquet --resume
+  palisade export 'kind:auth.attempted' --output - | zstd > logins.ndjson.zst")]
+    Export(ExportArgs),
+    /// Bring events of an export back, from NDJSON (also .gz, .zst), CSV or Parquet
+    #[command(after_help = "\
+Each event counts once, however often it is imported. A second run goes on where the first ended.
+Bad rows are named and left out; then the exit code is 1.
+
+Examples:
+  palisade import all.ndjson
+  palisade import november.parquet cn.csv
+  zstdcat logins.ndjson.zst | palisade import -
+  palisade import events.ndjson --hub https://hub.example:8443 --key-file key --as-sensor")]
+    Import(ImportArgs),
+    /// Look after the files of the event store: count, check, repair, back up, move
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  palisade store stats
+  palisade store check && echo sound
+  palisade store repair
+  palisade store backup --to /backup/palisade
+  palisade store move --to clickhouse --config palisade.toml"
+    )]
+    Store(StoreCommand),
     /// Add, list and remove accounts
     #[command(subcommand)]
     User(UserCommand),
     /// Add, list and remove API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look after the database of accounts, keys and sensors
+    #[command(subcommand)]
+    State(crate::commands::state::StateCommand),
     /// List the sensors that have delivered events
     #[command(subcommand)]
     Sensors(SensorsCommand),
@@ -203,6 +242,146 @@ pub(crate) struct QueryArgs {
     pub(crate) reach: ReachArgs,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RowFormat {
+    /// One JSON event a line.
+    Ndjson,
+    /// Comma-separated values with a header, for spreadsheets.
+    Csv,
+    /// Typed columns, packed with zstd.
+    Parquet,
+}
+
+impl RowFormat {
+    /// What the name of a file says; NDJSON where it says nothing.
+    pub(crate) fn of_path(path: &std::path::Path) -> Self {
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("parquet") => Self::Parquet,
+            Some("csv") => Self::Csv,
+            Some("gz" | "zst")
+                if path.with_extension("").extension().is_some_and(|e| e == "csv") =>
+            {
+                Self::Csv
+            }
+            _ => Self::Ndjson,
+        }
+    }
+}
+
+impl std::fmt::Display for RowFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        })
+    }
+}
+
+/// Whether a long command says how far it is.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct QuietArgs {
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The query; empty means all events. docs/QUERY.md explains the syntax
+    #[arg(default_value = "")]
+    pub(crate) query: String,
+    /// How to write rows [default: by the name of the file, else ndjson]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<RowFormat>,
+    /// The file to write, which must not be there yet, or - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Go on with an export to this file that broke off
+    #[arg(long)]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) quiet: QuietArgs,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Files to read, or - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What is in them [default: by their names, else ndjson]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<RowFormat>,
+    /// Stop at the first bad row
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Deliver as the sensor of the key (scope ingest): sensor, domain and time of receipt are
+    /// new. Without it events stay as they are, which needs the scope admin
+    #[arg(long, requires = "key_file")]
+    pub(crate) as_sensor: bool,
+    /// Begin anew instead of after what an earlier run has done
+    #[arg(long)]
+    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) quiet: QuietArgs,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+/// Where events live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// The files in the data directory.
+    Embedded,
+    /// The ClickHouse of the settings.
+    Clickhouse,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Count what is there, by day, domain and kind
+    Stats {
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Read every file and every event and say what is wrong; changes nothing
+    Check {
+        #[command(flatten)]
+        quiet: QuietArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Make damaged days whole from what can be read of them; needs a stopped hub
+    Repair {
+        #[command(flatten)]
+        quiet: QuietArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Copy all data into a new folder in DIR, also while the hub runs, and verify the copy
+    Backup {
+        /// Where backups are kept; each is a folder named by its time
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        #[command(flatten)]
+        quiet: QuietArgs,
+    },
+    /// Bring all events into the other engine; needs a stopped hub
+    Move {
+        /// The engine that gets them
+        #[arg(long, value_enum)]
+        to: Engine,
+        #[command(flatten)]
+        quiet: QuietArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

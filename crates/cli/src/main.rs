@@ -9,6 +9,7 @@ mod commands;
 mod demo;
 mod logging;
 mod out;
+mod progress;
 mod reach;
 mod run;
 mod settings;
@@ -16,6 +17,10 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+/// Gives back what indexing a burst of events took; glibc's allocator keeps it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
@@ -64,8 +69,12 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Sensor(_) => runtime.block_on(run::sensor(&settings))?,
         Command::Demo(args) => runtime.block_on(commands::demo::replay(&settings, &args))?,
         Command::Query(args) => runtime.block_on(commands::query::ask(&settings, &args))?,
+        Command::Export(args) => runtime.block_on(commands::export::run(&settings, &args))?,
+        Command::Import(args) => runtime.block_on(commands::import::run(&settings, &args))?,
+        Command::Store(command) => runtime.block_on(commands::store::run(&settings, command))?,
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,
         Command::Key(command) => runtime.block_on(commands::key::run(&settings, command))?,
+        Command::State(command) => runtime.block_on(commands::state::run(&settings, command))?,
         Command::Sensors(command) => {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }

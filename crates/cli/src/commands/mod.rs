@@ -4,9 +4,13 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod query;
 pub(crate) mod sensors;
+pub(crate) mod state;
+pub(crate) mod store;
 pub(crate) mod user;
 
 use serde_json::Value;

@@ -20,6 +20,7 @@ const PAGE_EVENTS: u32 = 1_000;
 /// The hub cannot be reached, or the query is malformed.
 pub(crate) async fn ask(settings: &Settings, args: &QueryArgs) -> anyhow::Result<ExitCode> {
     let hub = Reach::find(settings, &args.reach).await?;
+    hub.settle().await;
     let answer = answer(&hub, args).await;
     hub.close().await;
     match answer? {
@@ -132,7 +133,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {
         match byte {

@@ -138,3 +138,9 @@ proptest! {
         let _ = csv::Header::read(&bytes);
     }
 }
+
+#[test]
+fn the_columns_in_the_documentation_are_these() {
+    let text = include_str!("../../../../docs/STORE.md");
+    assert!(text.contains(&columns_markdown()), "docs/STORE.md: paste\n{}", columns_markdown());
+}
