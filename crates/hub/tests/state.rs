@@ -57,8 +57,8 @@ impl Pair {
         .await;
         let config = config(&server.url(&database));
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let (one, two) =
-            tokio::join!(Hub::open(dirs[0].path(), &config), Hub::open(dirs[1].path(), &config));
+        let open = |n: usize| Box::pin(Hub::open(dirs[n].path(), &config));
+        let (one, two) = tokio::join!(open(0), open(1));
         Self { one: one.unwrap(), two: two.unwrap(), _dirs: dirs, _server: server }
     }
 
@@ -124,13 +124,11 @@ async fn a_key_made_on_one_hub_works_on_the_other_until_it_is_removed_on_either(
     two.accept(&who, None, &[record]).await.unwrap();
     one.remove_key(&local(), &made.id).await.unwrap();
     assert!(one.key(&made.key, now()).await.unwrap().is_none(), "at once where it was removed");
-    // It was remembered here: two seconds, docs/STATE.md says.
-    let began = Instant::now();
+    // It is remembered here: for two seconds, docs/STATE.md says.
     until("the key is refused on the other hub", async || {
         two.key(&made.key, now()).await.unwrap().is_none()
     })
     .await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     pair.close().await;
 }
 

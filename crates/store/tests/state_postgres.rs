@@ -189,9 +189,13 @@ async fn a_lost_server_is_told_at_once_and_found_again() {
     let lost = state.meta("a").await;
     assert!(matches!(lost, Err(StateError::Unavailable(_))), "{lost:?}");
     assert!(state.lost().is_some());
-    // Nobody waits for a connection from here on, but for one a second.
-    let refused = futures(&state, 200).await;
-    assert!(refused >= 195, "{refused} of 200 were told at once");
+    // Nobody waits for a connection from here on, but for one a second: if all
+    // did, this would take a quarter of an hour.
+    let began = Instant::now();
+    for _ in 0..200 {
+        assert!(matches!(state.meta("a").await, Err(StateError::Unavailable(_))));
+        assert!(began.elapsed() < PATIENCE, "they wait");
+    }
 
     let at_work = Arc::clone(&server);
     blocking(move || at_work.run()).await;
@@ -202,19 +206,6 @@ async fn a_lost_server_is_told_at_once_and_found_again() {
     }
     assert_eq!(state.lost(), None);
     state.set_meta("a", "after").await.unwrap();
-}
-
-/// How many of so many questions, asked together, fail within a moment.
-async fn futures(state: &State, questions: usize) -> usize {
-    let mut asked = tokio::task::JoinSet::new();
-    for _ in 0..questions {
-        let state = state.clone();
-        asked.spawn(async move {
-            let answer = tokio::time::timeout(Duration::from_millis(900), state.meta("a")).await;
-            matches!(answer, Ok(Err(StateError::Unavailable(_))))
-        });
-    }
-    asked.join_all().await.into_iter().filter(|told| *told).count()
 }
 
 #[tokio::test]

@@ -118,11 +118,8 @@ pub(super) async fn examine(
         return Err(refused(&options, &format!("the user '{user}' may not make tables; {advice}")));
     }
     let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let applied = match connection.list_applied_migrations("_sqlx_migrations").await {
-        Ok(applied) => applied,
-        // No table yet: nothing was applied.
-        Err(_) => Vec::new(),
-    };
+    // No table yet: nothing was applied.
+    let applied = connection.list_applied_migrations("_sqlx_migrations").await.unwrap_or_default();
     if applied.iter().any(|migration| migration.version > newest) {
         return Err(refused(&options, super::NEWER));
     }

@@ -35,7 +35,7 @@ pub(crate) struct Server {
 /// The process, held by a thread of its own: the kernel kills it with the
 /// thread that made it, and that one must not be a test's.
 struct Running {
-    stop: mpsc::Sender<()>,
+    stop: mpsc::SyncSender<()>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -110,8 +110,8 @@ impl Server {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         command.arg("-D").arg(self.data()).current_dir(self.own());
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
-        let (stop, asked) = mpsc::channel();
-        let (done, ended) = mpsc::channel();
+        let (stop, asked) = mpsc::sync_channel(1);
+        let (done, ended) = mpsc::sync_channel(1);
         std::thread::spawn(move || {
             let mut child = command.spawn().unwrap();
             // Asked to stop, or nobody is left who could ask.
@@ -210,6 +210,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
+#[allow(clippy::disallowed_methods, reason = "waits for another process, not for a clock")]
 fn pause() {
     std::thread::sleep(POLL);
 }
