@@ -55,6 +55,11 @@ impl Health {
         self.seen().stats = stats;
     }
 
+    /// What the store held when last looked.
+    pub(crate) fn stats(&self) -> Stats {
+        self.seen().stats
+    }
+
     /// The store cannot be written.
     pub(crate) fn failed(&self, reason: &str) {
         self.seen().failure = Some(reason.to_owned());

@@ -279,6 +279,12 @@ impl Hub {
         set(&metrics.store_events, store.events);
         set(&metrics.store_bytes, store.bytes);
         set(&metrics.store_behind, store.behind_secs);
+        let stats = inner.health.stats();
+        set(&metrics.store_expired, stats.expired);
+        set(&metrics.ready_answers, stats.ready_answers);
+        set(&metrics.ready_misses, stats.ready_misses);
+        set(&metrics.ready_bytes, stats.ready_bytes);
+        set(&metrics.state_up, u64::from(self.status().state.ok));
         set(&metrics.quarantine_records, inner.quarantine.kept());
         set(&metrics.quarantine_dropped, inner.quarantine.dropped());
         metrics.text()

@@ -42,6 +42,11 @@ pub(crate) struct Metrics {
     pub(crate) store_events: Gauge,
     pub(crate) store_bytes: Gauge,
     pub(crate) store_behind: Gauge,
+    pub(crate) store_expired: Gauge,
+    pub(crate) ready_answers: Gauge,
+    pub(crate) ready_misses: Gauge,
+    pub(crate) ready_bytes: Gauge,
+    pub(crate) state_up: Gauge,
     pub(crate) quarantine_records: Gauge,
     pub(crate) quarantine_dropped: Gauge,
     pub(crate) live_subscribers: Gauge,
@@ -117,6 +122,31 @@ impl Metrics {
                 Gauge::default(),
                 "store_behind_seconds",
                 "Seconds that the oldest event has waited which the store does not have yet"
+            ),
+            store_expired: made!(
+                Gauge::default(),
+                "store_expired_events",
+                "Events that came after their day had been removed, since the start"
+            ),
+            ready_answers: made!(
+                Gauge::default(),
+                "store_ready_answers",
+                "Parts of the store that answered from ready aggregates, since the start"
+            ),
+            ready_misses: made!(
+                Gauge::default(),
+                "store_ready_misses",
+                "Parts of the store that had no ready aggregates for a question, since the start"
+            ),
+            ready_bytes: made!(
+                Gauge::default(),
+                "store_ready_bytes",
+                "Bytes of ready aggregates on disk"
+            ),
+            state_up: made!(
+                Gauge::default(),
+                "state_up",
+                "Whether the state database answers: 1 or 0"
             ),
             quarantine_records: made!(
                 Gauge::default(),
