@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::date::Now;
 use super::failure::{Failure, Value};
@@ -95,6 +96,7 @@ pub struct Examiner {
     matched: Kind,
     missed: Kind,
     ignored: Kind,
+    resolve: Option<fn(&str) -> Option<IpAddr>>,
 }
 
 impl std::fmt::Debug for Examiner {
@@ -133,7 +135,14 @@ impl Examiner {
             matched: Kind::default(),
             missed: Kind::default(),
             ignored: Kind::default(),
+            resolve: None,
         })
+    }
+
+    /// Asks `resolve` for the address of each name; without an address it is no
+    /// match. Without this call names count as they are.
+    pub fn resolve_with(&mut self, resolve: fn(&str) -> Option<IpAddr>) {
+        self.resolve = Some(resolve);
     }
 
     /// Times without a zone are this many minutes east of UTC.
@@ -149,7 +158,17 @@ impl Examiner {
             return Vec::new();
         }
         let before = self.filter.buffer().to_vec();
-        let outcome = self.filter.line(line, now);
+        let mut outcome = self.filter.line(line, now);
+        if let Some(resolve) = self.resolve {
+            outcome.found.retain_mut(|found| match &found.id {
+                Some(FailureId::Name(name)) => {
+                    let address = resolve(name);
+                    found.id = address.map(|address| FailureId::Net(address.to_canonical().into()));
+                    address.is_some()
+                }
+                _ => true,
+            });
+        }
         if let Some(form) = &self.options.out {
             let failures = outcome.found.iter().filter(|found| !found.failure.is_context());
             return failures.flat_map(|found| printed(form, found)).collect();

@@ -15,6 +15,7 @@ use super::pattern::{Groups, Pattern, Search};
 use super::problem::{Place, Problem};
 use super::python_regex::Anchors;
 use super::session::Sessions;
+use super::sieve::{Cut, Sieve};
 
 /// Longest line that is looked at, in bytes; the rest is cut off and counted.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -66,7 +67,8 @@ pub struct FilterCounts {
     pub cut: u64,
     /// Searches that took too many steps and were given up.
     pub gave_up: u64,
-    /// Lines that `prefregex` took.
+    /// Lines that `prefregex` took; with [`Tries::First`] only those that an
+    /// expression may match.
     pub prefiltered: u64,
 }
 
@@ -190,6 +192,8 @@ pub struct Filter {
     sessions: Sessions,
     counts: FilterCounts,
     scratch: String,
+    /// Where only the first match is asked for.
+    sieve: Sieve,
 }
 
 impl Filter {
@@ -266,7 +270,14 @@ impl Filter {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let cut = if pref.is_some() { Cut::ByPrefregex } else { Cut::No };
+        let sieve = if single && options.tries == Tries::First {
+            Sieve::new(fail.iter().map(|expression| &expression.pattern), cut)
+        } else {
+            Sieve::default()
+        };
         Ok(Self {
+            sieve,
             pref,
             fail,
             ignore,
@@ -430,6 +441,9 @@ impl Filter {
             return out;
         }
         let mut pre = Failure::default();
+        if !self.sieve.may_match(&view.text) {
+            return out;
+        }
         if let Some(pref) = &self.pref {
             let found = match pref.pattern.search(&view.text, 0) {
                 Search::Found(found) => found,
@@ -454,7 +468,11 @@ impl Filter {
             }
         }
         let all = self.tries == Tries::All;
+        let candidates = self.sieve.candidates(&view.text);
         for number in 0..self.fail.len() {
+            if candidates.as_ref().is_some_and(|set| !set.matched(number)) {
+                continue;
+            }
             let Some(expression) = self.fail.get(number) else { break };
             let found = match expression.pattern.search(&view.text, 0) {
                 Search::Found(found) => found,

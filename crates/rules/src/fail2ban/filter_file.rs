@@ -78,21 +78,24 @@ impl FilterDefinition {
         Self::build(name, definition, backend, &Values::default())
     }
 
-    /// Reads a filter file that is not in `filter.d`.
+    /// Reads a filter file that is not in `filter.d`; `options` are those in
+    /// brackets, or empty.
     ///
     /// # Errors
     /// When the file is missing or its substitutions fail.
     pub fn read_file(
         files: &Files,
         path: &str,
-        options: &[(String, String)],
+        options: &str,
         backend: Backend,
     ) -> Result<Self, Problem> {
-        let init: Values =
-            options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let config = Config::read_file(files, path)
-            .ok_or_else(|| Problem::new(Place { file: path.into(), line: 0 }, "is not there"))?;
-        Self::build(path, Definition::new(config, init), backend, &Values::default())
+        let place = Place { file: path.into(), line: 0 };
+        let (_, options) = options_of(&format!("x{options}"))
+            .map_err(|reason| Problem::new(place.clone(), reason))?;
+        let config =
+            Config::read_file(files, path).ok_or_else(|| Problem::new(place, "is not there"))?;
+        let definition = Definition::new(config, options.into_iter().collect());
+        Self::build(path, definition, backend, &Values::default())
     }
 
     fn build(

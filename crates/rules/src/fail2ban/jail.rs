@@ -3,10 +3,11 @@
 use super::action::Action;
 use super::config::{Config, GetError};
 use super::counting::{BanTime, BansOf, Increment};
-use super::date::offset_minutes;
+use super::date::{Now, offset_minutes};
 use super::definition::{Definition, Take};
 use super::expression::{Names, formula, seconds};
 use super::files::Files;
+use super::filter::{Filter, FilterOptions};
 use super::filter_file::{Backend, FILTER_OPTIONS, FilterDefinition, set_log_type};
 use super::host::UseDns;
 use super::ignore::Ignore;
@@ -111,6 +112,17 @@ pub fn jails(files: &Files) -> Result<(Vec<Jail>, Vec<Problem>), Problem> {
         config.sections().filter(|name| *name != "INCLUDES").map(str::to_owned).collect();
     let jails = names.iter().map(|name| Reader::new(files, &config, name).read()).collect();
     Ok((jails, std::mem::take(&mut config.problems)))
+}
+
+impl Jail {
+    /// Compiles the filter and adds what cannot be compiled to the errors.
+    pub fn try_filter(&mut self, now: &Now) {
+        let Some(definition) = &self.filter else { return };
+        let options = FilterOptions { use_dns: self.use_dns, ..FilterOptions::default() };
+        if let Err(problems) = Filter::new(definition, options, now) {
+            self.errors.extend(problems);
+        }
+    }
 }
 
 struct Reader<'a> {

@@ -29,6 +29,7 @@ mod probe;
 mod problem;
 mod python_regex;
 mod session;
+mod sieve;
 mod tags;
 
 pub use action::{Action, Command, Family, Step, Takeover};

@@ -35,6 +35,7 @@ pub(crate) struct Pattern {
     /// Named groups in the order of their numbers.
     names: Vec<(Arc<str>, usize)>,
     relaxed: String,
+    loose: String,
 }
 
 /// The groups of a match; number 0 is the whole.
@@ -92,7 +93,7 @@ impl Pattern {
         } else {
             Engine::Backtracking { sieve: linear().ok(), regex: fancy()? }
         };
-        Ok(Self { engine, names, relaxed: t.relaxed })
+        Ok(Self { engine, names, relaxed: t.relaxed, loose: t.loose })
     }
 
     /// Named groups with their numbers, in the order they are written.
@@ -108,6 +109,11 @@ impl Pattern {
     /// finds.
     pub(crate) fn relaxed(&self) -> &str {
         &self.relaxed
+    }
+
+    /// Like [`Self::relaxed`], for a text of which this one sees a part.
+    pub(crate) fn loose(&self) -> &str {
+        &self.loose
     }
 
     /// Whether the backtracking engine is needed.

@@ -32,6 +32,8 @@ pub(crate) struct Translation {
     pub(crate) exact: String,
     /// For `regex`.
     pub(crate) relaxed: String,
+    /// Like `relaxed`, but it may match anywhere: without `^`, `$` and `\b`.
+    pub(crate) loose: String,
     /// Whether `relaxed` says the same as `exact`, apart from `equal`.
     pub(crate) linear: bool,
     /// Group numbers of the relaxed form that must hold the same text: what is
@@ -69,9 +71,11 @@ pub(crate) fn translate(source: &str, anchors: Anchors) -> Result<Translation, S
     let prefix = flags.prefix();
     out.exact.insert_str(0, &prefix);
     out.relaxed.insert_str(0, &prefix);
+    out.loose.insert_str(0, &prefix);
     Ok(Translation {
         exact: out.exact,
         relaxed: out.relaxed,
+        loose: out.loose,
         linear: reader.linear,
         equal: reader.equal,
         names: reader.names,
@@ -153,27 +157,40 @@ fn trailing_backslashes(text: &str) -> usize {
     text.bytes().rev().take_while(|b| *b == b'\\').count()
 }
 
-/// The two forms of a piece.
+/// The forms of a piece.
 #[derive(Clone, Debug, Default)]
 struct Out {
     exact: String,
     relaxed: String,
+    loose: String,
 }
 
 impl Out {
     fn same(text: impl Into<String>) -> Self {
         let exact = text.into();
-        Self { relaxed: exact.clone(), exact }
+        Self { relaxed: exact.clone(), loose: exact.clone(), exact }
+    }
+
+    /// A piece that says something about its place only.
+    fn place(exact: impl Into<String>, relaxed: impl Into<String>) -> Self {
+        Self { exact: exact.into(), relaxed: relaxed.into(), loose: "(?:)".into() }
+    }
+
+    fn relaxed(exact: impl Into<String>, relaxed: impl Into<String>) -> Self {
+        let relaxed = relaxed.into();
+        Self { exact: exact.into(), loose: relaxed.clone(), relaxed }
     }
 
     fn push(&mut self, other: &Self) {
         self.exact.push_str(&other.exact);
         self.relaxed.push_str(&other.relaxed);
+        self.loose.push_str(&other.loose);
     }
 
     fn wrap(&mut self, exact: &str, relaxed: &str, close: &str) {
         self.exact = format!("{exact}{}{close}", self.exact);
         self.relaxed = format!("{relaxed}{}{close}", self.relaxed);
+        self.loose = format!("{relaxed}{}{close}", self.loose);
     }
 }
 
@@ -269,10 +286,7 @@ impl Reader {
                 && ["(?=^|\\b|\\W)", "(?=\\b|\\W|$)"].iter().any(|text| self.eat(text))
             {
                 let exact = "(?:(?<!\\w)|(?!\\w))";
-                out.push(&Out {
-                    exact: exact.into(),
-                    relaxed: "(?:\\b{start-half}|\\b{end-half})".into(),
-                });
+                out.push(&Out::place(exact, "(?:\\b{start-half}|\\b{end-half})"));
                 continue;
             }
             let (atom, kind) = self.atom(depth)?;
@@ -288,7 +302,8 @@ impl Reader {
             '.' => Out::same("."),
             '^' => {
                 let lines = self.anchors == Anchors::Lines || self.flags.multi_line;
-                return Ok((Out::same(if lines { "(?m:^)" } else { "\\A" }), Kind::Anchor));
+                let text = if lines { "(?m:^)" } else { "\\A" };
+                return Ok((Out::place(text, text), Kind::Anchor));
             }
             '$' => return Ok((self.dollar(), Kind::Anchor)),
             '(' => self.group(depth)?,
@@ -304,14 +319,14 @@ impl Reader {
 
     fn dollar(&mut self) -> Out {
         if self.flags.multi_line {
-            return Out::same("(?m:$)");
+            return Out::place("(?m:$)", "(?m:$)");
         }
         match self.anchors {
-            Anchors::Line | Anchors::Lines => Out::same("(?m:$)"),
-            Anchors::Bare => Out::same("\\z"),
+            Anchors::Line | Anchors::Lines => Out::place("(?m:$)", "(?m:$)"),
+            Anchors::Bare => Out::place("\\z", "\\z"),
             Anchors::Buffer => {
                 self.linear = false;
-                Out { exact: "(?=\\n?\\z)".into(), relaxed: "(?m:$)".into() }
+                Out::place("(?=\\n?\\z)", "(?m:$)")
             }
         }
     }
@@ -346,6 +361,7 @@ impl Reader {
                 atom.exact.push_str(&quantifier);
                 atom.exact.push('+');
                 atom.relaxed.push_str(&quantifier);
+                atom.loose.push_str(&quantifier);
             } else {
                 atom.push(&Out::same(quantifier));
                 if lazy {
@@ -425,6 +441,7 @@ impl Reader {
                 self.relaxed_count = groups;
                 out.exact = format!("{look}{})", out.exact);
                 out.relaxed = "(?:)".into();
+                out.loose = "(?:)".into();
                 return Ok(out);
             }
         }
@@ -513,11 +530,11 @@ impl Reader {
         let of = self.relaxed_groups.get(number).copied();
         let (Some(body), Some(of)) = (body, of) else {
             self.linear = false;
-            return Out { exact, relaxed: "(?s:.*)".into() };
+            return Out::relaxed(exact, "(?s:.*)");
         };
         self.relaxed_count += 1;
         self.equal.push((of, self.relaxed_count));
-        Out { exact, relaxed: format!("({body})") }
+        Out::relaxed(exact, format!("({body})"))
     }
 
     /// `(?(name)yes|no)`.
@@ -532,15 +549,16 @@ impl Reader {
         }
         yes.exact = format!("(?({number}){}|{})", yes.exact, no.exact);
         yes.relaxed = format!("(?:{}|{})", yes.relaxed, no.relaxed);
+        yes.loose = format!("(?:{}|{})", yes.loose, no.loose);
         Ok(yes)
     }
 
     fn escape(&mut self) -> Result<(Out, Kind), String> {
         let Some(c) = self.next() else { return Err("bad escape (end of pattern)".into()) };
         let out = match c {
-            'A' => return Ok((Out::same("\\A"), Kind::Anchor)),
-            'Z' => return Ok((Out::same("\\z"), Kind::Anchor)),
-            'b' | 'B' => return Ok((Out::same(format!("\\{c}")), Kind::Anchor)),
+            'A' => return Ok((Out::place("\\A", "\\A"), Kind::Anchor)),
+            'Z' => return Ok((Out::place("\\z", "\\z"), Kind::Anchor)),
+            'b' | 'B' => return Ok((Out::place(format!("\\{c}"), format!("\\{c}")), Kind::Anchor)),
             'd' | 'D' | 's' | 'S' | 'w' | 'W' => Out::same(format!("\\{c}")),
             '1'..='9' => {
                 let mut digits = c.to_string();
