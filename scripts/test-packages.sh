@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
 # telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
-# tests start themselves: PostgreSQL.
+# tests start themselves: PostgreSQL, ClickHouse. With PALISADE_TEST_CHDB=1 also
+# chdb, a current ClickHouse (555 MB), into target/chdb.
 set -eu
 want=""
 need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
@@ -13,9 +14,17 @@ need sshd openssh-server
 need chromium chromium
 need openssl openssl
 need setpriv util-linux
+need clickhouse-server clickhouse-server
+need clickhouse-client clickhouse-client
+[ -x /usr/sbin/clickhouse-server ] && want=$(echo "$want" | sed 's/ clickhouse-server//')
 # Its programs are in no PATH. A cluster that Debian makes is left alone.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want="$want postgresql"
 [ -x /usr/sbin/sshd ] && want=$(echo "$want" | sed 's/ openssh-server//')
+if [ "${PALISADE_TEST_CHDB:-}" = 1 ] && ! [ -x target/chdb/bin/python ]; then
+    echo "palisade: installing chdb into target/chdb"
+    python3 -m venv target/chdb
+    target/chdb/bin/pip install -q chdb
+fi
 [ -z "$want" ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "palisade: install these for the tests:$want" >&2
@@ -27,5 +36,6 @@ echo "palisade: installing for the tests:$want"
 # shellcheck disable=SC2086
 {
     $sudo apt-get update -q >/dev/null
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $want >/dev/null
+    # Their services stay off: invoke-rc.d starts nothing in runlevel 1.
+    $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1 apt-get install -y -q --no-install-recommends $want >/dev/null
 }
