@@ -106,7 +106,7 @@ fn a_resend_counts_once_after_a_restart_after_sealing_and_after_the_filters_are_
     }
     let mixed: Vec<Arc<Event>> = old.iter().flatten().cloned().collect();
     assert_eq!(add(&store, &mixed), 0);
-    // This drops every filter as well: two looks without a use between them.
+    // This drops all filters but one as well: two looks without a use between them.
     maintain(&store, now().plus_millis(HOUR));
     assert_eq!(add(&store, &mixed), 0, "after sealing");
     drop(store);

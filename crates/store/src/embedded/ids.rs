@@ -25,6 +25,8 @@ const BLOCK_BITS: usize = 512;
 const BITS_SET: u32 = 7;
 /// Bytes that filters of days without uncommitted events may take together.
 const MAX_FILTER_BYTES: usize = 48 * 1024 * 1024;
+/// Bytes of a filter that is kept while nothing comes: five million events.
+const KEPT_FILTER_BYTES: usize = 16 * 1024 * 1024;
 
 /// A set of ids; never forgets one (uncommitted ids aside).
 pub(super) type Ids = HashSet<u128, RandomState>;
@@ -223,10 +225,15 @@ impl Known {
         self.days.remove(&day);
     }
 
-    /// Forgets days that were not used since the last call.
+    /// Forgets days that were not used since the last call, but for the newest
+    /// where it is small: a quiet sensor shall not cost a scan with each event.
     pub(super) fn forget_unused(&mut self) {
         let looked = std::mem::replace(&mut self.looked, self.clock);
-        self.days.retain(|_, ids| ids.used > looked || !ids.pending.is_empty());
+        let newest = self.days.iter().max_by_key(|(_, ids)| ids.used).map(|(day, _)| *day);
+        self.days.retain(|day, ids| {
+            let is_small = Some(*day) == newest && ids.bytes() <= KEPT_FILTER_BYTES;
+            ids.used > looked || !ids.pending.is_empty() || is_small
+        });
     }
 
     fn drop_oldest(&mut self) {

@@ -424,3 +424,26 @@ fn is_cut(error: &std::io::Error) -> bool {
 fn query_error(error: TantivyError) -> QueryError {
     QueryError::Failed(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_event::{EventKind, SensorId};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_below_is_an_error_and_what_was_appended_is_new_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path(), &Config::default()).unwrap();
+        let at = Timestamp::from_millis(1_795_132_800_000);
+        let sensor = SensorId::new("edge").unwrap();
+        let event = Event::new(EventId::new(at, 1), EventKind::ConnectionOpened, at, sensor);
+        let events = [Arc::new(event)];
+        assert_eq!(store.append(&events).unwrap(), [true]);
+        let broken: Result<(), _> = store.write(|_| panic!("as the index library might"));
+        assert!(matches!(broken, Err(AppendError::Failed(_))));
+        assert_eq!(store.append(&events).unwrap(), [true]);
+        store.commit().unwrap();
+        assert_eq!((store.append(&events).unwrap(), store.stats().events), (vec![false], 1));
+    }
+}
