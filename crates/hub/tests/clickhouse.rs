@@ -41,7 +41,7 @@ fn all_stored(status: &Status) -> bool {
 }
 
 async fn answers(hub: &Hub) -> Vec<Aggregated> {
-    let top = Aggregation::Top(vec![Field::Port], 10, Some(Box::new(Aggregation::Count)));
+    let top = Aggregation::Top(vec![Field::SourcePort], 10, None);
     let questions = [
         Aggregation::Count,
         Aggregation::Distinct(Field::Id),
