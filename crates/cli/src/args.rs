@@ -114,6 +114,17 @@ Examples:
   zstdcat logins.ndjson.zst | palisade import -
   palisade import events.ndjson --hub https://hub.example:8443 --key-file key --as-sensor")]
     Import(ImportArgs),
+    /// Try a fail2ban filter or expression on a log, as fail2ban-regex does
+    #[command(after_help = "\
+With --ndjson, --config names fail2ban's folder. docs/FAIL2BAN.md says what is read and what differs.
+
+Examples:
+  palisade fail2ban-regex /var/log/auth.log sshd
+  palisade fail2ban-regex /var/log/auth.log 'sshd[mode=aggressive]' --print-all-matched
+  palisade fail2ban-regex 'Nov 20 10:00:00 x: failed from 192.0.2.1' 'failed from <HOST>$'
+  journalctl -o short -u ssh | palisade fail2ban-regex - sshd --out ip
+  palisade fail2ban-regex --ndjson --config /etc/fail2ban < questions.ndjson")]
+    Fail2banRegex(Box<crate::commands::fail2ban::RegexArgs>),
     /// Look after the files of the event store: count, check, repair, back up, move
     #[command(
         subcommand,
@@ -311,7 +322,10 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    pub(crate) from: Option<ImportFrom>,
     /// Files to read, or - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -332,6 +346,23 @@ pub(crate) struct ImportArgs {
     pub(crate) quiet: QuietArgs,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+}
+
+/// What else than events can be imported.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ImportFrom {
+    /// Say of each jail of a fail2ban configuration what is taken over and what is not, and why;
+    /// changes nothing
+    Fail2ban {
+        /// The configuration folder
+        #[arg(default_value = "/etc/fail2ban", value_name = "DIR")]
+        folder: PathBuf,
+        /// Show jails that are not enabled too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
 }
 
 /// Where events live.

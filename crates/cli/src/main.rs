@@ -39,6 +39,16 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         commands::completions::print(shell);
         return Ok(ExitCode::SUCCESS);
     }
+    // These look at other configurations than ours.
+    match &cli.command {
+        Command::Fail2banRegex(args) => {
+            return commands::fail2ban::regex(args, cli.global.config.as_deref());
+        }
+        Command::Import(args::ImportArgs { from: Some(from), .. }) => {
+            return commands::fail2ban::import(from);
+        }
+        _ => {}
+    }
     let mut settings = settings::Settings::load(&cli.global)?;
     match cli.command {
         Command::Config(ConfigCommand::Check) => return Ok(commands::config::check(&settings)),
@@ -79,7 +89,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }
         Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
-        Command::Config(_) | Command::Completions { .. } => ExitCode::SUCCESS,
+        Command::Config(_) | Command::Completions { .. } | Command::Fail2banRegex(_) => {
+            ExitCode::SUCCESS
+        }
     };
     // Blocking threads that outlive their task must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

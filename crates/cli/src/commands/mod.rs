@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod fail2ban;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod query;

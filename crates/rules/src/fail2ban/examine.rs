@@ -8,7 +8,7 @@ use super::date::Now;
 use super::failure::{Failure, Value};
 use super::filter::{Filter, FilterOptions, Found, RawNames, Tries};
 use super::filter_file::FilterDefinition;
-use super::host::{FailureId, UseDns};
+use super::host::{FailureId, UseDns, option_name};
 use super::problem::Problem;
 use super::tags::next_tag;
 
@@ -377,8 +377,11 @@ fn fill(text: &str, found: &Found, id: &str, ip: &str, message: &str) -> String 
             "br" => Some("\n".to_owned()),
             "sp" => Some(" ".to_owned()),
             tag => {
-                let name = tag.strip_prefix("F-").map_or_else(|| tag.to_owned(), str::to_lowercase);
-                group(&found.failure, &name)
+                // Tags of groups are empty where there is no such group.
+                match tag.strip_prefix("F-").map(option_name) {
+                    Some(name) => Some(group(&found.failure, &name).unwrap_or_default()),
+                    None => group(&found.failure, tag),
+                }
             }
         };
         match value {
