@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::engine::{Engine, Place};
 use common::{DAY, Oracle, TODAY, aggregation, count, event, query, simple};
-use palisade_event::{
-    Credentials, Endpoint, Event, EventId, EventKind, SessionId, Timestamp, Untrusted,
-};
+use palisade_event::{Credentials, Endpoint, Event, EventId, SessionId, Timestamp, Untrusted};
 use palisade_store::query::{Aggregation, Field, Filter, Interval, Query, TimeRange};
 use palisade_store::{Aggregated, Store};
 use proptest::prelude::*;

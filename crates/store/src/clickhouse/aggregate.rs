@@ -332,6 +332,9 @@ impl Question<'_> {
     }
 }
 
+/// How often each combination of inner values occurs.
+type Counts = Vec<(Vec<Cell>, u64)>;
+
 /// A nested aggregation over the listed groups.
 struct Inside<'a> {
     server: &'a Server,
@@ -396,7 +399,7 @@ impl<'a> Inside<'a> {
     }
 
     /// Counts of the combinations of outer and inner values, per outer group.
-    fn counted(&self, end: &str) -> Result<HashMap<Vec<Cell>, Vec<(Vec<Cell>, u64)>>, AskError> {
+    fn counted(&self, end: &str) -> Result<HashMap<Vec<Cell>, Counts>, AskError> {
         let names: Vec<String> =
             self.outer_names.iter().chain(&self.inner_names).cloned().collect();
         let list = names.join(", ");
@@ -410,7 +413,7 @@ impl<'a> Inside<'a> {
         let read = |row: &mut Answer| {
             Ok((read_all(&self.outer, row)?, read_all(&self.inner, row)?, row.u64()?))
         };
-        let mut found: HashMap<Vec<Cell>, Vec<(Vec<Cell>, u64)>> = HashMap::new();
+        let mut found: HashMap<Vec<Cell>, Counts> = HashMap::new();
         for (outer, inner, count) in self.server.rows_with(&sql, &groups_limit(), read)? {
             found.entry(outer).or_default().push((inner, count));
         }
