@@ -65,8 +65,12 @@ fn event(n: u64, at: i64) -> Arc<Event> {
     let at = Timestamp::from_millis(at);
     let id = EventId::new(at, u128::from(mix(r)) << 16 | u128::from(r & 0xffff));
     let sensor = skewed(r ^ 1, 200);
-    let mut event =
-        Event::new(id, EventKind::AuthAttempted, at, SensorId::new(&format!("edge-{sensor}")).unwrap());
+    let mut event = Event::new(
+        id,
+        EventKind::AuthAttempted,
+        at,
+        SensorId::new(&format!("edge-{sensor}")).unwrap(),
+    );
     event.received_at = Some(at.plus_millis((r % 900) as i64));
     if !r.is_multiple_of(5) {
         event.domain = Domain::Community;
@@ -110,7 +114,11 @@ fn event(n: u64, at: i64) -> Arc<Event> {
     } else {
         let word = |n: u64, most: u64| format!("{:x}", mix(skewed(n, most)) & 0xff_ffff_ffff);
         event.credentials = Some(Credentials {
-            username: Some(if r.is_multiple_of(2) { "root".into() } else { word(r ^ 7, 20_000).into() }),
+            username: Some(if r.is_multiple_of(2) {
+                "root".into()
+            } else {
+                word(r ^ 7, 20_000).into()
+            }),
             password: Some(word(r ^ 8, 200_000).into()),
             outcome: Some(Outcome::Failed),
         });
@@ -122,9 +130,8 @@ fn event(n: u64, at: i64) -> Arc<Event> {
 
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let wanted = |line: &&str| {
-        ["VmRSS", "RssAnon", "VmHWM"].iter().any(|name| line.starts_with(name))
-    };
+    let wanted =
+        |line: &&str| ["VmRSS", "RssAnon", "VmHWM"].iter().any(|name| line.starts_with(name));
     let lines: Vec<String> = status
         .lines()
         .filter(wanted)
@@ -162,7 +169,8 @@ fn main() {
         let step = (DAYS * DAY) as f64 / total as f64;
         for first in (0..total).step_by(4096) {
             let at = |n: u64| NOW - DAYS * DAY + (n as f64 * step) as i64;
-            let batch: Vec<_> = (first..(first + 4096).min(total)).map(|n| event(n, at(n))).collect();
+            let batch: Vec<_> =
+                (first..(first + 4096).min(total)).map(|n| event(n, at(n))).collect();
             store.append(&batch).unwrap();
             if committed.elapsed() > Duration::from_secs(1) {
                 store.commit().unwrap();
@@ -170,7 +178,11 @@ fn main() {
             }
         }
         store.commit().unwrap();
-        println!("ingest {:.0} events/s  {}", total as f64 / start.elapsed().as_secs_f64(), memory());
+        println!(
+            "ingest {:.0} events/s  {}",
+            total as f64 / start.elapsed().as_secs_f64(),
+            memory()
+        );
         upkeep(&store, NOW);
         // Days are merged once they were quiet for a while.
         upkeep(&store, NOW + 11 * 60_000);
@@ -225,12 +237,36 @@ fn ask(store: &Store) {
         ("day by type", "domain:community since:24h", top(&[Field::Category], 100, None)),
         ("day by type, 15 min", "since:24h", every(15, Some(top(&[Field::Category], 8, None)))),
         ("30 days", "domain:community since:30d", every(day, None)),
-        ("30 days by type", "domain:community since:30d", every(day, Some(top(&[Field::Category], 100, None)))),
-        ("countries of the month", "domain:community month:2026-11", top(&[Field::Country], 250, None)),
-        ("top URLs, 7 d, 6 h", "category:Webpage domain:community since:7d", top(&[Field::Request], 10, Some(every(360, None)))),
-        ("top URLs, 28 d, 1 d", "category:Webpage domain:community since:28d", top(&[Field::Request], 10, Some(every(day, None)))),
-        ("top ports, 7 d, 6 h", "domain:community since:7d", top(&[Field::Port], 10, Some(every(360, None)))),
-        ("top ports, 28 d, 1 d", "domain:community since:28d", top(&[Field::Port], 10, Some(every(day, None)))),
+        (
+            "30 days by type",
+            "domain:community since:30d",
+            every(day, Some(top(&[Field::Category], 100, None))),
+        ),
+        (
+            "countries of the month",
+            "domain:community month:2026-11",
+            top(&[Field::Country], 250, None),
+        ),
+        (
+            "top URLs, 7 d, 6 h",
+            "category:Webpage domain:community since:7d",
+            top(&[Field::Request], 10, Some(every(360, None))),
+        ),
+        (
+            "top URLs, 28 d, 1 d",
+            "category:Webpage domain:community since:28d",
+            top(&[Field::Request], 10, Some(every(day, None))),
+        ),
+        (
+            "top ports, 7 d, 6 h",
+            "domain:community since:7d",
+            top(&[Field::Port], 10, Some(every(360, None))),
+        ),
+        (
+            "top ports, 28 d, 1 d",
+            "domain:community since:28d",
+            top(&[Field::Port], 10, Some(every(day, None))),
+        ),
         ("lat/lon 24 h", "domain:community since:24h", top(&[Field::Location], 10, None)),
         ("lat/lon of a day", "domain:community day:2026-11-17", top(&[Field::Location], 10, None)),
         ("page: countries 24 h", "since:24h", top(&[Field::Country], 250, None)),
@@ -256,14 +292,19 @@ fn ask(store: &Store) {
             let begin = Instant::now();
             store.aggregate(&query, aggregation).unwrap();
             let took = begin.elapsed();
-            if round == 0 { first = took } else { times.push(took) }
+            if round == 0 {
+                first = took
+            } else {
+                times.push(took)
+            }
             if rounds.elapsed() > Duration::from_secs(15) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         times.sort_unstable();
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let at =
+            |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         println!(
             "{name:28} first {:8.2} ms  p50 {:8.2}  p99 {:8.2}  ({} times)",
             first.as_secs_f64() * 1e3,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::{DAY, Oracle, TODAY, aggregation, event, query};
 use palisade_event::*;
 use palisade_store::query::{Aggregation, Field, Filter, Interval, Query, TimeRange};
-use palisade_store::{Config, ReadyOptions, Store};
+use palisade_store::{Aggregated, Config, QueryError, ReadyOptions, Store};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -220,7 +220,7 @@ fn ask(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
 
     #[test]
     fn answers_are_those_of_the_oracle_whatever_happens_to_the_files(
@@ -288,4 +288,255 @@ proptest! {
         prop_assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
         ask(&[&store], &oracle, &questions[..5])?;
     }
+}
+
+/// Many values, most of them seldom; ties at every place.
+fn varied(n: u64) -> Arc<Event> {
+    let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let at = Timestamp::from_millis(TODAY - (n % 2) as i64 * DAY + (n as i64 * 7 % 1440) * 60_000);
+    let sensor = SensorId::new("edge").unwrap();
+    let mut event = Event::new(EventId::new(at, n.into()), EventKind::AuthAttempted, at, sensor);
+    event.domain = if n.is_multiple_of(3) { Domain::Private } else { Domain::Community };
+    let word = |n: u64| Some(Untrusted::from(format!("{n:x}")));
+    event.credentials = Some(Credentials {
+        username: word(mixed % 5),
+        password: word(mixed % (1 + mixed / 3 % 400)),
+        outcome: None,
+    });
+    event.source = Some(Endpoint {
+        address: std::net::Ipv4Addr::from_bits((mixed % (1 + mixed / 11 % 5000)) as u32).into(),
+        port: None,
+        transport: None,
+    });
+    event.session = SessionId::new(&format!("{n:x}")).ok();
+    Arc::new(event)
+}
+
+fn filled(dir: &Path, config: &Config, events: std::ops::Range<u64>) -> Store {
+    let store = open(dir, config);
+    let batch: Vec<Arc<Event>> = events.map(varied).collect();
+    store.append(&batch).unwrap();
+    store.commit().unwrap();
+    store
+}
+
+fn top(field: Field, k: usize) -> Aggregation {
+    Aggregation::Top(vec![field], k, None)
+}
+
+fn parse(text: &str) -> Query {
+    Query::parse(text, Timestamp::from_millis(TODAY + DAY)).unwrap()
+}
+
+/// How often files answered for a segment, and how often events were counted.
+fn counters(store: &Store) -> (u64, u64) {
+    let stats = store.stats();
+    (stats.ready_answers, stats.ready_misses)
+}
+
+#[test]
+fn what_is_kept_is_not_counted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), &eager(), 0..1000);
+    let query = parse("*");
+    let before = store.aggregate(&query, &top(Field::Ip, 5)).unwrap();
+    assert_eq!(counters(&store), (0, 2), "two segments, no file");
+    upkeep(&store, TODAY);
+    assert_eq!(files(dir.path()).len(), 2);
+    assert_eq!(store.stats().ready_bytes, bytes_of(&files(dir.path())));
+    assert_eq!(store.aggregate(&query, &top(Field::Ip, 5)).unwrap(), before);
+    assert_eq!(counters(&store), (2, 2));
+    // Within one segment, from half an hour past one hour to half past another.
+    let part = parse("since:2026-11-20T03:30:00Z until:2026-11-20T09:30:00Z");
+    let hours = Aggregation::Histogram(Interval::Millis(HOUR), Some(top(Field::User, 3).into()));
+    for aggregation in [hours, Aggregation::Distinct(Field::Ip), Aggregation::Count] {
+        let (answers, _) = counters(&store);
+        store.aggregate(&part, &aggregation).unwrap();
+        let (after, misses) = counters(&store);
+        assert!(after > answers, "{aggregation:?}");
+        assert_eq!(misses, 2, "{aggregation:?}");
+    }
+    // Without the files, and after they were made anew.
+    files(dir.path()).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    drop(store);
+    let store = open(dir.path(), &eager());
+    assert_eq!(store.aggregate(&query, &top(Field::Ip, 5)).unwrap(), before);
+    assert_eq!(counters(&store), (0, 2));
+    upkeep(&store, TODAY);
+    assert_eq!(store.aggregate(&query, &top(Field::Ip, 5)).unwrap(), before);
+    assert_eq!(counters(&store), (2, 2));
+}
+
+fn bytes_of(files: &[PathBuf]) -> u64 {
+    files.iter().map(|path| std::fs::metadata(path).unwrap().len()).sum()
+}
+
+#[test]
+fn small_segments_have_no_file_and_a_merged_one_takes_the_place_of_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = ReadyOptions { min_events: 300, ..eager().ready };
+    let config = Config { ready, ..Config::default() };
+    let store = filled(dir.path(), &config, 0..200);
+    upkeep(&store, TODAY);
+    assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
+    let more: Vec<Arc<Event>> = (200..1000).map(varied).collect();
+    store.append(&more).unwrap();
+    store.commit().unwrap();
+    upkeep(&store, TODAY);
+    let before = files(dir.path());
+    assert_eq!(before.len(), 2);
+    std::fs::write(before[0].with_extension("ready.draft"), "torn").unwrap();
+    store.append(&[varied(1000), varied(1001)]).unwrap();
+    store.commit().unwrap();
+    let counted = Aggregated::Count { count: 1002 };
+    assert_eq!(store.aggregate(&Query::ALL, &Aggregation::Count).unwrap(), counted);
+    assert_eq!(counters(&store).0, 2);
+    upkeep(&store, TODAY + 30 * DAY);
+    upkeep(&store, TODAY + 30 * DAY + HOUR);
+    let after = files(dir.path());
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|path| !before.contains(path)));
+    let day = after[0].parent().unwrap();
+    let drafts = std::fs::read_dir(day)
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "draft"));
+    assert_eq!(drafts.count(), 0);
+    assert_eq!(store.aggregate(&Query::ALL, &Aggregation::Count).unwrap(), counted);
+}
+
+#[test]
+fn a_question_that_comes_again_is_kept_and_goes_when_there_is_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), &eager(), 0..1000);
+    upkeep(&store, TODAY);
+    let query = parse("-user:1 password:1*");
+    let ask = |store: &Store| store.aggregate(&query, &top(Field::User, 5)).unwrap();
+    let answer = ask(&store);
+    upkeep(&store, TODAY);
+    assert_eq!(files(dir.path()).len(), 2, "asked once");
+    assert_eq!(ask(&store), answer);
+    upkeep(&store, TODAY);
+    assert_eq!(files(dir.path()).len(), 4, "asked twice");
+    let (answers, misses) = counters(&store);
+    // The same question in other words.
+    let other = parse("password:1* -user:1 -user:1");
+    assert_eq!(store.aggregate(&other, &top(Field::User, 5)).unwrap(), answer);
+    assert_eq!(counters(&store), (answers + 2, misses));
+    drop(store);
+    let store = open(dir.path(), &eager());
+    assert_eq!(ask(&store), answer);
+    assert_eq!(counters(&store), (2, 0), "kept over a restart");
+    drop(store);
+
+    let asked = files(dir.path()).into_iter().filter(|p| p.extension().unwrap() == "asked");
+    let asked: Vec<PathBuf> = asked.collect();
+    let ready = ReadyOptions { max_asked_bytes: bytes_of(&asked), ..eager().ready };
+    let store = open(dir.path(), &Config { ready, ..Config::default() });
+    for _ in 0..2 {
+        store.aggregate(&parse("-user:2 password:2*"), &top(Field::User, 5)).unwrap();
+    }
+    upkeep(&store, TODAY);
+    assert!(asked.iter().all(|path| !path.exists()), "the older one went");
+    assert_eq!(ask(&store), answer);
+}
+
+#[test]
+fn long_lists_are_ranked_by_thresholds_as_by_adding_up() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = filled(dir.path(), &eager(), 0..20_000);
+    let counting = filled(other.path(), &direct(), 0..20_000);
+    upkeep(&store, TODAY);
+    let queries = ["*", "day:2026-11-20", "since:2026-11-19T05:17:00Z until:2026-11-20T21:03:00Z"];
+    for query in queries.map(parse) {
+        for fields in [
+            vec![Field::Password],
+            vec![Field::Ip],
+            vec![Field::User, Field::Password],
+            vec![Field::Password, Field::User],
+        ] {
+            for k in [1, 7, 100, 1000] {
+                let aggregation = Aggregation::Top(fields.clone(), k, None);
+                let answer = store.aggregate(&query, &aggregation).unwrap();
+                assert_eq!(
+                    answer,
+                    counting.aggregate(&query, &aggregation).unwrap(),
+                    "{query} {k}"
+                );
+            }
+            let inner = Aggregation::Top(fields.clone(), 4, None);
+            let days = Aggregation::Histogram(Interval::Millis(DAY), Some(inner.clone().into()));
+            let six = Aggregation::Histogram(Interval::Millis(6 * HOUR), None);
+            let outer = Aggregation::Top(fields, 30, Some(six.into()));
+            for aggregation in [days, outer] {
+                let answer = store.aggregate(&query, &aggregation).unwrap();
+                assert_eq!(answer, counting.aggregate(&query, &aggregation).unwrap(), "{query}");
+                assert_eq!(counters(&store).1, 0, "{query} {aggregation:?}");
+            }
+        }
+    }
+    assert_eq!(counters(&store).1, 0, "only edges were counted");
+}
+
+#[test]
+fn what_takes_too_much_memory_is_counted_share_by_share_and_refused_past_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut oracle = Oracle::default();
+    let batch: Vec<Arc<Event>> = (0..6000).map(varied).collect();
+    oracle.append(&batch);
+    drop(filled(dir.path(), &direct(), 0..6000));
+    let limited = |tally_bytes: usize| {
+        let ready = ReadyOptions { tally_bytes, ..direct().ready };
+        open(dir.path(), &Config { ready, ..Config::default() })
+    };
+    let pairs = Aggregation::Top(vec![Field::Session, Field::User], 10, None);
+    let nested = Aggregation::Top(vec![Field::User], 3, Some(top(Field::Session, 4).into()));
+    let distinct = Aggregation::Distinct(Field::Session);
+    let distinct = Aggregation::Top(vec![Field::User], 3, Some(distinct.into()));
+    let days = Aggregation::Histogram(Interval::Millis(DAY), Some(top(Field::Session, 4).into()));
+    let aggregations = [top(Field::Session, 10), top(Field::Ip, 10), pairs, nested, distinct, days];
+    // About a quarter and a sixteenth of what it takes.
+    for bytes in [200_000, 60_000] {
+        let store = limited(bytes);
+        for aggregation in &aggregations {
+            let answer = store.aggregate(&Query::ALL, aggregation);
+            assert_eq!(answer.unwrap(), oracle.aggregate(&Query::ALL, aggregation), "{bytes}");
+        }
+    }
+    let refused = limited(2_000).aggregate(&Query::ALL, &top(Field::Session, 10));
+    let Err(QueryError::Unsupported(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("too many different values"), "{reason}");
+}
+
+#[test]
+fn a_check_finds_what_no_checksum_does_and_a_rebuild_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), &eager(), 0..1000);
+    upkeep(&store, TODAY);
+    drop(store);
+    // One count is one more, with all checksums made to fit.
+    let path = &files(dir.path())[0];
+    let bytes = std::fs::read(path).unwrap();
+    let len = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let mut table: serde_json::Value = serde_json::from_slice(&bytes[20..20 + len]).unwrap();
+    let mut body = bytes[20 + len..].to_vec();
+    *body.last_mut().unwrap() += 1;
+    let row = table["questions"].as_array_mut().unwrap().iter_mut();
+    let row = row.max_by_key(|row| (row["at"].as_u64(), row["len"].as_u64())).unwrap();
+    row["crc"] = crc32c::crc32c(&body[row["at"].as_u64().unwrap() as usize..]).into();
+    let table = serde_json::to_vec(&table).unwrap();
+    let mut forged = bytes[..12].to_vec();
+    forged.extend((table.len() as u32).to_le_bytes());
+    forged.extend(crc32c::crc32c(&table).to_le_bytes());
+    forged.extend(table);
+    forged.extend(body);
+    std::fs::write(path, forged).unwrap();
+    let store = open(dir.path(), &eager());
+    let found = engine(&store).check_ready().unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("differ"), "{found:?}");
+    for day in [TODAY, TODAY - DAY] {
+        engine(&store).rebuild_ready(Timestamp::from_millis(day).day()).unwrap();
+    }
+    assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
+    assert_eq!(files(dir.path()).len(), 2);
 }

@@ -275,11 +275,14 @@ fn count(store: &Embedded, query: &Query) -> Result<Aggregated, QueryError> {
                         }
                         return Ok(());
                     }
-                    None => part.damaged(segment),
+                    None => {
+                        part.damaged(segment);
+                        asked.scans(segment);
+                    }
                 },
-                None => {}
+                Some(Cover::Narrow) => {}
+                None => asked.scans(segment),
             }
-            asked.scans(segment);
             *count += all(query, segment)?;
             Ok(())
         };
@@ -354,7 +357,7 @@ fn span(
                     }
                     None => part.damaged(segment),
                 },
-                None => {}
+                Some(Cover::Narrow) | None => {}
             }
             scan(found, query.range, segment)
         };

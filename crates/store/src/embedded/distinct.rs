@@ -74,10 +74,11 @@ impl Distinct {
                     });
                 }
                 part.damaged(segment);
+                asked.scans(segment);
             }
-            None => {}
+            Some(Cover::Narrow) => {}
+            None => asked.scans(segment),
         }
-        asked.scans(segment);
         self.scan(asked.query, field, segment)
     }
 

@@ -156,10 +156,11 @@ impl Tally {
                     return self.checked(asked);
                 }
                 part.damaged(segment);
+                asked.scans(segment);
             }
-            None => {}
+            Some(Cover::Narrow) => {}
+            None => asked.scans(segment),
         }
-        asked.scans(segment);
         self.scan(asked, asked.query, segment)?;
         self.checked(asked)
     }

@@ -30,6 +30,10 @@ const UNIT_MINUTES: [i64; 4] = [1, 5, 15, 60];
 /// Finer units than an hour are made as long as there is at most one count for
 /// so many events.
 const EVENTS_PER_COUNT: u64 = 64;
+/// A question whose hours have more counts than one for so many events is kept
+/// for the whole segment only: for a part of it, its events are counted as fast.
+const EVENTS_PER_HOUR_COUNT: usize = 4;
+const DAY: i64 = HOURS_PER_DAY * HOUR;
 /// A question with more values than this, and than half of the segment's
 /// events, is answered from the events as fast.
 const FEW_VALUES: usize = 1000;
@@ -78,6 +82,10 @@ struct Work {
     touched: Vec<u32>,
     total: Vec<u32>,
     units: Vec<(i64, Vec<u8>)>,
+    /// How many counts the units may still have.
+    room: usize,
+    /// Whether they have more, so that none are kept.
+    whole_only: bool,
 }
 
 fn too_many(values: usize, docs: u32) -> bool {
@@ -219,14 +227,24 @@ impl Work {
                 }
                 counts.push((code as u32, u64::from(count)));
             }
-            let mut bytes = Vec::new();
-            write_counts(&counts, &mut bytes);
-            self.units.push((hour * (HOUR / self.unit_ms) + number as i64, bytes));
+            match self.room.checked_sub(counts.len()) {
+                Some(left) if !self.whole_only => {
+                    let mut bytes = Vec::new();
+                    write_counts(&counts, &mut bytes);
+                    self.units.push((hour * (HOUR / self.unit_ms) + number as i64, bytes));
+                    self.room = left;
+                }
+                _ => self.whole_only = true,
+            }
         }
         self.touched.clear();
     }
 
     fn section(&mut self, columns: &[Column]) -> Vec<u8> {
+        if self.whole_only {
+            self.units.clear();
+            self.unit_ms = DAY;
+        }
         let mut parts = vec![Vec::new(); 3];
         for (part, column) in parts.iter_mut().zip(&self.columns) {
             if let Some(column) = columns.get(*column).filter(|column| !column.field.is_text()) {
@@ -291,6 +309,8 @@ fn answers(
             touched: Vec::new(),
             total: Vec::new(),
             units: Vec::new(),
+            room: segment.docs() as usize / EVENTS_PER_HOUR_COUNT + FEW_VALUES,
+            whole_only: false,
         });
     }
     find_pairs(&mut work, &columns, ask, segment)?;
@@ -314,7 +334,10 @@ fn answers(
         work.iter_mut().for_each(|work| work.end_hour(hour));
     }
     let mut answer = |place: Option<usize>| match place.and_then(|place| work.get_mut(place)) {
-        Some(work) if few(work) => (work.unit_ms, Some(work.section(&columns))),
+        Some(work) if few(work) => {
+            let section = work.section(&columns);
+            (work.unit_ms, Some(section))
+        }
         _ => (HOUR, None),
     };
     Ok(places.into_iter().map(&mut answer).collect())

@@ -16,6 +16,9 @@ pub(in crate::embedded) enum Cover {
     Nothing,
     /// In a file, but for some edges of the range.
     Part(Part),
+    /// In a file, but the range or the buckets are finer than its units: the
+    /// events are counted.
+    Narrow,
 }
 
 /// What of a file answers a question.
@@ -42,6 +45,7 @@ pub(in crate::embedded) fn cover(
     if range.from.is_some_and(|from| last < from) || range.to.is_some_and(|to| to <= first) {
         return Some(Cover::Nothing);
     }
+    let mut narrow = None;
     for file in segment.parts.files().iter() {
         let place = match file.find(&ask.text, &ask.fields) {
             None => continue,
@@ -62,19 +66,20 @@ pub(in crate::embedded) fn cover(
             Interval::Auto => false,
         };
         if buckets.is_some_and(|buckets| !aligned(buckets) && !one_bucket(buckets)) {
+            narrow = Some(Cover::Narrow);
             continue;
         }
         let (units, edges) = match whole {
             true => (0..section.units(), Vec::new()),
             false => match inside(&section, range, first, last) {
                 Some(inside) => inside,
-                None => continue,
+                None => return Some(Cover::Narrow),
             },
         };
         let file = Arc::clone(file);
         return Some(Cover::Part(Part { file, place, whole, units, edges }));
     }
-    None
+    narrow
 }
 
 /// The units that lie in a range, and what else lies in it.

@@ -210,13 +210,11 @@ impl Ask {
     }
 }
 
-/// The questions that are always kept: those of the page and of the old
-/// dialects, for who sees everything and for who sees the community's events.
+/// The questions that are always kept: those of the page, and for who sees the
+/// community's events only, those of the old dialects. Others are kept once they
+/// were asked again.
 pub(super) fn always() -> Vec<Ask> {
-    let community = Filter::In(Field::Domain, vec![Domain::Community.as_str().to_owned()]);
-    let web = Filter::In(Field::Category, vec!["Webpage".to_owned()]);
-    let both = Filter::And(vec![community.clone(), web.clone()]);
-    let singles = [
+    let everybody = [
         Field::Kind,
         Field::Domain,
         Field::Category,
@@ -225,34 +223,22 @@ pub(super) fn always() -> Vec<Ask> {
         Field::Country,
         Field::TargetCountry,
         Field::Location,
-        Field::Asn,
-        Field::Org,
         Field::Port,
         Field::Transport,
         Field::Outcome,
-        Field::Cve,
-        Field::Ip,
-        Field::User,
-        Field::Password,
         Field::Request,
-        Field::Client,
     ];
-    let pairs = [
-        [Field::User, Field::Password],
-        [Field::Category, Field::Sensor],
-        [Field::Category, Field::Host],
-        [Field::Category, Field::Country],
-        [Field::Category, Field::Port],
-    ];
+    let page =
+        [Field::Asn, Field::Cve, Field::Ip, Field::User, Field::Password, Field::Client].as_slice();
+    let community = Filter::In(Field::Domain, vec![Domain::Community.as_str().to_owned()]);
+    let web = Filter::In(Field::Category, vec!["Webpage".to_owned()]);
     let mut asks = Vec::new();
-    for filter in [Filter::All, community] {
-        let fields = singles.iter().map(|field| vec![*field]);
-        let fields = fields.chain(pairs.iter().map(|pair| pair.to_vec())).chain([Vec::new()]);
-        asks.extend(fields.filter_map(|fields| Ask::new(&filter, fields)));
+    for (filter, more) in [(Filter::All, page), (community.clone(), &[])] {
+        let singles = everybody.iter().chain(more).map(|field| vec![*field]);
+        let others = [Vec::new(), vec![Field::Category, Field::Host]];
+        asks.extend(singles.chain(others).filter_map(|fields| Ask::new(&filter, fields)));
     }
-    for filter in [web, both] {
-        asks.extend(Ask::new(&filter, vec![Field::Request]));
-        asks.extend(Ask::new(&filter, Vec::new()));
-    }
+    asks.extend(Ask::new(&Filter::All, vec![Field::User, Field::Password]));
+    asks.extend(Ask::new(&Filter::And(vec![community, web]), vec![Field::Request]));
     asks
 }

@@ -166,7 +166,7 @@ impl Parts {
 
 /// Reads a file of ready aggregates as a query would; says whether it was one.
 pub(super) fn read_file(bytes: &[u8]) -> bool {
-    file::read_all(bytes).is_some()
+    file::read_all(bytes)
 }
 
 #[cfg(test)]

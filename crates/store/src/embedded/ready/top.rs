@@ -44,11 +44,17 @@ pub(in crate::embedded) fn top(
     k: usize,
 ) -> Result<Option<Answer>, QueryError> {
     let Some(ask) = &asked.ask else { return Ok(None) };
-    let (mut parts, mut rest, mut counts) = (Vec::new(), Vec::new(), 0);
+    let (mut parts, mut rest, mut missed, mut counts) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for day in store.days_of(asked.query) {
         for segment in store.segments(day)?.unwrap_or_default().iter() {
             match cover(ask, asked.query.range, None, segment) {
-                None => rest.push(Work::Count(Arc::clone(segment), asked.query.range)),
+                Some(Cover::Narrow) => {
+                    rest.push(Work::Count(Arc::clone(segment), asked.query.range));
+                }
+                None => {
+                    missed.push(Arc::clone(segment));
+                    rest.push(Work::Count(Arc::clone(segment), asked.query.range));
+                }
                 Some(Cover::Nothing) => {}
                 Some(Cover::Part(part)) => {
                     let Some((sum, len)) = part.size() else { return Ok(None) };
@@ -65,13 +71,7 @@ pub(in crate::embedded) fn top(
     if counts < store.ready.options.few_counts {
         return Ok(None);
     }
-    for work in &rest {
-        if let Work::Count(segment, range) = work
-            && *range == asked.query.range
-        {
-            asked.scans(segment);
-        }
-    }
+    missed.iter().for_each(|segment| asked.scans(segment));
     parts.iter().for_each(|_| asked.desk.answered());
     let work = rest.into_iter().chain(parts.into_iter().map(|(s, p)| Work::List(s, p))).collect();
     let lists = match lists(asked, fields, work) {
@@ -601,4 +601,87 @@ fn kth(counts: impl Iterator<Item = u64>, k: usize) -> u64 {
         return 0;
     }
     *counts.select_nth_unstable_by_key(k - 1, |count| Reverse(*count)).1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use palisade_event::{
+        Credentials, Endpoint, Event, EventId, EventKind, SensorId, Timestamp, Untrusted,
+    };
+
+    use super::super::{Ask, ReadyOptions};
+    use super::*;
+    use crate::Config;
+    use crate::query::Filter;
+
+    const NOON: i64 = 1_795_132_800_000 + 12 * 3_600_000;
+
+    fn event(n: u64) -> Arc<Event> {
+        let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let at = Timestamp::from_millis(NOON - (n % 2) as i64 * 86_400_000);
+        let sensor = SensorId::new("edge").unwrap();
+        let id = EventId::new(at, n.into());
+        let mut event = Event::new(id, EventKind::AuthAttempted, at, sensor);
+        let word = |n: u64| Some(Untrusted::from(format!("{n:x}")));
+        event.credentials = Some(Credentials {
+            username: word(mixed % 7),
+            password: word(mixed % (1 + mixed / 3 % 400)),
+            outcome: None,
+        });
+        event.source = Some(Endpoint {
+            address: std::net::Ipv4Addr::from_bits((mixed % (1 + mixed / 11 % 900)) as u32).into(),
+            port: None,
+            transport: None,
+        });
+        Arc::new(event)
+    }
+
+    #[test]
+    fn thresholds_find_the_largest_and_how_many_the_others_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = ReadyOptions { min_events: 1, few_counts: 0, ..ReadyOptions::default() };
+        let store = Embedded::open(dir.path(), &Config { ready, ..Config::default() }).unwrap();
+        let batch: Vec<_> = (0..4000).map(event).collect();
+        store.append(&batch).unwrap();
+        store.commit().unwrap();
+        while store.maintain(Timestamp::from_millis(NOON)).unwrap() {}
+        for fields in [vec![Field::Password], vec![Field::Ip], vec![Field::Password, Field::User]] {
+            let mut counts = HashMap::<Vec<String>, u64>::default();
+            for event in &batch {
+                let login = event.credentials.as_ref().unwrap();
+                let text =
+                    |text: &Option<Untrusted>| text.as_ref().unwrap().to_lossy().into_owned();
+                let key = fields.iter().map(|field| match field {
+                    Field::Password => text(&login.password),
+                    Field::User => text(&login.username),
+                    _ => event.source.unwrap().address.to_string(),
+                });
+                *counts.entry(key.collect()).or_default() += 1;
+            }
+            let mut expected: Vec<(u64, Vec<String>)> =
+                counts.into_iter().map(|(key, count)| (count, key)).collect();
+            expected.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            for k in [1, 10, 60] {
+                let asked = Asked {
+                    query: &Query::ALL,
+                    ask: Ask::new(&Filter::All, fields.clone()),
+                    desk: &store.ready,
+                    missed: AtomicBool::new(false),
+                };
+                let (groups, other) = top(&store, &asked, &fields, k).unwrap().unwrap();
+                let text = |key: &Key| match key {
+                    Key::Text(text) => text.clone(),
+                    Key::Integer(number) => number.to_string(),
+                };
+                let found: Vec<(u64, Vec<String>)> = groups
+                    .iter()
+                    .map(|group| (group.count, group.keys.iter().map(text).collect()))
+                    .collect();
+                assert_eq!(found, expected[..k]);
+                assert_eq!(other, expected[k..].iter().map(|(count, _)| count).sum::<u64>());
+            }
+        }
+    }
 }
