@@ -77,7 +77,7 @@ impl Agent {
         config.validate().map_err(StartError::Config)?;
         let folder = data_dir.join("agent");
         let cursors = folder.join("cursors");
-        std::fs::create_dir_all(&cursors)
+        palisade_spool::make_dir(&cursors)
             .map_err(|source| StartError::Folder { path: cursors.clone(), source })?;
         let settings = SpoolSettings {
             segment_bytes: config.spool.segment_bytes,

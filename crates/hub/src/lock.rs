@@ -1,8 +1,8 @@
 //! One process at a time on a data directory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -10,8 +10,6 @@ use rustix::io::Errno;
 
 use crate::error::OpenError;
 
-/// Permissions of directories: the owner alone.
-const DIR_MODE: u32 = 0o700;
 /// Permissions of the lock file.
 const FILE_MODE: u32 = 0o600;
 
@@ -107,7 +105,7 @@ impl<T> std::ops::Deref for Locked<T> {
 
 /// Makes a directory that the owner alone can enter, and those above it.
 pub(crate) fn make_dir(path: &Path) -> Result<(), OpenError> {
-    DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(|error| {
+    palisade_spool::make_dir(path).map_err(|error| {
         OpenError(format!(
             "cannot make the directory {}: {error}; choose another with --data, or let this user \
              write there",

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 mod active;
 mod checkpoint;
+mod directory;
 mod error;
 mod faults;
 mod inspect;
@@ -38,6 +39,7 @@ mod writer;
 #[cfg(test)]
 mod fault_tests;
 
+pub use directory::make_dir;
 pub use error::{AppendError, OpenError, ReadError};
 pub use inspect::{Inspection, inspect};
 pub use reader::{Chunk, Reader};

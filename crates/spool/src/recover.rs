@@ -2,15 +2,16 @@
 //! segment. Segments before it are not read, so that a large spool opens at once.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::active::Active;
 use crate::checkpoint::Checkpoint;
+use crate::directory::make_dir;
 use crate::error::OpenError;
 use crate::faults::{Faults, Operation};
 use crate::limits::{LOCK_PAUSE, LOCK_TRIES};
@@ -40,7 +41,7 @@ struct Found {
 /// Opens or creates the spool in `dir`.
 pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> {
     let io = |source| OpenError::Io { path: dir.into(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    make_dir(dir).map_err(io)?;
     let lock = lock(dir)?;
     let mut found = Vec::new();
     for first in names(dir).map_err(io)? {

@@ -67,6 +67,8 @@ pub(super) fn open_index(dir: &Path) -> Result<Index, TantivyError> {
 /// Opens the index in a folder, or makes folder and index durably.
 pub(super) fn create_index(dir: &Path) -> Result<Index, TantivyError> {
     if dir.join("meta.json").exists() {
+        // Who made it may have been killed before its name was durable.
+        sync_names(dir)?;
         return open_index(dir);
     }
     std::fs::create_dir_all(dir)?;
@@ -75,10 +77,13 @@ pub(super) fn create_index(dir: &Path) -> Result<Index, TantivyError> {
         IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
     let index = Index::create(directory, layout().schema.clone(), settings)?;
     index.tokenizers().register(TOKENIZER, Words::default());
-    if let Some(parent) = dir.parent() {
-        std::fs::File::open(parent)?.sync_all()?;
-    }
+    sync_names(dir)?;
     Ok(index)
+}
+
+/// Makes the names in a day's folder, of the folder, and of the folder of all days durable.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    dir.ancestors().take(3).try_for_each(|dir| std::fs::File::open(dir)?.sync_all())
 }
 
 /// The segments of a day that nothing was taken out of, with their number of
