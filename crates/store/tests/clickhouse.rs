@@ -131,6 +131,8 @@ fn serve(mut client: TcpStream, to: &str, left: &AtomicUsize, after: &AtomicBool
     server.write_all(&request).ok()?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n")?;
+    answer.splice(head..head, b"\r\nConnection: close".iter().copied());
     if !breaks {
         client.write_all(&answer).ok()?;
     }
