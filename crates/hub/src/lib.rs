@@ -37,7 +37,9 @@ pub use live::{Live, LiveItem};
 pub use lock::DataLock;
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use saved_query::{NewSavedQuery, SavedQuery};
-pub use status::{IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus};
+pub use status::{
+    IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus,
+};
 
 /// Name of the account that the first start makes and that cannot be removed.
 pub const ADMIN: &str = "admin";

@@ -292,11 +292,11 @@ fn removing_a_day_does_not_disturb_a_query_that_reads_it() {
     add(&store, &events(0..10_000, 6));
     add(&store, &events(20_000..20_100, 0));
     let reading = Arc::clone(&store);
-    let (started, ready) = std::sync::mpsc::channel();
+    let (started, ready) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
         loop {
             let found = reading.search(&Query::ALL, 10_000, None).unwrap().events.len();
-            let _ = started.send(());
+            let _ = started.try_send(());
             assert!([100, 10_000].contains(&found), "{found}");
             if found == 100 {
                 return;
