@@ -299,7 +299,16 @@ impl Db {
 
     /// Runs work on the database under its deadline, unless the database is
     /// known to be away, and notes how that went.
-    pub(super) async fn guarded<T>(
+    pub(super) fn guarded<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> impl Future<Output = Result<T, StateError>> {
+        // On the heap, or the futures of all who ask would be large.
+        let work = Box::pin(work);
+        self.guard(work)
+    }
+
+    async fn guard<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StateError> {
