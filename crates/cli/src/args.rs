@@ -536,7 +536,50 @@ pub(crate) enum ConfigCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    #![allow(clippy::unwrap_used, clippy::string_slice, reason = "tests fail by panic")]
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    /// Words of a line, single quotes taken away, up to a pipe.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        let end = words.iter().position(|word| ["|", "&&", ">"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn examples_of_the_documentation_can_be_typed() {
+        let page = include_str!("../../../docs/STORE.md");
+        let mut help = Vec::new();
+        let command = super::Cli::command();
+        for name in ["export", "import", "store"] {
+            let found = command.get_subcommands().find(|command| command.get_name() == name);
+            help.push(found.unwrap().get_after_help().unwrap().to_string());
+        }
+        let lines = page.lines().filter(|line| line.starts_with("    "));
+        let lines = lines.chain(help.iter().flat_map(|text| text.lines()));
+        let mut examples = 0;
+        for line in lines.filter(|line| line.starts_with(' ')) {
+            let Some(at) = line.find("palisade ").filter(|at| !line[..*at].contains('/')) else {
+                continue;
+            };
+            let words = words(&line[at..]);
+            let parsed = super::Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            examples += 1;
+        }
+        assert!(examples > 20, "{examples}");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
