@@ -46,9 +46,11 @@ fn a_corrupt_day_is_put_aside_and_the_others_answer() {
 fn a_newer_format_is_refused_with_a_clear_sentence() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    std::fs::write(dir.path().join("format"), "2\n").unwrap();
+    let (newer, mine) = (palisade_store::FORMAT + 1, palisade_store::FORMAT);
+    std::fs::write(dir.path().join("format"), format!("{newer}\n")).unwrap();
     let error = Store::open(dir.path(), &Config::default()).err().unwrap().to_string();
-    assert!(error.contains("format 2") && error.contains("reads format 1"), "{error}");
+    let said = [format!("format {newer}"), format!("reads format {mine}")];
+    assert!(said.iter().all(|part| error.contains(part)), "{error}");
 }
 
 #[test]
