@@ -100,34 +100,42 @@ fn tallies<T: Default>(
     fold: impl Fn(&mut T, Tally) -> Result<(), QueryError>,
 ) -> Result<T, QueryError> {
     let (mut of, mut place) = (1, 0);
-    'again: loop {
-        let mut folded = T::default();
-        for number in 0..of {
-            let new = || {
-                let mut tally = new();
-                if of > 1 {
-                    tally.shared(place, Share { number, of });
-                }
-                tally
-            };
-            let read = |tally: &mut Tally, segment: &Arc<Segment>| tally.read(asked, segment);
-            let absorb = |tally: &mut Tally, other| tally.absorb(other, asked);
-            match gather(store, asked.query, new, read, absorb) {
-                Ok(tally) => fold(&mut folded, tally)?,
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::TooMany(at)) if of < MAX_SHARES => {
-                    (of, place) = (of * 4, at);
-                    continue 'again;
-                }
-                Err(Stop::TooMany(_)) => {
-                    let reason = "there are too many different values to count; use a shorter \
-                                  time range or a narrower filter";
-                    return Err(QueryError::Unsupported(reason.to_owned()));
-                }
+    loop {
+        match in_shares(store, asked, &new, &fold, (of, place)) {
+            Ok(folded) => return Ok(folded),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::TooMany(at)) if of < MAX_SHARES => (of, place) = (of * 4, at),
+            Err(Stop::TooMany(_)) => {
+                let reason = "there are too many different values to count; use a shorter time \
+                              range or a narrower filter";
+                return Err(QueryError::Unsupported(reason.to_owned()));
             }
         }
-        return Ok(folded);
     }
+}
+
+/// Counts so many shares of the values of the dimension at a place.
+fn in_shares<T: Default>(
+    store: &Embedded,
+    asked: &Asked<'_>,
+    new: &impl Fn() -> Tally,
+    fold: &impl Fn(&mut T, Tally) -> Result<(), QueryError>,
+    (of, place): (u64, usize),
+) -> Result<T, Stop> {
+    let mut folded = T::default();
+    for number in 0..of {
+        let new = || {
+            let mut tally = new();
+            if of > 1 {
+                tally.shared(place, Share { number, of });
+            }
+            tally
+        };
+        let read = |tally: &mut Tally, segment: &Arc<Segment>| tally.read(asked, segment);
+        let absorb = |tally: &mut Tally, other| tally.absorb(other, asked);
+        fold(&mut folded, gather(store, asked.query, new, read, absorb)?)?;
+    }
+    Ok(folded)
 }
 
 /// The most frequent combinations of fields, and how many events the others had.

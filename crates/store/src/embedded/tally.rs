@@ -133,11 +133,11 @@ impl Tally {
     /// Counts the matching documents of a segment: from its ready aggregates as
     /// far as there are some, else one by one.
     pub(super) fn read(&mut self, asked: &Asked<'_>, segment: &Arc<Segment>) -> Result<(), Stop> {
-        let times = self.dimensions.iter().filter_map(|dimension| match dimension.source {
+        let mut times = self.dimensions.iter().filter_map(|dimension| match dimension.source {
             Source::Time(buckets) => Some(buckets),
             Source::Field(_) => None,
         });
-        let buckets = times.last();
+        let buckets = times.next();
         if buckets == Some(None) {
             return Ok(());
         }

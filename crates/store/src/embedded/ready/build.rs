@@ -281,12 +281,12 @@ impl Work {
     }
 }
 
+/// Width of its units, and the section; none where there are too many values.
+type Answer = (i64, Option<Vec<u8>>);
+
 /// The answers to the questions of one filter, by their fields; `None` for one
 /// with too many values.
-fn answers(
-    asks: &[&Ask],
-    segment: &Arc<Segment>,
-) -> Result<Vec<(i64, Option<Vec<u8>>)>, TantivyError> {
+fn answers(asks: &[&Ask], segment: &Arc<Segment>) -> Result<Vec<Answer>, TantivyError> {
     let Some(ask) = asks.first() else { return Ok(Vec::new()) };
     let mut fields: Vec<Field> = asks.iter().flat_map(|ask| ask.fields.iter().copied()).collect();
     fields.sort_unstable();
