@@ -13,9 +13,10 @@ use palisade_event::{Day, Timestamp};
 
 use super::dimension::{Dimension, Raw, Share, Source};
 use super::distinct::Distinct;
-use super::filter::{Ready, for_each_chunk};
+use super::filter::Ready;
 use super::quick::{HashMap, HashSet};
 use super::ready::{self, Ask, Cover};
+use super::scan::for_each_chunk;
 use super::segment::{self, Segment};
 use super::tally::{self, Asked, Counted, Ranked, Stop, Tally};
 use super::{Embedded, lock};

@@ -6,9 +6,10 @@ use foldhash::quality::RandomState;
 use std::hash::BuildHasher as _;
 
 use super::dimension::{numbers, read_texts, text_hash};
-use super::filter::{Ready, for_each_chunk};
+use super::filter::Ready;
 use super::quick::HashSet;
 use super::ready::{self, Cover, Part};
+use super::scan::for_each_chunk;
 use super::segment::{AnyColumn, Segment};
 use super::tally::Asked;
 use crate::query::{Field, Query};

@@ -1,23 +1,19 @@
 //! Answers a filter on one segment, exactly as `query::meaning` defines it.
 //!
 //! Conditions on text are decided once per dictionary entry, then compared by
-//! ordinal; free text reads posting lists.
+//! ordinal; free text and source addresses read posting lists. Here a filter is
+//! made ready for a segment; `scan` finds the documents.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use tantivy::columnar::{Column, StrColumn};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{DocSet as _, TERMINATED, TantivyError, Term};
+use tantivy::{DocSet as _, InvertedIndexReader, TERMINATED, TantivyError, Term};
 
-use super::schema::layout;
+use super::schema::{self, layout};
 use super::segment::{AnyColumn, Segment};
-use crate::query::{
-    Field, Filter, Pattern, Query, TimeRange, Wanted, compared, in_network, tokens,
-};
-
-/// Documents that are looked at together.
-pub(super) const CHUNK_DOCS: u32 = 8192;
+use crate::query::{Field, Filter, Pattern, Query, TimeRange, Wanted, compared, tokens};
 
 /// A filter made ready for one segment.
 pub(super) enum Ready<'a> {
@@ -41,6 +37,8 @@ pub(super) enum Ready<'a> {
     Ids(&'a Segment, HashSet<u128>),
     /// One bit a document.
     Docs(Vec<u64>),
+    /// Few documents, ascending.
+    List(Vec<u32>),
 }
 
 impl<'a> Ready<'a> {
@@ -56,7 +54,22 @@ impl<'a> Ready<'a> {
         }
         let low = from.map_or(i64::MIN, |from| from.as_millis());
         let high = to.map_or(i64::MAX, |to| to.as_millis() - 1);
-        Ok(Self::And(vec![Self::Observed(segment, low, high), filter]))
+        Ok(Self::all_of(vec![Self::Observed(segment, low, high), filter]))
+    }
+
+    /// All of them, the cheapest and narrowest first.
+    fn all_of(mut parts: Vec<Self>) -> Self {
+        parts.sort_by_key(|part| match part {
+            Self::None => 0,
+            Self::List(_) => 1,
+            Self::Docs(_) => 2,
+            Self::Ordinals(..) | Self::Numbers(..) | Self::Addresses(..) => 3,
+            Self::Network(..) | Self::Between(..) => 4,
+            Self::Observed(..) => 5,
+            Self::And(_) | Self::Or(_) => 6,
+            _ => 7,
+        });
+        Self::And(parts)
     }
 
     pub(super) fn new(filter: &Filter, segment: &'a Segment) -> Result<Self, TantivyError> {
@@ -65,7 +78,7 @@ impl<'a> Ready<'a> {
         };
         Ok(match filter {
             Filter::All => Self::All,
-            Filter::And(parts) => Self::And(each(parts)?),
+            Filter::And(parts) => Self::all_of(each(parts)?),
             Filter::Or(parts) => Self::Or(each(parts)?),
             Filter::Not(inner) => Self::Not(Box::new(Self::new(inner, segment)?)),
             Filter::Exists(Field::Id) => Self::All,
@@ -126,7 +139,11 @@ impl<'a> Ready<'a> {
                     Wanted::Address(address) => Some(address),
                     _ => None,
                 });
-                Self::Addresses(column, addresses.collect())
+                let addresses: HashSet<IpAddr> = addresses.collect();
+                match listed(field, &addresses, segment)? {
+                    Some(list) => list,
+                    None => Self::Addresses(column, addresses),
+                }
             }
             AnyColumn::Text(column) => {
                 let mut any = Vec::new();
@@ -140,77 +157,6 @@ impl<'a> Ready<'a> {
             }
         })
     }
-
-    /// Keeps the documents that match; `docs` ascends.
-    pub(super) fn retain(&self, docs: &mut Vec<u32>) {
-        match self {
-            Self::All => {}
-            Self::None => docs.clear(),
-            Self::And(parts) => parts.iter().for_each(|part| part.retain(docs)),
-            Self::Or(parts) => {
-                let mut rest = std::mem::take(docs);
-                for part in parts {
-                    let mut some = rest.clone();
-                    part.retain(&mut some);
-                    subtract(&mut rest, &some);
-                    docs.extend(some);
-                }
-                docs.sort_unstable();
-            }
-            Self::Not(part) => {
-                let mut some = docs.clone();
-                part.retain(&mut some);
-                subtract(docs, &some);
-            }
-            Self::Ordinals(column, range) => {
-                docs.retain(|doc| {
-                    column.ords().first(*doc).is_some_and(|ord| range.contains(&ord))
-                });
-            }
-            Self::Marked(column, marks) => docs.retain(|doc| {
-                let ordinal = column.ords().first(*doc);
-                ordinal.is_some_and(|ord| marks.get(ord as usize).copied().unwrap_or(false))
-            }),
-            Self::HasText(column) => docs.retain(|doc| column.ords().first(*doc).is_some()),
-            Self::Numbers(column, set) => {
-                docs.retain(|doc| column.first(*doc).is_some_and(|value| set.contains(&value)));
-            }
-            Self::Between(column, low, high) => docs.retain(|doc| {
-                column.first(*doc).is_some_and(|value| *low <= value && value <= *high)
-            }),
-            Self::Observed(segment, low, high) => {
-                let (Some(first), Some(last)) = (docs.first(), docs.last()) else { return };
-                if segment.may_lie_in(*first..last + 1, *low, *high) {
-                    docs.retain(|doc| (*low..=*high).contains(&segment.at(*doc)));
-                } else {
-                    docs.clear();
-                }
-            }
-            Self::Addresses(column, set) => docs.retain(|doc| {
-                column.first(*doc).is_some_and(|a| set.contains(&IpAddr::V6(a).to_canonical()))
-            }),
-            Self::Network(column, network, bits) => docs.retain(|doc| {
-                let address = column.first(*doc);
-                address.is_some_and(|a| in_network(IpAddr::V6(a).to_canonical(), *network, *bits))
-            }),
-            Self::HasAddress(column) => docs.retain(|doc| column.first(*doc).is_some()),
-            Self::Ids(segment, set) => docs.retain(|doc| set.contains(&segment.id(*doc))),
-            Self::Docs(bits) => docs.retain(|doc| bit(bits, *doc)),
-        }
-    }
-}
-
-fn bit(bits: &[u64], doc: u32) -> bool {
-    bits.get(doc as usize / 64).is_some_and(|word| word >> (doc % 64) & 1 == 1)
-}
-
-/// Removes from one ascending list what is in the other.
-fn subtract(docs: &mut Vec<u32>, gone: &[u32]) {
-    let mut gone = gone.iter().copied().peekable();
-    docs.retain(|doc| {
-        while gone.next_if(|gone| gone < doc).is_some() {}
-        gone.next_if_eq(doc).is_none()
-    });
 }
 
 fn prefix_ordinals<'a>(column: &'a StrColumn, prefix: &str) -> Result<Ready<'a>, TantivyError> {
@@ -236,52 +182,75 @@ fn marked<'a>(column: &'a StrColumn, pattern: &Pattern) -> Result<Ready<'a>, Tan
     Ok(Ready::Marked(column, marks))
 }
 
+/// The documents with one of these addresses, where the field has posting lists.
+fn listed<'a>(
+    field: Field,
+    addresses: &HashSet<IpAddr>,
+    segment: &'a Segment,
+) -> Result<Option<Ready<'a>>, TantivyError> {
+    let Some(column) = layout().fields.get(field as usize).copied().flatten() else {
+        return Ok(None);
+    };
+    if !segment.reader.schema().get_field_entry(column).is_indexed() {
+        return Ok(None);
+    }
+    let index = segment.reader.inverted_index(column)?;
+    let mut docs = Vec::new();
+    for address in addresses {
+        let term = Term::from_field_ip_addr(column, schema::to_v6(*address));
+        docs.extend(postings(&index, &term)?);
+    }
+    docs.sort_unstable();
+    Ok(Some(Ready::List(docs)))
+}
+
+/// The documents that have a term, ascending.
+fn postings(index: &InvertedIndexReader, term: &Term) -> Result<Vec<u32>, TantivyError> {
+    let Some(mut postings) = index.read_postings(term, IndexRecordOption::Basic)? else {
+        return Ok(Vec::new());
+    };
+    let mut docs = Vec::with_capacity(postings.size_hint() as usize);
+    let mut doc = postings.doc();
+    while doc != TERMINATED {
+        docs.push(doc);
+        doc = postings.advance();
+    }
+    Ok(docs)
+}
+
 /// Marks the documents that have every word of a text.
 fn words<'a>(segment: &'a Segment, text: &str) -> Result<Ready<'a>, TantivyError> {
     let field = layout().words;
     let index = segment.reader.inverted_index(field)?;
-    let mut found: Option<Vec<u64>> = None;
-    for word in tokens::wanted(text) {
-        let mut docs = vec![0u64; segment.docs() as usize / 64 + 1];
-        let term = Term::from_field_text(field, &word);
-        let Some(mut postings) = index.read_postings(&term, IndexRecordOption::Basic)? else {
-            return Ok(Ready::None);
-        };
-        let mut doc = postings.doc();
-        while doc != TERMINATED {
-            if let Some(word) = docs.get_mut(doc as usize / 64) {
-                *word |= 1 << (doc % 64);
-            }
-            doc = postings.advance();
+    let terms: Vec<Term> =
+        tokens::wanted(text).iter().map(|word| Term::from_field_text(field, word)).collect();
+    let mut by_count = Vec::with_capacity(terms.len());
+    for term in &terms {
+        match index.doc_freq(term)? {
+            0 => return Ok(Ready::None),
+            count => by_count.push((count, term)),
         }
-        found = Some(match found {
-            None => docs,
-            Some(have) => have.iter().zip(&docs).map(|(a, b)| a & b).collect(),
+    }
+    by_count.sort_unstable_by_key(|(count, _)| *count);
+    let mut lists = Vec::with_capacity(terms.len());
+    for (count, term) in by_count {
+        let docs = postings(&index, term)?;
+        // A list takes 32 bits a document that has the word, marks one bit for all.
+        lists.push(if count < segment.docs() / 32 {
+            Ready::List(docs)
+        } else {
+            let mut marks = vec![0u64; segment.docs() as usize / 64 + 1];
+            for doc in docs {
+                if let Some(word) = marks.get_mut(doc as usize / 64) {
+                    *word |= 1 << (doc % 64);
+                }
+            }
+            Ready::Docs(marks)
         });
     }
-    Ok(found.map_or(Ready::All, Ready::Docs))
-}
-
-/// Calls `each` with the matching documents of a segment, chunk by chunk.
-pub(super) fn for_each_chunk<E>(
-    ready: &Ready<'_>,
-    segment: &Segment,
-    mut each: impl FnMut(&[u32]) -> Result<(), E>,
-) -> Result<(), E> {
-    if matches!(ready, Ready::None) {
-        return Ok(());
-    }
-    let mut docs = Vec::with_capacity(CHUNK_DOCS as usize);
-    let mut start = 0;
-    while start < segment.docs() {
-        let end = start.saturating_add(CHUNK_DOCS).min(segment.docs());
-        docs.clear();
-        docs.extend(start..end);
-        ready.retain(&mut docs);
-        if !docs.is_empty() {
-            each(&docs)?;
-        }
-        start = end;
-    }
-    Ok(())
+    Ok(match lists.len() {
+        0 => Ready::All,
+        1 => lists.swap_remove(0),
+        _ => Ready::And(lists),
+    })
 }

@@ -19,6 +19,7 @@ mod quick;
 mod ready;
 mod room;
 mod rows;
+mod scan;
 mod schema;
 mod segment;
 mod tally;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use palisade_event::{Event, EventId, Timestamp};
 use tantivy::TantivyError;
 
-use super::filter::{CHUNK_DOCS, Ready};
+use super::filter::Ready;
+use super::scan::CHUNK_DOCS;
 use super::segment::{Segment, span};
 use crate::query::{Cursor, Query};
 
@@ -32,16 +33,18 @@ pub(super) fn newest(
             break;
         }
         let ready = Ready::query(query, segment)?;
-        let mut end = segment.docs();
+        let mut end = ready.end(segment.docs());
         let mut docs = Vec::with_capacity(CHUNK_DOCS as usize);
-        while end > 0 && !matches!(ready, Ready::None) {
+        while end > 0 {
             // Documents lie in the order they came, so the newest are at the end.
             let start = end.saturating_sub(CHUNK_DOCS);
             let worst = full(&best).unwrap_or(i64::MIN);
             let last = after.map_or(i64::MAX, |after| after.0);
             docs.clear();
-            docs.extend((start..end).filter(|doc| (worst..=last).contains(&segment.at(*doc))));
-            ready.retain(&mut docs);
+            if segment.may_lie_in(start..end, worst, last) {
+                ready.scan(start..end, &mut docs);
+                docs.retain(|doc| (worst..=last).contains(&segment.at(*doc)));
+            }
             for doc in docs.iter().rev() {
                 let key = (segment.at(*doc), segment.id(*doc));
                 if after.is_some_and(|after| key >= after) {
@@ -52,7 +55,7 @@ pub(super) fn newest(
                     best.pop();
                 }
             }
-            end = start;
+            end = ready.end(start);
         }
     }
     let mut best: Vec<_> = best.into_iter().map(|Reverse(found)| found).collect();

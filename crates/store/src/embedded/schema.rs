@@ -35,7 +35,7 @@ pub(super) const REST: &str = "rest";
 /// The columns by number.
 pub(super) struct Layout {
     pub(super) schema: Schema,
-    fields: Vec<Option<Column>>,
+    pub(super) fields: Vec<Option<Column>>,
     id_high: Column,
     id_low: Column,
     shape: Column,
@@ -61,6 +61,11 @@ pub(super) fn layout() -> &'static Layout {
             let name = field.name();
             match field.field_type() {
                 _ if *field == Field::Id => None,
+                // Events of one address are looked for often, and are few.
+                FieldType::Ip if *field == Field::Ip => {
+                    let listed = IpAddrOptions::default().set_fast().set_indexed();
+                    Some(schema.add_ip_addr_field(name, listed))
+                }
                 FieldType::Ip => {
                     Some(schema.add_ip_addr_field(name, IpAddrOptions::default().set_fast()))
                 }
@@ -334,7 +339,7 @@ fn column_text(place: Place, rest: &mut Rest) -> Option<String> {
     Some(text)
 }
 
-fn to_v6(address: IpAddr) -> std::net::Ipv6Addr {
+pub(super) fn to_v6(address: IpAddr) -> std::net::Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,

@@ -10,8 +10,8 @@ use tantivy::schema::{Value as _, document::CompactDocValue};
 use tantivy::store::StoreReader;
 use tantivy::{SegmentReader, TantivyDocument, TantivyError};
 
-use super::filter::CHUNK_DOCS;
 use super::ready::Parts;
+use super::scan::CHUNK_DOCS;
 use super::schema::{self, Stored};
 use crate::query::{Field, FieldType};
 
@@ -101,6 +101,18 @@ impl Segment {
     /// Whether some of these documents may lie in a range of time. They lie about
     /// in the order of time, so this skips nearly all of a long segment.
     pub(super) fn may_lie_in(&self, docs: std::ops::Range<u32>, low: i64, high: i64) -> bool {
+        let spans = self.spans_of(docs);
+        spans.is_none_or(|spans| spans.iter().any(|(first, last)| *first <= high && low <= *last))
+    }
+
+    /// Whether all of these documents are known to lie in a range of time.
+    pub(super) fn lies_in(&self, docs: std::ops::Range<u32>, low: i64, high: i64) -> bool {
+        let spans = self.spans_of(docs);
+        spans.is_some_and(|spans| spans.iter().all(|(first, last)| low <= *first && *last <= high))
+    }
+
+    /// First and last instant of the chunks that these documents lie in.
+    fn spans_of(&self, docs: std::ops::Range<u32>) -> Option<&[(i64, i64)]> {
         let spans = self.spans.get_or_init(|| {
             let chunk = |start: u32| {
                 let end = start.saturating_add(CHUNK_DOCS).min(self.docs());
@@ -110,10 +122,7 @@ impl Segment {
             (0..self.docs()).step_by(CHUNK_DOCS as usize).map(chunk).collect()
         });
         let last = docs.end.saturating_sub(1).max(docs.start);
-        let chunks = (docs.start / CHUNK_DOCS) as usize..=(last / CHUNK_DOCS) as usize;
-        spans
-            .get(chunks)
-            .is_none_or(|spans| spans.iter().any(|(first, last)| *first <= high && low <= *last))
+        spans.get((docs.start / CHUNK_DOCS) as usize..=(last / CHUNK_DOCS) as usize)
     }
 
     /// The column of a field; not for the id.

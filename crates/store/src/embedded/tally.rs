@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tantivy::TantivyError;
 
 use super::dimension::{ABSENT, Dimension, Raw, Share, Source, table_bytes};
-use super::filter::{Ready, for_each_chunk};
+use super::filter::Ready;
 use super::quick::{HashMap, HashSet};
 use super::ready::{self, Ask, Cover, Desk, Part};
+use super::scan::for_each_chunk;
 use super::segment::Segment;
 use crate::query::Query;
 use crate::{Key, QueryError};

@@ -16,7 +16,8 @@ use tantivy::query::{AllQuery, BooleanQuery, Query, RangeQuery};
 use tantivy::{TantivyError, Term};
 
 use super::day_writer::{DayWriter, Purpose};
-use super::filter::{Ready, for_each_chunk};
+use super::filter::Ready;
+use super::scan::for_each_chunk;
 use super::writer::append_error;
 use super::{Embedded, Entry, MS_PER_DAY, day, lock, ready, schema};
 use crate::query::{Field, Filter};

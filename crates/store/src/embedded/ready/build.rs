@@ -14,8 +14,9 @@ use palisade_event::Timestamp;
 use tantivy::TantivyError;
 
 use super::super::dimension::{ABSENT, firsts, numbers};
-use super::super::filter::{Ready, for_each_chunk};
+use super::super::filter::Ready;
 use super::super::quick::{HashMap, HashSet};
+use super::super::scan::for_each_chunk;
 use super::super::segment::{AnyColumn, Segment, span};
 use super::file::{FilterRow, QuestionRow, Table, write_head, write_section};
 use super::list::{write_counts, write_values};
