@@ -2,6 +2,7 @@
 //! with thirty days of events, counts what can be counted in advance, and asks
 //! while 5,000 events arrive a second; `dashboards DIR open` asks what is there.
 //! A third argument `direct` asks without aggregates counted in advance.
+#![allow(clippy::disallowed_methods, reason = "a load at a steady rate waits by the clock")]
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -273,8 +273,8 @@ fn a_copy_of_a_store_that_is_written_to_is_whole() {
     let copies = tempfile::tempdir().unwrap();
     let mut before = None;
     std::thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let (told, tells) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
+        let (told, tells) = std::sync::mpsc::sync_channel(1024);
         scope.spawn(move || {
             while matches!(stopped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty)) {
                 let _ = told.send(more());
