@@ -112,6 +112,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let verdict = verdict::of_all(&title, home.path(), &data, &ledger, &log).await;
     palisade.kill()?;
     mounted.unmount()?;
+    if verdict.is_err() || !complaints.is_empty() {
+        let home = home.keep();
+        eprintln!("what the processes said is in {}", home.join("log").display());
+    }
     anyhow::ensure!(complaints.is_empty(), "{}", complaints.join("; "));
     verdict
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tantivy::directory::MmapDirectory;
 use tantivy::index::SegmentComponent;
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, TantivyError};
 
+use super::durable::DurableDirectory;
 use super::schema::{TOKENIZER, Words, layout};
 use super::segment::Segment;
 
@@ -59,7 +59,7 @@ impl OpenDay {
 
 /// Opens the index in a folder.
 pub(super) fn open_index(dir: &Path) -> Result<Index, TantivyError> {
-    let index = Index::open_in_dir(dir)?;
+    let index = Index::open(DurableDirectory::open(dir)?)?;
     index.tokenizers().register(TOKENIZER, Words::default());
     Ok(index)
 }
@@ -72,7 +72,7 @@ pub(super) fn create_index(dir: &Path) -> Result<Index, TantivyError> {
         return open_index(dir);
     }
     std::fs::create_dir_all(dir)?;
-    let directory = MmapDirectory::open(dir)?;
+    let directory = DurableDirectory::open(dir)?;
     let settings =
         IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
     let index = Index::create(directory, layout().schema.clone(), settings)?;

@@ -10,6 +10,7 @@ mod day;
 mod day_writer;
 mod dimension;
 mod distinct;
+mod durable;
 mod filter;
 mod ids;
 pub mod life;
