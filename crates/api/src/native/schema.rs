@@ -466,7 +466,7 @@ mod tests {
         let document: Value = serde_json::from_str(&crate::docs::openapi_json()).unwrap();
         let value = serde_json::to_value(full()).unwrap();
         compare(&value, "Event", &document["components"]["schemas"]);
-        assert_eq!(value.as_object().unwrap().len(), 20);
+        assert_eq!(value.as_object().unwrap().len(), 21);
     }
 
     #[test]
