@@ -251,8 +251,12 @@ impl Ready<'_> {
 }
 
 /// The addresses of a network as they are stored, IPv4 mapped to IPv6. `None`
-/// for an IPv6 network that mapped addresses lie in: they are not part of it.
+/// for an IPv6 network that mapped addresses lie in, as they are not part of it,
+/// and for more bits than an address has.
 fn span_of(network: IpAddr, bits: u8) -> Option<RangeInclusive<Ipv6Addr>> {
+    if bits > if network.is_ipv4() { 32 } else { 128 } {
+        return None;
+    }
     let mapped = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
     let (address, bits) = match network {
         IpAddr::V4(address) => (address.to_ipv6_mapped(), bits.checked_add(96)?),
