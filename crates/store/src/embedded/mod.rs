@@ -51,6 +51,8 @@ const MAX_OPEN_DAYS: usize = 64;
 /// Most events of one page.
 const MAX_PAGE_EVENTS: usize = 10_000;
 const MS_PER_DAY: i64 = 86_400_000;
+/// Where less is free while writing fails, the disk is full.
+const LEAST_FREE_BYTES: u64 = 1024 * 1024;
 
 /// The embedded engine.
 pub struct Embedded {
@@ -244,11 +246,24 @@ impl Embedded {
     ) -> Result<T, AppendError> {
         let mut writing = lock(&self.writing);
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut writing)))
-            .unwrap_or_else(|_| Err(AppendError::Failed("the index library panicked".to_owned())));
+            .unwrap_or_else(|_| Err(AppendError::Failed("the index library panicked".to_owned())))
+            .map_err(|error| self.told(error));
         if result.is_err() {
             writing.roll_back(self);
         }
         result
+    }
+
+    /// A thread of the index library that met a full disk ends without saying why.
+    fn told(&self, error: AppendError) -> AppendError {
+        let is_full = || {
+            let free = rustix::fs::statvfs(&self.dir);
+            free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < LEAST_FREE_BYTES)
+        };
+        match error {
+            AppendError::Failed(reason) if is_full() => AppendError::DiskFull(reason),
+            other => other,
+        }
     }
 
     pub(crate) fn contains(&self, events: &[&Event]) -> Result<Vec<bool>, QueryError> {
