@@ -522,7 +522,7 @@ test('a lost database of accounts is said, and when it is back', { timeout: 120_
     assert.deepEqual(await violations(there), []);
     await database.run();
     await banner.waitFor({ state: 'detached', timeout: 60_000 });
-    await there.getByText('Answers').waitFor();
+    await there.getByText('Answers', { exact: true }).waitFor();
     await there.context().close();
   } finally {
     await lost?.stop();
