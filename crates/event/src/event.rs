@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Category, CountryCode, Endpoint, EventId, EventKind, HostName, SensorId, SessionId, Timestamp,
-    Untrusted,
+    AnalyzerName, Category, CountryCode, Endpoint, EventId, EventKind, HostName, SensorId,
+    SessionId, Timestamp, Untrusted,
 };
 
 /// Longest text of one field, in bytes. A honeypot records request bodies up
@@ -49,6 +49,9 @@ pub struct Event {
     /// The machine it happened on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
+    /// The daemon on that machine that observed it, as it names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analyzer: Option<AnalyzerName>,
     /// The type of service attacked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
@@ -105,6 +108,7 @@ impl Event {
             domain: Domain::default(),
             sensor,
             host: None,
+            analyzer: None,
             category: None,
             source: None,
             target: None,

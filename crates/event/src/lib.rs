@@ -26,7 +26,7 @@ pub use event::{
 };
 pub use id::{EventId, ParseIdError};
 pub use kind::{EventKind, UnknownKind};
-pub use names::{Category, CountryCode, HostName, InvalidName, SensorId, SessionId};
+pub use names::{AnalyzerName, Category, CountryCode, HostName, InvalidName, SensorId, SessionId};
 pub use net::{Endpoint, Transport};
 pub use time::{Day, ParseTimeError, Timestamp};
 pub use untrusted::Untrusted;

@@ -95,6 +95,13 @@ name!(
     |c| c.is_ascii_graphic() || c == ' '
 );
 
+name!(
+    /// The daemon on a host that observed something, as it names itself (the
+    /// analyzer of the EWS dialect). It is never an identity: that is the sensor.
+    AnalyzerName, "analyzer name", "use 1 to 128 printable ASCII characters", 128,
+    |c| c.is_ascii_graphic() || c == ' '
+);
+
 /// A country: two capital letters (ISO 3166-1 alpha-2), or `PIR` for a private
 /// address range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +176,15 @@ mod tests {
             assert!(SensorId::new(bad).is_err(), "{bad:?}");
         }
         assert!(SensorId::new("edge-1.example").is_ok());
+    }
+
+    #[test]
+    fn an_analyzer_is_printable_and_at_most_128_characters() {
+        for bad in ["", "a\tb", "é", &"x".repeat(129)] {
+            assert!(AnalyzerName::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(AnalyzerName::new("SSH/console(cowrie) #2").is_ok());
+        assert!(AnalyzerName::new(&"x".repeat(128)).is_ok());
     }
 
     #[test]

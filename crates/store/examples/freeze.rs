@@ -1,6 +1,6 @@
 //! Makes a frozen specimen of the store's format: reads events (JSON, one a
 //! line) from standard input, stores them in three commits in `DIR/store` and
-//! writes them as they are sent, oldest first, to `DIR/events.ndjson`.
+//! writes them as they are sent, oldest first, to `DIR/store.ndjson`.
 //!
 //! `cargo run -p palisade-store --example freeze DIR < EVENTS`
 
@@ -25,7 +25,7 @@ fn main() {
         store.commit().unwrap();
     }
     events.sort_by_key(|event| (event.observed_at, event.id));
-    let mut file = std::fs::File::create(dir.join("events.ndjson")).unwrap();
+    let mut file = std::fs::File::create(dir.join("store.ndjson")).unwrap();
     for event in &events {
         file.write_all(&wire::encode_event(event)).unwrap();
         file.write_all(b"\n").unwrap();

@@ -6,6 +6,7 @@ mod error;
 pub mod query;
 mod result;
 pub mod state;
+mod stored;
 
 pub use clickhouse::{ClickHouse, ClickHouseConfig, clickhouse_rows};
 pub use embedded::{Embedded, FORMAT, ReadyOptions, life, read_ready_file};

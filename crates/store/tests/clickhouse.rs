@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::engine::{Engine, Place, Server, free_port};
 use common::{DAY, TODAY, count, simple};
-use palisade_event::{Domain, Event, EventKind, Timestamp};
+use palisade_event::{AnalyzerName, Domain, Event, EventKind, Timestamp};
 use palisade_store::query::{Aggregation, Field, Query};
 use palisade_store::{Aggregated, ClickHouseConfig, Config, KeepRule, Store};
 
@@ -238,7 +238,7 @@ fn what_is_wrong_with_a_server_is_said_in_a_sentence() {
 
     place.sql("INSERT INTO {db}.migrations (version) VALUES (9)");
     let newer = said(good.clone());
-    assert!(newer.contains("have version 9") && newer.contains("reads version 1"), "{newer}");
+    assert!(newer.contains("have version 9") && newer.contains("reads version 2"), "{newer}");
 
     let unknown = said(ClickHouseConfig { cluster: Some("nowhere".into()), ..good });
     assert!(unknown.contains("knows no cluster 'nowhere'"), "{unknown}");
@@ -248,6 +248,48 @@ fn what_is_wrong_with_a_server_is_said_in_a_sentence() {
         &config(ClickHouseConfig { urls: vec![], ..place.config.clickhouse.clone().unwrap() }),
     );
     assert!(none.err().unwrap().to_string().contains("urls:"));
+}
+
+#[test]
+fn tables_of_an_older_version_get_the_new_column_and_keep_their_events() {
+    for engine in SERVERS {
+        let Some(place) = Place::new(engine) else { continue };
+        let old = events(0..20);
+        store_all(&place.open(), &old);
+        // What version 1 had.
+        place.sql("ALTER TABLE {db}.events DROP COLUMN analyzer");
+        place.sql("DROP TABLE {db}.migrations");
+        place.sql(
+            "CREATE TABLE {db}.migrations (version UInt32) ENGINE = MergeTree() ORDER BY version",
+        );
+        place.sql("INSERT INTO {db}.migrations (version) VALUES (1)");
+        // Hubs of the new version that start at once.
+        let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        std::thread::scope(|scope| {
+            for dir in &dirs {
+                let place = &place;
+                scope.spawn(move || {
+                    let store = place.open_as(dir.path());
+                    while store.check().is_err() {
+                        assert!(store.aggregate(&Query::ALL, &Aggregation::Count).is_ok());
+                    }
+                });
+            }
+        });
+        let store = place.open();
+        let mut new = (*events(20..21)[0]).clone();
+        new.analyzer = AnalyzerName::new("cowrie, second").ok();
+        store_all(&store, &[Arc::new(new.clone())]);
+        assert_eq!(count(&store), Aggregated::Count { count: 21 });
+        let now = Timestamp::from_millis(TODAY);
+        let query = Query::parse("daemon:\"cowrie, second\"", now).unwrap();
+        assert_eq!(store.search(&query, 5, None).unwrap().events, [new]);
+        let without = store.search(&Query::parse("-analyzer:*", now).unwrap(), 50, None).unwrap();
+        assert_eq!(without.events.len(), 20);
+        for event in &old {
+            assert!(without.events.contains(event));
+        }
+    }
 }
 
 #[test]

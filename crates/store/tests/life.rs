@@ -154,6 +154,59 @@ fn an_upgrade_goes_on_wherever_it_was_interrupted() {
 }
 
 #[test]
+fn a_day_of_version_2_gets_a_longer_list_of_columns_and_keeps_its_segments() {
+    let dir = thawed(2);
+    let files = |dir: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let files = |day: PathBuf| fs::read_dir(day).unwrap().map(|entry| entry.unwrap().path());
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end != "json");
+        let paths = day_dirs(dir).into_iter().flat_map(files).filter(is_segment);
+        let mut all: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        all.retain(|(path, _)| !path.file_name().unwrap().to_str().unwrap().starts_with('.'));
+        all.sort();
+        all
+    };
+    let before = files(dir.path());
+    // Interrupted after the first day.
+    let done = thawed(2);
+    events(done.path());
+    let list = Path::new("days/2026-11-18/meta.json");
+    fs::copy(done.path().join(list), dir.path().join(list)).unwrap();
+    fs::write(dir.path().join("format"), "2 to 3\n").unwrap();
+    assert_same(&events(dir.path()), &frozen(2), "upgraded");
+    assert!(before == files(dir.path()), "segments are as they were");
+    assert_eq!(found(dir.path()), []);
+
+    // New events know their analyzer; old and new ones become one segment.
+    let store = Store::open(dir.path(), &Config::default()).unwrap();
+    let mut new = wire::decode_event(frozen(2)[40].as_bytes()).unwrap();
+    new.id = palisade_event::EventId::from_u128(7);
+    new.analyzer = palisade_event::AnalyzerName::new("cowrie, second").ok();
+    store.append(&[Arc::new(new.clone())]).unwrap();
+    store.commit().unwrap();
+    let ask = |text: &str| {
+        let query = Query::parse(text, new.observed_at).unwrap();
+        let page = store.search(&query, 100, None).unwrap();
+        page.events.len()
+    };
+    let answers = || (ask("analyzer:\"cowrie, second\""), ask("daemon:cow*"), ask("-analyzer:*"));
+    assert_eq!(answers(), (1, 1, 64));
+    let later = palisade_event::Timestamp::from_millis(1_795_132_800_000 + 90 * 86_400_000);
+    while store.maintain(later).unwrap() {}
+    let later = later.plus_millis(3_600_000);
+    while store.maintain(later).unwrap() {}
+    assert_eq!(answers(), (1, 1, 64));
+    drop(store);
+    assert_eq!(found(dir.path()), []);
+    let (old, new): (Vec<String>, Vec<String>) =
+        events(dir.path()).into_iter().partition(|line| frozen(2).contains(line));
+    assert_same(&old, &frozen(2), "merged");
+    assert!(new.len() == 1 && new[0].contains("\"analyzer\":\"cowrie, second\""), "{new:?}");
+    for day in life::survey(dir.path()).unwrap() {
+        assert_eq!(day.segments, 1, "{}", day.folder);
+    }
+}
+
+#[test]
 fn a_newer_format_and_an_unknown_one_are_refused_in_one_sentence() {
     let dir = thawed(1);
     for (format, expected) in [

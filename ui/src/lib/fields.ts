@@ -2,7 +2,7 @@
 import type { Event, FieldInfo, Untrusted } from './api/model';
 
 const LABELS: Record<string, string> = {
-  kind: 'Kind', domain: 'Domain', sensor: 'Sensor', host: 'Host', category: 'Category', ip: 'Address', source_port: 'Source port',
+  kind: 'Kind', domain: 'Domain', sensor: 'Sensor', host: 'Host', analyzer: 'Analyzer', category: 'Category', ip: 'Address', source_port: 'Source port',
   target: 'Target', port: 'Port', transport: 'Transport', session: 'Session', user: 'User name', password: 'Password', outcome: 'Outcome',
   request: 'Request', client: 'Client', user_agent: 'User agent', os: 'System', hassh: 'HASSH', ja4: 'JA4', payload: 'Payload',
   payload_name: 'File name', cve: 'CVE', country: 'Country', city: 'City', asn: 'AS number', org: 'Organisation',
@@ -16,6 +16,7 @@ export const VALUES: Record<string, (event: Event) => Untrusted | number | undef
   domain: (e) => e.domain,
   sensor: (e) => e.sensor,
   host: (e) => e.host,
+  analyzer: (e) => e.analyzer,
   category: (e) => e.category,
   ip: (e) => e.source?.address,
   source_port: (e) => e.source?.port,

@@ -35,6 +35,9 @@ pub(crate) struct Event {
     /// The machine it happened on.
     #[schema(nullable = false)]
     host: Option<String>,
+    /// The daemon on that machine that observed it, as it names itself.
+    #[schema(nullable = false, max_length = 128)]
+    analyzer: Option<String>,
     /// The type of service attacked.
     #[schema(nullable = false, example = "Telnet(palisade)")]
     category: Option<String>,
@@ -415,6 +418,7 @@ mod tests {
             domain: event::Domain::Private,
             sensor: event::SensorId::new("x").unwrap(),
             host: event::HostName::new("x").ok(),
+            analyzer: event::AnalyzerName::new("x").ok(),
             category: event::Category::new("x").ok(),
             source: Some(end),
             target: Some(end),
@@ -466,7 +470,7 @@ mod tests {
         let document: Value = serde_json::from_str(&crate::docs::openapi_json()).unwrap();
         let value = serde_json::to_value(full()).unwrap();
         compare(&value, "Event", &document["components"]["schemas"]);
-        assert_eq!(value.as_object().unwrap().len(), 21);
+        assert_eq!(value.as_object().unwrap().len(), 22);
     }
 
     #[test]

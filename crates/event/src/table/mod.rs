@@ -77,6 +77,7 @@ columns! {
     Domain "domain" Text "community or private.";
     Sensor "sensor" Text "The installation that observed it.";
     Host "host" Text "The machine it happened on.";
+    Analyzer "analyzer" Text "The daemon on that machine that observed it.";
     Category "category" Text "The type of service attacked.";
     SourceAddress "source_address" Text "Where it came from.";
     SourcePort "source_port" Integer "The port it came from.";
@@ -185,7 +186,7 @@ fn columns(event: &Event) -> Vec<Cell<'_>> {
     let prints = event.fingerprints.as_deref();
     let port = |end: Option<&Endpoint>| end?.port.map(|port| Cell::Integer(port.into()));
     let transport = |end: Option<&Endpoint>| end?.transport.map(|name| text(name.as_str()));
-    let given: [(Place, Option<Cell<'_>>); 31] = [
+    let given: [(Place, Option<Cell<'_>>); 32] = [
         (Place::Id, Some(shown(event.id))),
         (Place::Kind, Some(text(event.kind.as_str()))),
         (Place::ObservedAt, Some(Cell::Time(event.observed_at))),
@@ -193,6 +194,7 @@ fn columns(event: &Event) -> Vec<Cell<'_>> {
         (Place::Domain, Some(text(event.domain.as_str()))),
         (Place::Sensor, Some(text(event.sensor.as_str()))),
         (Place::Host, event.host.as_ref().map(|name| text(name.as_str()))),
+        (Place::Analyzer, event.analyzer.as_ref().map(|name| text(name.as_str()))),
         (Place::Category, event.category.as_ref().map(|name| text(name.as_str()))),
         (Place::SourceAddress, source.map(|end| shown(end.address))),
         (Place::SourcePort, port(source)),
@@ -296,6 +298,7 @@ pub fn event(cells: &[Cell<'_>]) -> Result<Event, RowError> {
         .one_of(Place::Domain, &[Domain::Community, Domain::Private], |domain| domain.as_str())?
         .unwrap_or_default();
     event.host = row.parsed(Place::Host)?;
+    event.analyzer = row.parsed(Place::Analyzer)?;
     event.category = row.parsed(Place::Category)?;
     event.session = row.parsed(Place::Session)?;
     event.source = row.end([Place::SourceAddress, Place::SourcePort, Place::SourceTransport])?;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AttributeValue, PayloadHash};
+use crate::{AnalyzerName, AttributeValue, PayloadHash};
 
 fn frozen() -> Vec<Event> {
     let text = include_str!("../../../../fixtures/format/v1/store.ndjson");
@@ -72,8 +72,8 @@ fn a_wrong_cell_is_named() {
     let empty = ",".repeat(COLUMNS.len() - 1);
     assert_eq!(error(&empty), "column 'id': it is empty");
     assert!(error(&format!("\"x{empty}")).contains("not closed"));
-    let ahead = ",".repeat(9);
-    let behind = ",".repeat(COLUMNS.len() - 10);
+    let ahead = ",".repeat(10);
+    let behind = ",".repeat(COLUMNS.len() - 11);
     assert_eq!(
         error(&format!("{ahead}x{behind}")),
         "column 'source_port': expected a whole number"
@@ -120,6 +120,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             let address = if id % 3 == 0 { "::ffff:192.0.2.1" } else { "2001:db8::9" };
             let address = address.parse().unwrap();
             event.source = (id % 5 > 0).then_some(Endpoint { address, port, transport: None });
+            event.analyzer = (id % 11 == 0).then(|| AnalyzerName::new("cowrie, 2").unwrap());
             event.payload = (id % 7 == 0).then_some(PayloadHash([7; 32]));
             event
         })

@@ -7,7 +7,7 @@ use super::sql::name;
 use crate::query::Field;
 
 /// The number of the schema that this build writes and reads.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 /// Milliseconds from 0001-01-01 to 1970-01-01: partitions are days since then,
 /// as whole division of negative numbers goes the wrong way.
 pub(super) const EPOCH_MILLIS: i64 = 62_135_596_800_000;
@@ -48,9 +48,64 @@ struct Table {
     shard: &'static str,
 }
 
-/// The statements that lead to version 1, for a server of the cluster. `on` is
-/// `ON CLUSTER …` or nothing.
-pub(super) fn statements(config: &ClickHouseConfig, dialect: Dialect, on: &str) -> Vec<String> {
+/// One statement of a migration.
+pub(super) struct Statement {
+    pub(super) sql: String,
+    /// The table and the column that it adds, which may be there: 18.16 has no
+    /// `ADD COLUMN IF NOT EXISTS`.
+    pub(super) adds: Option<(&'static str, &'static str)>,
+}
+
+/// The statements that lead from version `from` (0: nothing is there) to
+/// [`SCHEMA`], for a server of the cluster. `on` is `ON CLUSTER …` or nothing.
+pub(super) fn statements(
+    config: &ClickHouseConfig,
+    dialect: Dialect,
+    on: &str,
+    from: u64,
+) -> Vec<Statement> {
+    let mut all = Vec::new();
+    if from < 1 {
+        let create = |sql| Statement { sql, adds: None };
+        all.extend(creation(config, dialect, on).into_iter().map(create));
+    }
+    if from < 2 {
+        // Also after a creation: an older version may have made the tables and ended there.
+        all.extend(column(config, dialect, on, Field::Analyzer, Field::Host));
+    }
+    all
+}
+
+/// Adds the column of a field behind that of another one. The distributed table
+/// comes last: what it names must be there.
+fn column(
+    config: &ClickHouseConfig,
+    dialect: Dialect,
+    on: &str,
+    field: Field,
+    behind: Field,
+) -> Vec<Statement> {
+    let database = name(&config.database);
+    let tables = match config.cluster {
+        Some(_) => &["events_local", "events"][..],
+        None => &["events"],
+    };
+    let column = definition(dialect, field.name(), kind(field));
+    let behind = behind.name();
+    let unless = match dialect {
+        Dialect::Old => "",
+        Dialect::Current => " IF NOT EXISTS",
+    };
+    let add = |table: &&'static str| Statement {
+        sql: format!(
+            "ALTER TABLE {database}.`{table}`{on} ADD COLUMN{unless} {column} AFTER `{behind}`"
+        ),
+        adds: Some((table, field.name())),
+    };
+    tables.iter().map(add).collect()
+}
+
+fn creation(config: &ClickHouseConfig, dialect: Dialect, on: &str) -> Vec<String> {
     let database = name(&config.database);
     let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {database}{on}")];
     for table in tables(dialect) {
@@ -137,30 +192,10 @@ fn tables(dialect: Dialect) -> [Table; 7] {
 }
 
 fn event_columns(dialect: Dialect) -> String {
-    let mut columns: Vec<String> = Vec::new();
-    let add = |columns: &mut Vec<String>, name: &str, kind: Kind| {
-        let (plain, small) = match kind {
-            Kind::Name => ("String", "LowCardinality(String)"),
-            Kind::Text => ("String", "String"),
-            Kind::Bytes16 => ("FixedString(16)", "FixedString(16)"),
-            Kind::U16 => ("UInt16", "UInt16"),
-            Kind::U32 => ("UInt32", "UInt32"),
-            Kind::I64 => ("Int64", "Int64"),
-        };
-        columns.push(match dialect {
-            Dialect::Old => format!("`{name}` {plain}"),
-            Dialect::Current if kind == Kind::I64 => {
-                format!("`{name}` {small} CODEC(Delta, ZSTD(1))")
-            }
-            Dialect::Current => format!("`{name}` {small} CODEC(ZSTD(1))"),
-        });
-    };
-    for field in Field::ALL {
-        add(&mut columns, field.name(), kind(*field));
-    }
-    add(&mut columns, "target_place", Kind::Name);
-    add(&mut columns, "rest", Kind::Text);
-    add(&mut columns, "words", Kind::Text);
+    let fields = Field::ALL.iter().map(|field| (field.name(), kind(*field)));
+    let others = [("target_place", Kind::Name), ("rest", Kind::Text), ("words", Kind::Text)];
+    let all = fields.chain(others).map(|(name, kind)| definition(dialect, name, kind));
+    let mut columns: Vec<String> = all.collect();
     match dialect {
         Dialect::Old => columns.push("has UInt64, batch UInt64".to_owned()),
         Dialect::Current => {
@@ -174,6 +209,23 @@ fn event_columns(dialect: Dialect) -> String {
         }
     }
     columns.join(", ")
+}
+
+/// One column as a table has it.
+fn definition(dialect: Dialect, name: &str, kind: Kind) -> String {
+    let (plain, small) = match kind {
+        Kind::Name => ("String", "LowCardinality(String)"),
+        Kind::Text => ("String", "String"),
+        Kind::Bytes16 => ("FixedString(16)", "FixedString(16)"),
+        Kind::U16 => ("UInt16", "UInt16"),
+        Kind::U32 => ("UInt32", "UInt32"),
+        Kind::I64 => ("Int64", "Int64"),
+    };
+    match dialect {
+        Dialect::Old => format!("`{name}` {plain}"),
+        Dialect::Current if kind == Kind::I64 => format!("`{name}` {small} CODEC(Delta, ZSTD(1))"),
+        Dialect::Current => format!("`{name}` {small} CODEC(ZSTD(1))"),
+    }
 }
 
 #[cfg(test)]
@@ -203,16 +255,33 @@ mod tests {
 
     #[test]
     fn a_cluster_has_local_tables_behind_distributed_ones() {
-        let all = statements(&config(Some("c"), false), Dialect::Old, "").join("\n");
+        let text = |all: Vec<Statement>| -> String {
+            all.into_iter().map(|statement| statement.sql + "\n").collect()
+        };
+        let all = text(statements(&config(Some("c"), false), Dialect::Old, "", 0));
         assert!(all.contains("`p`.`events_local`"), "{all}");
         assert!(all.contains("Distributed(`c`, `p`, `events_local`, sipHash64(id))"), "{all}");
         assert!(!all.contains("LowCardinality"), "{all}");
-        let all = statements(&config(Some("c"), true), Dialect::Current, " ON CLUSTER `c`");
-        let all = all.join("\n");
+        let replicated = config(Some("c"), true);
+        let all = text(statements(&replicated, Dialect::Current, " ON CLUSTER `c`", 0));
         assert!(
             all.contains("ReplicatedReplacingMergeTree('/palisade/p/{shard}/published_local', '{replica}', seq)"),
             "{all}"
         );
         assert!(all.contains("ON CLUSTER `c`"), "{all}");
+    }
+
+    #[test]
+    fn a_newer_version_adds_its_columns_to_the_tables_with_data_first() {
+        let of = |config: &ClickHouseConfig, from| {
+            let all = statements(config, Dialect::Old, "", from);
+            all.into_iter().map(|statement| statement.sql).collect::<Vec<_>>()
+        };
+        let add = |table: &str| {
+            format!("ALTER TABLE `p`.`{table}` ADD COLUMN `analyzer` String AFTER `host`")
+        };
+        assert_eq!(of(&config(None, false), 1), [add("events")]);
+        assert_eq!(of(&config(Some("c"), false), 1), [add("events_local"), add("events")]);
+        assert!(of(&config(None, false), u64::from(SCHEMA)).is_empty());
     }
 }

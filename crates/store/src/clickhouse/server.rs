@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::config::ClickHouseConfig;
 use super::http::{Answer, Fault, Http, Setting};
-use super::schema::{Dialect, SCHEMA, statements};
+use super::schema::{Dialect, SCHEMA, Statement, statements};
 use super::snapshot::Snapshot;
 use super::sql::name;
 
@@ -118,8 +118,6 @@ impl Server {
     fn migrate(&self) -> Result<(), NotReady> {
         let (urls, on) = self.schema_servers()?;
         for url in &urls {
-            let ask = |sql: &str| self.http.ask_at(url, sql, &[]);
-            let done = |fault: Fault| NotReady::Fault(fault);
             let database = name(&self.config.database);
             let table = match self.config.cluster {
                 Some(_) => format!("{database}.`migrations_local`"),
@@ -131,12 +129,11 @@ impl Server {
                 self.config.database,
                 if self.config.cluster.is_some() { "migrations_local" } else { "migrations" }
             );
-            let read = |sql: &str| -> Result<u64, NotReady> {
-                let broken = |error: io::Error| NotReady::Fault(Fault::Lost(error.to_string()));
-                ask(sql)?.u64().map_err(broken)
-            };
             let latest = format!("SELECT toUInt64(max(version)) FROM {table} FORMAT RowBinary");
-            let version = if read(&exists)? == 0 { 0 } else { read(&latest)? };
+            let version = match self.number_at(url, &exists)? {
+                0 => 0,
+                _ => self.number_at(url, &latest)?,
+            };
             if version > u64::from(SCHEMA) {
                 let reason = format!(
                     "the tables in ClickHouse's database '{}' have version {version} and this \
@@ -148,14 +145,45 @@ impl Server {
             if version == u64::from(SCHEMA) {
                 continue;
             }
-            for statement in statements(&self.config, self.dialect, &on) {
-                let mut answer = ask(&statement).map_err(done)?;
-                answer.more().map_err(|error| Fault::Lost(error.to_string()))?;
+            for statement in statements(&self.config, self.dialect, &on, version) {
+                self.apply(url, &statement)?;
             }
             let applied = format!("INSERT INTO {table} (version) VALUES ({SCHEMA})");
-            ask(&applied).map_err(done)?;
+            self.http.ask_at(url, &applied, &[])?;
         }
         Ok(())
+    }
+
+    /// Runs one statement of a migration.
+    fn apply(&self, url: &str, statement: &Statement) -> Result<(), NotReady> {
+        let is_there = || match statement.adds {
+            None => Ok(false),
+            Some((table, column)) => {
+                let sql = format!(
+                    "SELECT toUInt64(count()) FROM system.columns WHERE database = '{}' \
+                     AND table = '{table}' AND name = '{column}' FORMAT RowBinary",
+                    self.config.database
+                );
+                self.number_at(url, &sql).map(|found| found > 0)
+            }
+        };
+        if is_there()? {
+            return Ok(());
+        }
+        let lost = |error: io::Error| Fault::Lost(error.to_string());
+        let ran = self.http.ask_at(url, &statement.sql, &[]);
+        match ran.and_then(|mut answer| answer.more().map_err(lost)) {
+            Ok(_) => Ok(()),
+            // Another hub added it just now.
+            Err(_) if is_there()? => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// The one number that a server answers.
+    fn number_at(&self, url: &str, sql: &str) -> Result<u64, Fault> {
+        let mut answer = self.http.ask_at(url, sql, &[])?;
+        answer.u64().map_err(|error| Fault::Lost(error.to_string()))
     }
 
     /// Where the tables are made: at every server of the cluster, or at one for

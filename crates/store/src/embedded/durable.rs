@@ -17,7 +17,7 @@ use tantivy::directory::{
 };
 
 /// The list of segments: with it a commit or a merge takes effect.
-const LIST: &str = "meta.json";
+pub(super) const LIST: &str = "meta.json";
 
 /// An [`MmapDirectory`] whose list of segments is durable once it is written.
 #[derive(Clone, Debug)]

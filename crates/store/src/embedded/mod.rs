@@ -45,7 +45,7 @@ use crate::query::{Aggregation, Cursor, Query};
 use crate::{Aggregated, AppendError, Config, OpenError, Page, QueryError, Stats};
 
 /// The number of the format that this build writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Days that stay open for reading; the one unused for longest is closed.
 const MAX_OPEN_DAYS: usize = 64;
 /// Most events of one page.

@@ -18,6 +18,7 @@ use tantivy::schema::document::{Document, ReferenceValue, ReferenceValueLeaf, Va
 
 use super::room::Claim;
 use super::schema;
+use crate::stored;
 use palisade_event::Event;
 
 /// Rows that travel together.
@@ -178,7 +179,7 @@ impl Places {
             // Writing to memory does not fail.
             let _ = write!(text, "{lat},{lon}");
             let bits = |(lat, lon): (f64, f64)| (lat.to_bits(), lon.to_bits());
-            let is_exact = schema::location(&text).map(bits) == Some(bits((lat, lon)));
+            let is_exact = stored::location(&text).map(bits) == Some(bits((lat, lon)));
             (text.into_boxed_str(), is_exact)
         });
         (text, *is_exact)

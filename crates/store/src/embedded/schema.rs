@@ -1,4 +1,4 @@
-//! How an event lies in the index, format version 2.
+//! How an event lies in the index, format version 3.
 //!
 //! Every field of the query language is one column. What columns cannot give
 //! back exactly (attributes, bytes that are no UTF-8, long texts, …) is JSON in
@@ -8,11 +8,7 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use palisade_event::{
-    AttributeValue, Attributes, Credentials, Endpoint, Event, Fingerprints, Geo, GeoPrecision,
-    Transport, Untrusted,
-};
-use serde::{Deserialize, Serialize};
+use palisade_event::{Event, Untrusted};
 use tantivy::schema::{
     BytesOptions, Field as Column, IndexRecordOption, IpAddrOptions, NumericOptions, Schema,
     TextFieldIndexing, TextOptions,
@@ -21,6 +17,9 @@ use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
 use super::rows::Cells;
 use crate::query::{Field, FieldType, Value, tokens};
+use crate::stored::{
+    self, Columns, Place, Rest, Shape, precision, precision_bits, transport, transport_bits,
+};
 
 /// Name of the tokenizer in the index.
 pub(super) const TOKENIZER: &str = "words";
@@ -31,6 +30,11 @@ pub(super) const SHAPE: &str = "shape";
 pub(super) const SOURCE_PLACE: &str = "source_place";
 pub(super) const TARGET_PLACE: &str = "target_place";
 pub(super) const REST: &str = "rest";
+
+/// Fields that came after format version 2. Their columns lie behind all others,
+/// which so keep their numbers: a day of version 2 only needs a longer list of
+/// columns.
+const LATER: [Field; 1] = [Field::Analyzer];
 
 /// The columns by number.
 pub(super) struct Layout {
@@ -53,47 +57,56 @@ impl Layout {
 
 pub(super) fn layout() -> &'static Layout {
     static LAYOUT: OnceLock<Layout> = OnceLock::new();
-    LAYOUT.get_or_init(|| {
-        let mut schema = Schema::builder();
-        let number = NumericOptions::default().set_fast();
-        let text = TextOptions::default().set_fast("raw");
-        let fields = Field::ALL.iter().map(|field| {
-            let name = field.name();
-            match field.field_type() {
-                _ if *field == Field::Id => None,
-                // Events of one address are looked for often, and are few.
-                FieldType::Ip if *field == Field::Ip => {
-                    let listed = IpAddrOptions::default().set_fast().set_indexed();
-                    Some(schema.add_ip_addr_field(name, listed))
-                }
-                FieldType::Ip => {
-                    Some(schema.add_ip_addr_field(name, IpAddrOptions::default().set_fast()))
-                }
-                FieldType::Integer | FieldType::Time => {
-                    Some(schema.add_i64_field(name, number.clone()))
-                }
-                FieldType::Keyword | FieldType::Text => {
-                    Some(schema.add_text_field(name, text.clone()))
-                }
+    LAYOUT.get_or_init(|| build(&LATER))
+}
+
+/// The columns as format version 2 had them.
+pub(super) fn version_2() -> Schema {
+    build(&[]).schema
+}
+
+/// All columns, with those of some of the later fields.
+fn build(later: &[Field]) -> Layout {
+    let mut schema = Schema::builder();
+    let number = NumericOptions::default().set_fast();
+    let text = TextOptions::default().set_fast("raw");
+    let fields = Field::ALL.iter().map(|field| {
+        let name = field.name();
+        match field.field_type() {
+            _ if *field == Field::Id || LATER.contains(field) => None,
+            // Events of one address are looked for often, and are few.
+            FieldType::Ip if *field == Field::Ip => {
+                let listed = IpAddrOptions::default().set_fast().set_indexed();
+                Some(schema.add_ip_addr_field(name, listed))
             }
-        });
-        let fields = fields.collect();
-        let indexing = TextFieldIndexing::default()
-            .set_tokenizer(TOKENIZER)
-            .set_fieldnorms(false)
-            .set_index_option(IndexRecordOption::Basic);
-        Layout {
-            fields,
-            id_high: schema.add_u64_field(ID_HIGH, number.clone()),
-            id_low: schema.add_u64_field(ID_LOW, number.clone()),
-            shape: schema.add_u64_field(SHAPE, number),
-            target_place: schema.add_text_field(TARGET_PLACE, text),
-            words: schema
-                .add_text_field("words", TextOptions::default().set_indexing_options(indexing)),
-            rest: schema.add_bytes_field(REST, BytesOptions::default().set_stored()),
-            schema: schema.build(),
+            FieldType::Ip => {
+                Some(schema.add_ip_addr_field(name, IpAddrOptions::default().set_fast()))
+            }
+            FieldType::Integer | FieldType::Time => {
+                Some(schema.add_i64_field(name, number.clone()))
+            }
+            FieldType::Keyword | FieldType::Text => Some(schema.add_text_field(name, text.clone())),
         }
-    })
+    });
+    let mut fields: Vec<Option<Column>> = fields.collect();
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer(TOKENIZER)
+        .set_fieldnorms(false)
+        .set_index_option(IndexRecordOption::Basic);
+    let id_high = schema.add_u64_field(ID_HIGH, number.clone());
+    let id_low = schema.add_u64_field(ID_LOW, number.clone());
+    let shape = schema.add_u64_field(SHAPE, number);
+    let target_place = schema.add_text_field(TARGET_PLACE, text.clone());
+    let words = TextOptions::default().set_indexing_options(indexing);
+    let words = schema.add_text_field("words", words);
+    let rest = schema.add_bytes_field(REST, BytesOptions::default().set_stored());
+    for field in later {
+        if let Some(slot) = fields.get_mut(*field as usize) {
+            *slot = Some(schema.add_text_field(field.name(), text.clone()));
+        }
+    }
+    let schema = schema.build();
+    Layout { schema, fields, id_high, id_low, shape, target_place, words, rest }
 }
 
 // Bits of the `shape` column: which parts an event has, both transports, and how
@@ -107,206 +120,41 @@ const TARGET_TRANSPORT: u32 = 6;
 pub(super) const HAS_REST: u64 = 256;
 const PRECISION: u32 = 9;
 
-/// What columns cannot give back.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Rest {
-    /// Texts by field name: no UTF-8, or longer than is compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    texts: Vec<(String, Untrusted)>,
-    /// Addresses written as IPv4 mapped to IPv6.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    distance: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uptime: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attributes: Vec<(Box<str>, RestValue)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_place: Option<Place>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target_place: Option<Place>,
-}
-
-/// An attribute's value; reals as bits, as JSON would round them.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum RestValue {
-    #[serde(rename = "f")]
-    Flag(bool),
-    #[serde(rename = "i")]
-    Integer(i64),
-    #[serde(rename = "r")]
-    RealBits(u64),
-    #[serde(rename = "t")]
-    Text(Untrusted),
-}
-
-/// What of a place has no column of its own; few places come back often, so
-/// the dictionary keeps this small.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Place {
-    #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
-    lat_bits: Option<u64>,
-    #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
-    lon_bits: Option<u64>,
-    #[serde(rename = "p", skip_serializing_if = "Option::is_none")]
-    precision: Option<GeoPrecision>,
-    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
-    city: Option<Box<str>>,
-    #[serde(rename = "n", skip_serializing_if = "Option::is_none")]
-    asn: Option<u32>,
-    #[serde(rename = "g", skip_serializing_if = "Option::is_none")]
-    organisation: Option<Box<str>>,
-}
-
-fn transport_bits(end: Option<&Endpoint>) -> u64 {
-    match end.and_then(|end| end.transport) {
-        None => 0,
-        Some(Transport::Tcp) => 1,
-        Some(Transport::Udp) => 2,
-        Some(Transport::Icmp) => 3,
-    }
-}
-
-fn precision_bits(precision: Option<GeoPrecision>) -> u64 {
-    match precision {
-        None => 0,
-        Some(GeoPrecision::Country) => 1,
-        Some(GeoPrecision::City) => 2,
-    }
-}
-
-fn precision(bits: u64) -> Option<GeoPrecision> {
-    match bits & 3 {
-        1 => Some(GeoPrecision::Country),
-        2 => Some(GeoPrecision::City),
-        _ => None,
-    }
-}
-
-/// Reads the text of a place: degrees north, degrees east.
-pub(super) fn location(text: &str) -> Option<(f64, f64)> {
-    let (lat, lon) = text.split_once(',')?;
-    Some((lat.parse().ok()?, lon.parse().ok()?))
-}
-
-fn transport(bits: u64) -> Option<Transport> {
-    match bits & 3 {
-        1 => Some(Transport::Tcp),
-        2 => Some(Transport::Udp),
-        3 => Some(Transport::Icmp),
-        _ => None,
-    }
-}
-
-/// The text of a field in full, where it has one that may be long or hostile.
-fn full_text(event: &Event, field: Field) -> Option<&[u8]> {
-    let login = event.credentials.as_ref();
-    let prints = event.fingerprints.as_deref();
-    let geo = event.source_geo.as_deref();
-    match field {
-        Field::User => login?.username.as_ref().map(Untrusted::as_bytes),
-        Field::Password => login?.password.as_ref().map(Untrusted::as_bytes),
-        Field::Request => event.request.as_ref().map(Untrusted::as_bytes),
-        Field::Client => event.client.as_ref().map(Untrusted::as_bytes),
-        Field::PayloadName => event.payload_name.as_ref().map(Untrusted::as_bytes),
-        Field::UserAgent => prints?.user_agent.as_ref().map(Untrusted::as_bytes),
-        Field::Os => prints?.os.as_deref().map(str::as_bytes),
-        Field::Hassh => prints?.hassh.as_deref().map(str::as_bytes),
-        Field::Ja4 => prints?.ja4.as_deref().map(str::as_bytes),
-        Field::Cve => event.cve.as_deref().map(str::as_bytes),
-        Field::City => geo?.city.as_deref().map(str::as_bytes),
-        Field::Org => geo?.organisation.as_deref().map(str::as_bytes),
-        _ => None,
-    }
-}
-
 /// Writes an event as a document, in the order of the columns.
 pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
     let layout = layout();
-    let mut rest = Rest::default();
-    let mut shape = transport_bits(event.source.as_ref()) << SOURCE_TRANSPORT
-        | transport_bits(event.target.as_ref()) << TARGET_TRANSPORT;
-    let source_geo = event.source_geo.as_deref();
+    let mut rest = Rest::of(event);
     for (field, column) in Field::ALL.iter().zip(&layout.fields) {
-        let Some(column) = column else { continue };
+        let Some(column) = column.filter(|_| !LATER.contains(field)) else { continue };
         if *field == Field::Location {
-            let Some(geo) = source_geo else { continue };
+            let Some(geo) = event.source_geo.as_deref() else { continue };
             let is_exact = match (geo.lat, geo.lon) {
-                (Some(lat), Some(lon)) => cells.location(*column, lat, lon),
+                (Some(lat), Some(lon)) => cells.location(column, lat, lon),
                 (None, None) => true,
                 _ => false,
             };
             if !is_exact {
-                rest.source_place = Some(place(geo));
+                rest.keep_place(geo);
             }
             continue;
         }
         let Some(value) = field.value(event) else { continue };
         match value {
             Value::Text(text) => {
-                cells.text(*column, &text);
-                if let Some(full) = full_text(event, *field)
-                    && full != text.as_bytes()
-                {
-                    rest.texts.push((field.name().to_owned(), Untrusted::new(full)));
-                }
+                cells.text(column, &text);
+                rest.keep_text(event, *field, &text);
             }
-            Value::Address(address) => cells.address(*column, to_v6(address)),
-            Value::Number(number) => cells.signed(*column, number),
+            Value::Address(address) => cells.address(column, to_v6(address)),
+            Value::Number(number) => cells.signed(column, number),
             Value::Id(_) => {}
         }
     }
     let id = event.id.as_u128();
     cells.unsigned(layout.id_high, (id >> 64) as u64);
     cells.unsigned(layout.id_low, id as u64);
-    let mapped = |end: &Option<Endpoint>| {
-        end.map(|end| end.address).filter(|address| *address != address.to_canonical())
-    };
-    rest.source = mapped(&event.source);
-    rest.target = mapped(&event.target);
-    if event.credentials.is_some() {
-        shape |= HAS_CREDENTIALS;
-    }
-    if let Some(prints) = event.fingerprints.as_deref() {
-        shape |= HAS_FINGERPRINTS;
-        rest.distance = prints.distance;
-        rest.uptime = prints.uptime_secs;
-        rest.link.clone_from(&prints.link);
-    }
-    if let Some(geo) = source_geo {
-        shape |= HAS_SOURCE_GEO | precision_bits(geo.precision) << PRECISION;
-    }
-    let target_place = event.target_geo.as_deref().and_then(|geo| {
-        shape |= HAS_TARGET_GEO;
-        let place = Place {
-            city: geo.city.clone(),
-            asn: geo.asn,
-            organisation: geo.organisation.clone(),
-            ..place(geo)
-        };
-        column_text(place, &mut rest)
-    });
-    rest.attributes.extend(event.attributes.iter().map(|(name, value)| {
-        let value = match value {
-            AttributeValue::Flag(value) => RestValue::Flag(*value),
-            AttributeValue::Integer(value) => RestValue::Integer(*value),
-            AttributeValue::Real(value) => RestValue::RealBits(value.to_bits()),
-            AttributeValue::Text(value) => RestValue::Text(value.clone()),
-        };
-        (name.clone(), value)
-    }));
+    let target_place = Place::of_target(event).and_then(|place| column_text(place, &mut rest));
     let has_rest = rest != Rest::default();
-    if has_rest {
-        shape |= HAS_REST;
-    }
-    cells.unsigned(layout.shape, shape);
+    cells.unsigned(layout.shape, bits_of(Shape::of(event), has_rest));
     if let Some(text) = target_place {
         cells.text(layout.target_place, &text);
     }
@@ -315,22 +163,41 @@ pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
         // Writing to memory fails for map keys that are no strings; there are none.
         cells.json(layout.rest, &serde_json::to_string(&rest).unwrap_or_default());
     }
+    for field in LATER {
+        if let (Some(column), Some(Value::Text(text))) = (layout.column(field), field.value(event))
+        {
+            cells.text(column, &text);
+        }
+    }
 }
 
-fn place(geo: &Geo) -> Place {
-    Place {
-        lat_bits: geo.lat.map(f64::to_bits),
-        lon_bits: geo.lon.map(f64::to_bits),
-        precision: geo.precision,
-        ..Place::default()
+/// What the column `shape` says.
+fn bits_of(shape: Shape, has_rest: bool) -> u64 {
+    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
+    bit(shape.credentials, HAS_CREDENTIALS)
+        | bit(shape.fingerprints, HAS_FINGERPRINTS)
+        | bit(shape.source_geo, HAS_SOURCE_GEO)
+        | bit(shape.target_geo, HAS_TARGET_GEO)
+        | bit(has_rest, HAS_REST)
+        | transport_bits(shape.source_transport) << SOURCE_TRANSPORT
+        | transport_bits(shape.target_transport) << TARGET_TRANSPORT
+        | precision_bits(shape.precision) << PRECISION
+}
+
+fn shape_of(bits: u64) -> Shape {
+    Shape {
+        credentials: bits & HAS_CREDENTIALS != 0,
+        fingerprints: bits & HAS_FINGERPRINTS != 0,
+        source_geo: bits & HAS_SOURCE_GEO != 0,
+        target_geo: bits & HAS_TARGET_GEO != 0,
+        source_transport: transport(bits >> SOURCE_TRANSPORT),
+        target_transport: transport(bits >> TARGET_TRANSPORT),
+        precision: precision(bits >> PRECISION),
     }
 }
 
 /// The place of the target as a column value; what is too long for that goes to `rest`.
 fn column_text(place: Place, rest: &mut Rest) -> Option<String> {
-    if place == Place::default() {
-        return None;
-    }
     let text = serde_json::to_string(&place).unwrap_or_default();
     if text.len() > crate::query::MAX_COMPARED_BYTES {
         rest.target_place = Some(place);
@@ -346,12 +213,8 @@ pub(super) fn to_v6(address: IpAddr) -> std::net::Ipv6Addr {
     }
 }
 
-/// What the columns of one document say.
-pub(super) trait Stored {
-    fn text(&self, field: Field) -> Option<String>;
-    fn number(&self, field: Field) -> Option<i64>;
-    fn address(&self, field: Field) -> Option<IpAddr>;
-    fn id(&self) -> Option<u128>;
+/// What the columns of one document say beside those of fields.
+pub(super) trait Stored: Columns {
     fn shape(&self) -> u64;
     fn place(&self, column: &str) -> Option<String>;
     fn rest(&self) -> Option<Vec<u8>>;
@@ -359,132 +222,19 @@ pub(super) trait Stored {
 
 /// Reads an event back; `None` where the document is not as [`encode`] writes it.
 pub(super) fn decode(doc: &impl Stored) -> Option<Event> {
-    let shape = doc.shape();
-    let rest: Rest = match shape & HAS_REST {
+    let bits = doc.shape();
+    let rest: Rest = match bits & HAS_REST {
         0 => Rest::default(),
         _ => serde_json::from_slice(&doc.rest()?).ok()?,
     };
-    let long = |field: Field| {
-        rest.texts.iter().find(|(name, _)| name == field.name()).map(|(_, text)| text.clone())
+    let shape = shape_of(bits);
+    let place = |is_there: bool, column: &str| match doc.place(column).filter(|_| is_there) {
+        Some(text) => serde_json::from_str(&text).map(Some).ok(),
+        None => Some(None),
     };
-    let hostile = |field: Field| long(field).or_else(|| doc.text(field).map(Untrusted::from));
-    let plain = |field: Field| match long(field) {
-        Some(text) => text.as_utf8().map(Box::from),
-        None => doc.text(field).map(String::into_boxed_str),
-    };
-    let time = |field| doc.number(field).map(palisade_event::Timestamp::from_millis);
-    let mut event = Event::new(
-        palisade_event::EventId::from_u128(doc.id()?),
-        doc.text(Field::Kind)?.parse().ok()?,
-        time(Field::ObservedAt)?,
-        doc.text(Field::Sensor)?.parse().ok()?,
-    );
-    event.received_at = time(Field::ReceivedAt);
-    event.domain = match doc.text(Field::Domain)?.as_str() {
-        "community" => palisade_event::Domain::Community,
-        _ => palisade_event::Domain::Private,
-    };
-    event.host = doc.text(Field::Host).and_then(|v| v.parse().ok());
-    event.category = doc.text(Field::Category).and_then(|v| v.parse().ok());
-    event.session = doc.text(Field::Session).and_then(|v| v.parse().ok());
-    let end = |address: Field, port: Field, mapped: Option<IpAddr>, at: u32| {
-        Some(Endpoint {
-            address: mapped.or_else(|| doc.address(address))?,
-            port: doc.number(port).and_then(|port| u16::try_from(port).ok()),
-            transport: transport(shape >> at),
-        })
-    };
-    event.source = end(Field::Ip, Field::SourcePort, rest.source, SOURCE_TRANSPORT);
-    event.target = end(Field::Target, Field::Port, rest.target, TARGET_TRANSPORT);
-    if shape & HAS_CREDENTIALS != 0 {
-        event.credentials = Some(Credentials {
-            username: hostile(Field::User),
-            password: hostile(Field::Password),
-            outcome: doc.text(Field::Outcome).map(|outcome| match outcome.as_str() {
-                "accepted" => palisade_event::Outcome::Accepted,
-                _ => palisade_event::Outcome::Failed,
-            }),
-        });
-    }
-    event.request = hostile(Field::Request);
-    event.client = hostile(Field::Client);
-    if shape & HAS_FINGERPRINTS != 0 {
-        event.fingerprints = Some(Box::new(Fingerprints {
-            os: plain(Field::Os),
-            distance: rest.distance,
-            uptime_secs: rest.uptime,
-            link: rest.link.clone(),
-            hassh: plain(Field::Hassh),
-            ja4: plain(Field::Ja4),
-            user_agent: hostile(Field::UserAgent),
-        }));
-    }
-    event.payload = doc.text(Field::Payload).and_then(|v| v.parse().ok());
-    event.payload_name = hostile(Field::PayloadName);
-    event.cve = plain(Field::Cve);
-    let country = |field| doc.text(field).and_then(|v| v.parse().ok());
-    let place = |kept: &Option<Place>, column: &str| -> Option<Place> {
-        let text = match (kept, doc.place(column)) {
-            (Some(place), _) => serde_json::to_string(place).ok()?,
-            (None, Some(text)) => text,
-            (None, None) => return Some(Place::default()),
-        };
-        serde_json::from_str(&text).ok()
-    };
-    if shape & HAS_SOURCE_GEO != 0 {
-        let place = match doc.text(Field::Location).as_deref().and_then(location) {
-            Some((lat, lon)) if rest.source_place.is_none() => Place {
-                lat_bits: Some(lat.to_bits()),
-                lon_bits: Some(lon.to_bits()),
-                precision: precision(shape >> PRECISION),
-                ..Place::default()
-            },
-            _ => {
-                let place = place(&rest.source_place, SOURCE_PLACE)?;
-                let precision = place.precision.or_else(|| precision(shape >> PRECISION));
-                Place { precision, ..place }
-            }
-        };
-        event.source_geo = Some(Box::new(Geo {
-            country: country(Field::Country),
-            city: plain(Field::City),
-            asn: doc.number(Field::Asn).and_then(|asn| u32::try_from(asn).ok()),
-            organisation: plain(Field::Org),
-            ..geo(place)
-        }));
-    }
-    if shape & HAS_TARGET_GEO != 0 {
-        let place = place(&rest.target_place, TARGET_PLACE)?;
-        event.target_geo =
-            Some(Box::new(Geo { country: country(Field::TargetCountry), ..geo(place) }));
-    }
-    let attributes: Attributes = rest
-        .attributes
-        .into_iter()
-        .map(|(name, value)| {
-            let value = match value {
-                RestValue::Flag(value) => AttributeValue::Flag(value),
-                RestValue::Integer(value) => AttributeValue::Integer(value),
-                RestValue::RealBits(bits) => AttributeValue::Real(f64::from_bits(bits)),
-                RestValue::Text(value) => AttributeValue::Text(value),
-            };
-            (name, value)
-        })
-        .collect();
-    event.attributes = attributes;
-    Some(event)
-}
-
-fn geo(place: Place) -> Geo {
-    Geo {
-        country: None,
-        city: place.city,
-        asn: place.asn,
-        organisation: place.organisation,
-        lat: place.lat_bits.map(f64::from_bits),
-        lon: place.lon_bits.map(f64::from_bits),
-        precision: place.precision,
-    }
+    let source = place(shape.source_geo, SOURCE_PLACE)?;
+    let target: Option<Place> = place(shape.target_geo, TARGET_PLACE)?;
+    stored::event(doc, shape, rest, source, target.unwrap_or_default())
 }
 
 /// Splits text into the same words as [`tokens::words`].

@@ -1,5 +1,6 @@
 //! One immutable segment of a day: its columns, opened once and shared.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,6 +15,7 @@ use super::ready::Parts;
 use super::scan::CHUNK_DOCS;
 use super::schema::{self, Stored};
 use crate::query::{Field, FieldType};
+use crate::stored::Columns;
 
 /// Ids that are read at once.
 const ID_CHUNK: usize = 1024;
@@ -185,10 +187,10 @@ impl Document<'_> {
     }
 }
 
-impl Stored for Document<'_> {
-    fn text(&self, field: Field) -> Option<String> {
+impl Columns for Document<'_> {
+    fn text(&self, field: Field) -> Option<Cow<'_, str>> {
         match self.column(field)? {
-            AnyColumn::Text(column) => text_at(column, self.doc),
+            AnyColumn::Text(column) => text_at(column, self.doc).map(Cow::Owned),
             _ => None,
         }
     }
@@ -209,6 +211,9 @@ impl Stored for Document<'_> {
     fn id(&self) -> Option<u128> {
         Some(self.segment.id(self.doc))
     }
+}
+
+impl Stored for Document<'_> {
     fn shape(&self) -> u64 {
         self.segment.shape.get().and_then(|column| column.first(self.doc)).unwrap_or(0)
     }

@@ -88,6 +88,7 @@ fields! {
     Domain "domain" [] Keyword "Who may see it: community or private; upper and lower case are the same.";
     Sensor "sensor" [] Keyword "The installation that observed it.";
     Host "host" [] Keyword "The machine it happened on.";
+    Analyzer "analyzer" ["daemon"] Keyword "The daemon on that machine that observed it, as it names itself.";
     Category "category" ["type"] Keyword "The type of service attacked, such as SSH/login(sshd).";
     Ip "ip" ["source", "source_ip"] Ip "The address it came from.";
     SourcePort "source_port" [] Integer "The port it came from.";
@@ -184,6 +185,7 @@ impl Field {
             Self::Domain => Some(plain(event.domain.as_str())),
             Self::Sensor => Some(plain(event.sensor.as_str())),
             Self::Host => event.host.as_ref().map(|v| plain(v.as_str())),
+            Self::Analyzer => event.analyzer.as_ref().map(|v| plain(v.as_str())),
             Self::Category => event.category.as_ref().map(|v| plain(v.as_str())),
             Self::Ip => source.map(|end| Value::Address(end.address.to_canonical())),
             Self::SourcePort => port(source),

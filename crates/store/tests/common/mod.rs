@@ -185,6 +185,7 @@ fn key(field: Field, event: &Event) -> Option<Key> {
         Field::Domain => Some(event.domain.as_str().to_owned()),
         Field::Sensor => Some(event.sensor.to_string()),
         Field::Host => event.host.as_ref().map(ToString::to_string),
+        Field::Analyzer => event.analyzer.as_ref().map(ToString::to_string),
         Field::Category => event.category.as_ref().map(ToString::to_string),
         Field::Ip => event.source.map(|end| end.address.to_canonical().to_string()),
         Field::Target => event.target.map(|end| end.address.to_canonical().to_string()),
@@ -320,6 +321,7 @@ pub fn event() -> impl Strategy<Value = Event> {
             if community {
                 event.domain = Domain::Community;
                 event.host = HostName::new("web:1").ok();
+                event.analyzer = AnalyzerName::new("cowrie 2").ok();
                 event.category = Category::new("SSH/login(sshd)").ok();
             }
             (event.source, event.target) = ends;
@@ -374,7 +376,7 @@ pub fn filter() -> impl Strategy<Value = Filter> {
         3 => word(),
         1 => select(EventKind::ALL).prop_map(|kind| kind.as_str().to_owned()),
         2 => select(vec!["22", "80", "cn", "DE", "198.51.100.7", "::1", "tcp", "failed", "edge-1",
-            "community", "2026-11-20T00:30:00Z", "192.0.2.1", "SSH/login(sshd)", "7"])
+            "community", "2026-11-20T00:30:00Z", "192.0.2.1", "SSH/login(sshd)", "cowrie 2", "7"])
             .prop_map(str::to_owned),
     ];
     let bound = || {

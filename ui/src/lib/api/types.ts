@@ -644,6 +644,8 @@ export interface components {
         };
         /** @description One thing that happened. Unknown fields are left out, never null or empty. */
         Event: {
+            /** @description The daemon on that machine that observed it, as it names itself. */
+            analyzer?: string;
             /** @description Everything else, by name. */
             attributes?: {
                 [key: string]: components["schemas"]["AttributeValue"];

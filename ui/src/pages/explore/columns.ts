@@ -15,7 +15,7 @@ export interface Column {
 }
 
 const WIDTHS: Record<string, [number, number]> = {
-  kind: [84, 0], domain: [86, 0], sensor: [100, 0.5], host: [84, 0.6], category: [150, 0.5], ip: [126, 0.4], source_port: [86, 0],
+  kind: [84, 0], domain: [86, 0], sensor: [100, 0.5], host: [84, 0.6], analyzer: [130, 0.6], category: [150, 0.5], ip: [126, 0.4], source_port: [86, 0],
   target: [126, 0.4], port: [58, 0], transport: [78, 0], session: [110, 0.6], user: [92, 0.8], password: [92, 0.8], outcome: [80, 0],
   request: [200, 3], client: [130, 1], user_agent: [150, 1.4], os: [110, 0.7], country: [66, 0], target_country: [104, 0], asn: [84, 0],
   org: [130, 1], city: [90, 0.6], cve: [124, 0], payload: [130, 1], payload_name: [120, 1], hassh: [120, 0.8], ja4: [140, 0.8],

@@ -46,6 +46,7 @@ export function details(event: Event): Group[] {
     row('Port', target?.port, 'port'),
     row('Host', event.host, 'host'),
     row('Sensor', event.sensor, 'sensor'),
+    row('Analyzer', event.analyzer, 'analyzer'),
     row('Category', event.category, 'category'),
   ]);
   group('Login', [

@@ -1,15 +1,19 @@
 //! Brings a store of an older format to this one, day by day.
 //!
-//! The file `format` says `1 to 2` meanwhile, which no version takes for its
+//! The file `format` says `1 to 3` meanwhile, which no version takes for its
 //! own, and the number last. A day is done when its columns are those of this
-//! format, so a start after a crash goes on where it was.
+//! format, so a start after a crash goes on where it was. A day of version 2 has
+//! all columns but the newest: its list of columns gets longer and its segments
+//! stay; their events know nothing in the new ones. A day of version 1 is written anew.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use palisade_event::Day;
-use tantivy::TantivyError;
+use tantivy::directory::Directory as _;
+use tantivy::{Index, IndexMeta, TantivyError};
 
+use super::super::durable::LIST;
 use super::super::{FORMAT, day, schema};
 use super::replace::{REPLACED, Replacement, resume};
 use super::salvage::salvage;
@@ -36,7 +40,7 @@ enum Found {
 fn parse(text: &str) -> Option<Found> {
     let number = match text.trim().split_once(" to ") {
         Some((from, to)) => match (from.parse().ok()?, to.parse().ok()?) {
-            (from, FORMAT) => return Some(Found::Older(from)),
+            (from, OLDEST..=FORMAT) => return Some(Found::Older(from)),
             (_, newer) => newer,
         },
         None => text.trim().parse().ok()?,
@@ -102,6 +106,11 @@ fn upgrade(dir: &Path, from: u32, config: &Config) -> Result<(), String> {
         let done = number + 1;
         match day::open_index(&path) {
             Ok(index) if index.schema() == schema::layout().schema => continue,
+            Ok(index) if index.schema() == schema::version_2() => {
+                more_columns(&index)
+                    .map_err(|error| format!("cannot upgrade the day {day}: {error}"))?;
+                continue;
+            }
             Ok(_) => {}
             // Opening the store puts it aside.
             Err(error) => {
@@ -117,6 +126,15 @@ fn upgrade(dir: &Path, from: u32, config: &Config) -> Result<(), String> {
     }
     write_format(dir, &FORMAT.to_string()).map_err(text)?;
     tracing::info!(format = FORMAT, "the store is upgraded");
+    Ok(())
+}
+
+/// Makes the list of columns of a day that of this format, at once and durably.
+fn more_columns(index: &Index) -> Result<(), TantivyError> {
+    let list = IndexMeta { schema: schema::layout().schema.clone(), ..index.load_metas()? };
+    let json = serde_json::to_vec_pretty(&list)
+        .map_err(|error| TantivyError::InternalError(error.to_string()))?;
+    index.directory().atomic_write(Path::new(LIST), &json)?;
     Ok(())
 }
 
@@ -163,11 +181,14 @@ mod tests {
 
     #[test]
     fn a_format_is_known_older_or_newer() {
-        assert_eq!(parse("2\n"), Some(Found::Current));
+        assert_eq!(parse("3\n"), Some(Found::Current));
         assert_eq!(parse("1\n"), Some(Found::Older(1)));
+        assert_eq!(parse("2\n"), Some(Found::Older(2)));
+        // Begun by this version, and by one that knew less.
+        assert_eq!(parse("1 to 3\n"), Some(Found::Older(1)));
         assert_eq!(parse("1 to 2\n"), Some(Found::Older(1)));
-        assert_eq!(parse("3"), Some(Found::Newer(3)));
-        assert_eq!(parse("2 to 3"), Some(Found::Newer(3)));
+        assert_eq!(parse("4"), Some(Found::Newer(4)));
+        assert_eq!(parse("3 to 4"), Some(Found::Newer(4)));
         assert_eq!(parse("0"), Some(Found::Newer(0)));
         assert_eq!(parse("two"), None);
     }
