@@ -20,7 +20,7 @@ mod tls;
 mod ui;
 
 pub use axum::Router;
-pub use config::{Config, Dialect, Limits, Listener, TlsConfig};
+pub use config::{Config, Dialect, EwsConfig, Limits, Listener, TlsConfig};
 pub use docs::openapi_json;
 pub use error::Problem;
 pub use router::local_router;

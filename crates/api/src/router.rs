@@ -148,7 +148,9 @@ fn routes(app: &App) -> Router {
 }
 
 fn native_routes() -> Router<App> {
-    use native::{aggregate, events, fields, ingest, keys, quarantine, query, sensors, session};
+    use native::{
+        aggregate, events, ews_users, fields, ingest, keys, quarantine, query, sensors, session,
+    };
     use native::{saved_queries, status, stream, users};
     Router::new()
         .route("/session", get(session::show).post(session::begin).delete(session::end))
@@ -167,6 +169,8 @@ fn native_routes() -> Router<App> {
         .route("/users", get(users::list).post(users::add))
         .route("/users/{name}", delete(users::remove))
         .route("/users/{name}/password", post(users::set_password))
+        .route("/ews-users", get(ews_users::list).post(ews_users::add))
+        .route("/ews-users/{name}", delete(ews_users::remove))
         .route("/keys", get(keys::list).post(keys::add))
         .route("/keys/{id}", delete(keys::remove))
         .fallback(unknown)

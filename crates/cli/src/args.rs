@@ -363,6 +363,17 @@ pub(crate) enum ImportFrom {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Add the EWS users of a PEBA backend, from JSON lines or CSV; docs/EWS.md says how they look
+    #[command(after_help = "\
+Example:
+  palisade import peba-users users.jsonl")]
+    PebaUsers {
+        /// The export, or - for standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
 }
 
 /// Where events live.
@@ -417,22 +428,14 @@ pub(crate) enum StoreCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add an account; its password is read from standard input
+    /// Add an account, or with --ews a user of the EWS dialect; the secret is read from standard
+    /// input
     #[command(after_help = "\
-Example:
-  printf %s 'correct horse battery' | palisade user add alice --role operator --password-stdin")]
-    Add {
-        /// Its name
-        name: String,
-        /// What it may do: viewer sees, operator acts, admin manages
-        #[arg(long, value_enum)]
-        role: Role,
-        /// Read the password from standard input
-        #[arg(long, required = true)]
-        password_stdin: bool,
-        #[command(flatten)]
-        reach: ReachArgs,
-    },
+Examples:
+  printf %s 'correct horse battery' | palisade user add alice --role operator --password-stdin
+  printf %s \"$TOKEN\" | palisade user add tpot-1 --ews --token-stdin
+  printf %s \"$TOKEN\" | palisade user add reader --ews --token-stdin --read-only --community-only")]
+    Add(AddUserArgs),
     /// Set a new password, read from standard input
     Password {
         /// The account
@@ -443,20 +446,55 @@ Example:
         #[command(flatten)]
         reach: ReachArgs,
     },
-    /// List accounts
+    /// List accounts and EWS users
     List {
         #[command(flatten)]
         reach: ReachArgs,
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Remove an account and end its sessions
+    /// Remove an account and end its sessions, or remove an EWS user
     Remove {
-        /// The account
+        /// Its name
         name: String,
+        /// Remove the EWS user where an account has the same name
+        #[arg(long)]
+        ews: bool,
         #[command(flatten)]
         reach: ReachArgs,
     },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AddUserArgs {
+    /// Its name; of an EWS user also the name of the sensor
+    pub(crate) name: String,
+    /// What it may do: viewer sees, operator acts, admin manages
+    #[arg(long, value_enum, required_unless_present = "ews", conflicts_with = "ews")]
+    pub(crate) role: Option<Role>,
+    /// Read the password from standard input
+    #[arg(long, required_unless_present = "ews", conflicts_with = "ews")]
+    pub(crate) password_stdin: bool,
+    /// Add a user of the EWS dialect: honeypots that post with a name and a token
+    #[arg(long, requires = "token_stdin")]
+    pub(crate) ews: bool,
+    /// Read the token from standard input
+    #[arg(long, requires = "ews")]
+    pub(crate) token_stdin: bool,
+    /// It may ask, not deliver
+    #[arg(long, requires = "ews")]
+    pub(crate) read_only: bool,
+    /// It sees the events of the community alone
+    #[arg(long, requires = "ews")]
+    pub(crate) community_only: bool,
+    /// Domain of the events that it delivers
+    #[arg(long, value_enum, default_value = "private", requires = "ews")]
+    pub(crate) domain: KeyDomain,
+    /// Whom to write to about it
+    #[arg(long, value_name = "ADDRESS", requires = "ews")]
+    pub(crate) email: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -477,6 +515,16 @@ pub(crate) enum Scope {
 pub(crate) enum KeyDomain {
     Private,
     Community,
+}
+
+impl KeyDomain {
+    /// Its name in the API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Community => "community",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

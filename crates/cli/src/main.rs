@@ -44,9 +44,10 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Fail2banRegex(args) => {
             return commands::fail2ban::regex(args, cli.global.config.as_deref());
         }
-        Command::Import(args::ImportArgs { from: Some(from), .. }) => {
-            return commands::fail2ban::import(from);
-        }
+        Command::Import(args::ImportArgs {
+            from: Some(args::ImportFrom::Fail2ban { folder, all, format }),
+            ..
+        }) => return commands::fail2ban::import(folder, *all, format),
         _ => {}
     }
     let mut settings = settings::Settings::load(&cli.global)?;
@@ -80,6 +81,10 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => runtime.block_on(commands::demo::replay(&settings, &args))?,
         Command::Query(args) => runtime.block_on(commands::query::ask(&settings, &args))?,
         Command::Export(args) => runtime.block_on(commands::export::run(&settings, &args))?,
+        Command::Import(args::ImportArgs {
+            from: Some(args::ImportFrom::PebaUsers { file, reach }),
+            ..
+        }) => runtime.block_on(commands::import::users::run(&settings, &file, &reach))?,
         Command::Import(args) => runtime.block_on(commands::import::run(&settings, &args))?,
         Command::Store(command) => runtime.block_on(commands::store::run(&settings, command))?,
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,

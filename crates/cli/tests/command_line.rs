@@ -91,3 +91,32 @@ fn doctor_says_what_it_found() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("data directory") && said.contains("disk"), "{said}");
 }
+
+#[test]
+fn ews_users_are_managed_imported_and_the_community_has_a_token_from_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let palisade = Palisade::up(home);
+    let token = palisade.wait_printed("community token: ");
+    assert_eq!(token.rsplit(' ').next().unwrap().len(), 64, "{token}");
+    let add = ["user", "add", "tpot-1", "--ews", "--token-stdin", "--read-only"];
+    text(&cli_with_input(home, &add, "a token of some length\n"));
+    let users = "name,token,getOnly\nold,900150983cd24fb0d6963f7d28e17f72,no\nbad,plain,no\n";
+    let import = ["import", "peba-users", "-"];
+    let output = cli_with_input(home, &import, users);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("line 3: its token is neither"), "{said}");
+    assert!(said.contains("1 users added, 0 were there, 1 rows bad"), "{said}");
+    let again = cli_with_input(home, &import, users);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("0 users added, 1 were there"));
+    let listed = text(&palisade.cli(&["user", "list"]));
+    for line in ["community-01-user", "ews private, read-only", "old", "admin"] {
+        assert!(listed.contains(line), "{listed}");
+    }
+    text(&palisade.cli(&["user", "remove", "old"]));
+    let listed = text(&palisade.cli(&["user", "list", "--format", "json"]));
+    assert!(!listed.contains("\"old\"") && listed.contains("\"tpot-1\""), "{listed}");
+    assert_eq!(palisade.cli(&["user", "add", "x", "--ews"]).status.code(), Some(2));
+    assert_eq!(palisade.cli(&["user", "add", "x", "--read-only"]).status.code(), Some(2));
+}

@@ -26,7 +26,8 @@ use crate::error::{AdminError, IngestError, OpenError, QueryError, SignInError, 
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::listing::{
-    KeyInfo, NewKey, QuarantineList, SensorStatus, Session, SessionInfo, SignedIn,
+    EwsUserInfo, KeyInfo, NewEwsUser, NewKey, QuarantineList, SensorStatus, Session, SessionInfo,
+    SignedIn,
 };
 use crate::live::{LIVE_EVENTS, Live, Shown};
 use crate::lock::{Lock, Locked, make_dir};
@@ -97,6 +98,15 @@ impl Hub {
         self.inner.auth.bootstrap_admin(now).await
     }
 
+    /// Makes the EWS user [`crate::COMMUNITY_USER`] with a random token, once in the
+    /// life of the state, and returns the token: the only time it can be seen.
+    ///
+    /// # Errors
+    /// [`AdminError`] where the state database fails.
+    pub async fn bootstrap_community(&self, now: Timestamp) -> Result<Option<String>, AdminError> {
+        self.inner.auth.ews.bootstrap(now).await
+    }
+
     /// Takes records (JSON text of one event each), delivered from an address
     /// where one is known. Returns only after all of them are durable.
     ///
@@ -129,8 +139,9 @@ impl Hub {
 
     /// Remembers which version of its software the sensor of `who` runs.
     pub fn note_sensor_version(&self, who: &Principal, version: &str) {
-        if let Identity::Key { sensor, .. } | Identity::Local { sensor: Some(sensor) } =
-            who.identity()
+        if let Identity::Key { sensor, .. }
+        | Identity::Ews { name: sensor, .. }
+        | Identity::Local { sensor: Some(sensor) } = who.identity()
         {
             self.inner.sensors.note_version(sensor, version);
         }
@@ -198,6 +209,10 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Vec<SensorStatus>, QueryError> {
         query::readable(who)?;
+        // Where sensors are is nothing for strangers.
+        if *who == Principal::public() {
+            return Err(QueryError::Forbidden);
+        }
         let counts = self.inner.queries.counts_24h(now).await?;
         let sensors = self.inner.sensors.list().await.into_iter();
         Ok(sensors
@@ -362,6 +377,54 @@ impl Hub {
     /// [`StateError`]
     pub async fn key(&self, key: &str, now: Timestamp) -> Result<Option<Principal>, StateError> {
         self.inner.auth.keys.check(key, now).await
+    }
+
+    /// Checks name and token of an EWS user; `None` where they are wrong, or
+    /// where too many wrong ones came from that address. Right ones that were
+    /// seen before cost no hash and are never held up by wrong ones.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn ews_user(
+        &self,
+        name: &str,
+        token: &str,
+        from: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Option<Principal>, StateError> {
+        self.inner.auth.ews.check(name, token, from, now).await
+    }
+
+    /// EWS users by name.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn ews_users(&self, who: &Principal) -> Result<Vec<EwsUserInfo>, AdminError> {
+        administers(who)?;
+        self.inner.auth.ews.list().await
+    }
+
+    /// Makes an EWS user.
+    ///
+    /// # Errors
+    /// [`AdminError`]; the rules of tokens and addresses are in the message.
+    pub async fn add_ews_user(
+        &self,
+        who: &Principal,
+        new: NewEwsUser,
+        now: Timestamp,
+    ) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.ews.add(new, now).await
+    }
+
+    /// Removes an EWS user; its token is refused from then on.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn remove_ews_user(&self, who: &Principal, name: &str) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.ews.remove(name).await
     }
 
     /// Accounts by name.

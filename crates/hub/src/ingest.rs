@@ -144,7 +144,8 @@ impl Ingest {
             _ if arrival == Arrival::Restored => (None, None),
             Identity::Key { sensor, domain, .. } => (Some(sensor.clone()), Some(*domain)),
             Identity::Local { sensor } => (sensor.clone(), None),
-            Identity::Account { .. } => return Err(IngestError::Forbidden),
+            Identity::Ews { name, domain, .. } => (Some(name.clone()), Some(*domain)),
+            Identity::Account { .. } | Identity::Public => return Err(IngestError::Forbidden),
         };
         let sender = sensor.as_ref().map_or_else(|| who.name().to_owned(), ToString::to_string);
         let oldest = now.plus_millis(-i64::from(self.retention_days) * DAY_MILLIS);

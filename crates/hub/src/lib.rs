@@ -30,8 +30,8 @@ pub use config::{Config, GeoConfig, Home, QuarantineConfig, SpoolConfig};
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use hub::Hub;
 pub use listing::{
-    KeyInfo, NewKey, QuarantineList, QuarantinedRecord, SensorStatus, Session, SessionInfo,
-    SignedIn,
+    EwsSecret, EwsUserInfo, KeyInfo, NewEwsUser, NewKey, QuarantineList, QuarantinedRecord,
+    SensorStatus, Session, SessionInfo, SignedIn,
 };
 pub use live::{Live, LiveItem};
 pub use lock::DataLock;
@@ -43,5 +43,8 @@ pub use status::{
 
 /// Name of the account that the first start makes and that cannot be removed.
 pub const ADMIN: &str = "admin";
+/// Name of the EWS user that the first start makes, for all who share what they
+/// see with the community.
+pub const COMMUNITY_USER: &str = auth::COMMUNITY_USER;
 /// Sensor name of the demonstration's events.
 pub const DEMO_SENSOR: &str = "demo";

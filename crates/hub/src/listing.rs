@@ -47,6 +47,53 @@ pub struct SessionInfo {
     pub user_agent: Option<String>,
 }
 
+/// A user of the EWS dialect in a listing; its token is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EwsUserInfo {
+    /// What it sends; also the sensor that it stands for.
+    pub name: SensorId,
+    /// Domain of the events that it delivers.
+    pub domain: Domain,
+    /// Whom to write to.
+    pub email: Option<String>,
+    /// Whether it may not deliver.
+    pub read_only: bool,
+    /// Whether it sees community events alone.
+    pub community_only: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, give or take a minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A user of the EWS dialect to be made.
+#[derive(Clone)]
+pub struct NewEwsUser {
+    /// What it will send.
+    pub name: SensorId,
+    /// What proves that it is the one.
+    pub secret: EwsSecret,
+    /// Domain of the events that it delivers.
+    pub domain: Domain,
+    /// Whom to write to.
+    pub email: Option<String>,
+    /// Whether it may not deliver.
+    pub read_only: bool,
+    /// Whether it sees community events alone.
+    pub community_only: bool,
+}
+
+/// What proves an EWS user.
+#[derive(Clone)]
+pub enum EwsSecret {
+    /// Its token.
+    Token(String),
+    /// SHA-512 of a token, in 128 hex digits, as another backend kept it.
+    Sha512(String),
+    /// MD5 of a token, in 32 hex digits, as another backend kept it.
+    Md5(String),
+}
+
 /// A key in a listing; the secret is not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {

@@ -123,7 +123,7 @@ pub(crate) async fn remove(state: &State, who: &Principal, id: &str) -> Result<(
 fn account(who: &Principal) -> Option<&str> {
     match who.identity() {
         Identity::Account { name, .. } => Some(name),
-        Identity::Key { .. } | Identity::Local { .. } => None,
+        _ => None,
     }
 }
 

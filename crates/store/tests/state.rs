@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use palisade_event::{Domain, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, Added, ApiKey, Engine, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope, Sensor,
-    SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
+    Account, Added, ApiKey, Engine, EwsUser, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope,
+    Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
 };
 
 /// An empty state, and how to open it again.
@@ -216,6 +216,32 @@ on_both! {
         assert_eq!(state.api_keys().await.unwrap(), [key]);
         assert!(state.remove_api_key("0a").await.unwrap());
         assert_eq!(state.api_key("0a").await.unwrap(), None);
+    }
+
+    async fn an_ews_user_reads_back_as_written_and_its_hash_is_replaced_once(place: &Place) {
+        let state = &place.state;
+        let mut user = EwsUser {
+            name: SensorId::new("tpot-1").unwrap(),
+            token_hash: "md5:00".into(),
+            domain: Domain::Community,
+            email: Some("a@example.org".into()),
+            read_only: true,
+            community_only: false,
+            created_at: at(3),
+            last_used_at: None,
+        };
+        state.add_ews_user(&user).await.unwrap();
+        let again = state.add_ews_user(&user).await;
+        assert!(matches!(again, Err(StateError::Exists)), "{again:?}");
+        assert!(state.rehash_ews_user("tpot-1", "md5:00", "$new").await.unwrap());
+        assert!(!state.rehash_ews_user("tpot-1", "md5:00", "$other").await.unwrap());
+        state.touch_ews_user("tpot-1", at(9)).await.unwrap();
+        (user.token_hash, user.last_used_at) = ("$new".into(), Some(at(9)));
+        assert_eq!(place.again().await.ews_user("tpot-1").await.unwrap(), Some(user.clone()));
+        assert_eq!(state.ews_user("Tpot-1").await.unwrap(), None);
+        assert_eq!(state.ews_users().await.unwrap(), [user]);
+        assert!(state.remove_ews_user("tpot-1").await.unwrap());
+        assert!(!state.remove_ews_user("tpot-1").await.unwrap());
     }
 
     async fn counts_of_sensors_add_up_and_the_latest_sighting_says_the_rest(place: &Place) {

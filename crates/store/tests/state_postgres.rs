@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use palisade_event::{Domain, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, ApiKey, MoveError, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope, Sensor,
-    SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError, StateOpenError,
-    move_all,
+    Account, ApiKey, EwsUser, MoveError, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope,
+    Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
+    StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -286,6 +286,17 @@ async fn fill(state: &State) {
         last_used_at: None,
     };
     state.add_api_key(&key).await.unwrap();
+    let user = EwsUser {
+        name: SensorId::new("tpot-1").unwrap(),
+        token_hash: "$hash".into(),
+        domain: Domain::Private,
+        email: None,
+        read_only: false,
+        community_only: true,
+        created_at: at(4),
+        last_used_at: None,
+    };
+    state.add_ews_user(&user).await.unwrap();
     let sensors = (0..120)
         .map(|n| Sensor {
             sensor: SensorId::new(&format!("web-{n}")).unwrap(),
@@ -331,7 +342,7 @@ async fn fill(state: &State) {
 async fn content(state: &State) -> String {
     let key = state.api_key("0a").await.unwrap();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         state.account("anna").await.unwrap(),
         state.session("aa").await.unwrap(),
         key,
@@ -341,6 +352,7 @@ async fn content(state: &State) -> String {
         state.saved_queries(None, 10).await.unwrap(),
         state.meta("a").await.unwrap(),
         state.accounts().await.unwrap(),
+        state.ews_users().await.unwrap(),
     )
 }
 
@@ -366,6 +378,7 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("sensor_batch", 1),
             ("quarantine", 120),
             ("saved_query", 1),
+            ("ews_user", 1),
             ("meta", 2),
         ]
     );

@@ -5,6 +5,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod events;
+pub(crate) mod ews_users;
 pub(crate) mod export;
 pub(crate) mod fields;
 pub(crate) mod ingest;

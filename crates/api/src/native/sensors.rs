@@ -60,6 +60,8 @@ pub(crate) enum SensorKind {
     Agent,
     /// From this process.
     Local,
+    /// From an EWS user.
+    Ews,
     /// From this process, made up for a demonstration.
     Demo,
 }

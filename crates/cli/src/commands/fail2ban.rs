@@ -17,7 +17,7 @@ use palisade_rules::fail2ban::{
 };
 use serde_json::json;
 
-use crate::args::{ImportFrom, OutputFormat};
+use crate::args::{FormatArgs, OutputFormat};
 use crate::out;
 
 /// Where fail2ban's configuration is unless something else is said.
@@ -443,8 +443,7 @@ fn short(text: &str) -> String {
 /// # Errors
 /// The folder cannot be read or has no `jail.conf`. The exit code is 1 where an
 /// enabled jail has errors.
-pub(crate) fn import(from: &ImportFrom) -> anyhow::Result<ExitCode> {
-    let ImportFrom::Fail2ban { folder, all, format } = from;
+pub(crate) fn import(folder: &Path, all: bool, format: &FormatArgs) -> anyhow::Result<ExitCode> {
     let files = read_folder(folder)?;
     let (mut jails, problems) = jails(&files).map_err(|problem| anyhow::anyhow!("{problem}"))?;
     if !all {

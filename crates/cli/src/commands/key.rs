@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::list;
 use super::user::path_segment;
-use crate::args::{KeyCommand, KeyDomain, OutputFormat, Scope};
+use crate::args::{KeyCommand, OutputFormat, Scope};
 use crate::out::{self, shown};
 use crate::reach::Reach;
 use crate::settings::Settings;
@@ -27,11 +27,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                     Scope::Admin => "admin",
                 })
                 .collect();
-            let domain = match domain {
-                KeyDomain::Private => "private",
-                KeyDomain::Community => "community",
-            };
-            let body = json!({"name": name, "scopes": scopes, "domain": domain});
+            let body = json!({"name": name, "scopes": scopes, "domain": domain.as_str()});
             let hub = Reach::find(settings, &reach).await?;
             let answer = hub.call(Method::POST, "/api/v1/keys", Some(&body)).await;
             hub.close().await;

@@ -1,20 +1,21 @@
-//! `palisade user add|password|list|remove`.
+//! `palisade user add|password|list|remove`: accounts, and users of the EWS
+//! dialect.
 
 use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::list;
-use crate::args::{OutputFormat, Role, UserCommand};
+use crate::args::{AddUserArgs, OutputFormat, ReachArgs, Role, UserCommand};
 use crate::out::{self, shown};
 use crate::reach::Reach;
 use crate::settings::Settings;
 
-/// Longest password that is read, in bytes.
-const MAX_PASSWORD_BYTES: u64 = 1024;
+/// Longest password or token that is read, in bytes.
+const MAX_SECRET_BYTES: u64 = 1024;
 
 /// Runs the command.
 ///
@@ -22,21 +23,9 @@ const MAX_PASSWORD_BYTES: u64 = 1024;
 /// The hub cannot be reached or refuses.
 pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Result<ExitCode> {
     match command {
-        UserCommand::Add { name, role, reach, .. } => {
-            let role = match role {
-                Role::Viewer => "viewer",
-                Role::Operator => "operator",
-                Role::Admin => "admin",
-            };
-            let body = json!({"username": name, "password": read_password()?, "role": role});
-            let hub = Reach::find(settings, &reach).await?;
-            let answer = hub.call(Method::POST, "/api/v1/users", Some(&body)).await;
-            hub.close().await;
-            answer?;
-            out::line(&format!("added {role} {name}"));
-        }
+        UserCommand::Add(args) => add(settings, &args).await?,
         UserCommand::Password { name, reach, .. } => {
-            let body = json!({"password": read_password()?});
+            let body = json!({"password": read_secret("password")?});
             let hub = Reach::find(settings, &reach).await?;
             let path = format!("/api/v1/users/{}/password", path_segment(&name)?);
             let answer = hub.call(Method::POST, &path, Some(&body)).await;
@@ -44,32 +33,102 @@ pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Re
             answer?;
             out::line(&format!("changed the password of {name} and ended its sessions"));
         }
-        UserCommand::List { reach, format } => {
+        UserCommand::List { reach, format } => show(settings, &reach, format.format).await?,
+        UserCommand::Remove { name, ews, reach } => {
+            let segment = path_segment(&name)?;
             let hub = Reach::find(settings, &reach).await?;
-            let answer = hub.call(Method::GET, "/api/v1/users", None).await;
+            let removed = remove(&hub, segment, ews).await;
             hub.close().await;
-            let answer = answer?;
-            if format.format == OutputFormat::Json {
-                out::json(&answer);
-                return Ok(ExitCode::SUCCESS);
-            }
-            let columns = ["username", "role", "created_at"];
-            let rows = list(&answer, "users")
-                .iter()
-                .map(|user| columns.iter().map(|column| shown(user.get(column))).collect())
-                .collect();
-            out::table(&columns, rows, "no accounts yet");
-        }
-        UserCommand::Remove { name, reach } => {
-            let hub = Reach::find(settings, &reach).await?;
-            let path = format!("/api/v1/users/{}", path_segment(&name)?);
-            let answer = hub.call(Method::DELETE, &path, None).await;
-            hub.close().await;
-            answer?;
+            removed?;
             out::line(&format!("removed {name}"));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn add(settings: &Settings, args: &AddUserArgs) -> anyhow::Result<()> {
+    let name = &args.name;
+    let role = args.role.map(|role| match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    });
+    let (path, body, said) = match role {
+        Some(role) => {
+            let password = read_secret("password")?;
+            let body = json!({"username": name, "password": password, "role": role});
+            ("/api/v1/users", body, role)
+        }
+        None => {
+            let mut body = json!({
+                "name": name,
+                "token": read_secret("token")?,
+                "domain": args.domain.as_str(),
+                "read_only": args.read_only,
+                "community_only": args.community_only,
+            });
+            if let Some(email) = &args.email {
+                body["email"] = json!(email);
+            }
+            ("/api/v1/ews-users", body, "EWS user")
+        }
+    };
+    let hub = Reach::find(settings, &args.reach).await?;
+    let answer = hub.call(Method::POST, path, Some(&body)).await;
+    hub.close().await;
+    answer?;
+    out::line(&format!("added {said} {name}"));
+    Ok(())
+}
+
+async fn show(settings: &Settings, reach: &ReachArgs, format: OutputFormat) -> anyhow::Result<()> {
+    let hub = Reach::find(settings, reach).await?;
+    let accounts = hub.call(Method::GET, "/api/v1/users", None).await;
+    let ews = hub.call(Method::GET, "/api/v1/ews-users", None).await;
+    hub.close().await;
+    let (accounts, ews) = (accounts?, ews?);
+    let (accounts, ews) = (list(&accounts, "users"), list(&ews, "ews_users"));
+    if format == OutputFormat::Json {
+        out::json(&json!({"users": accounts, "ews_users": ews}));
+        return Ok(());
+    }
+    let columns = ["username", "role", "created_at"];
+    let account = |user: &Value| columns.map(|column| shown(user.get(column))).to_vec();
+    let mut rows: Vec<Vec<String>> = accounts.iter().map(account).collect();
+    rows.extend(
+        ews.iter().map(|user| {
+            vec![shown(user.get("name")), ews_role(user), shown(user.get("created_at"))]
+        }),
+    );
+    out::table(&columns, rows, "no accounts yet");
+    Ok(())
+}
+
+/// What an EWS user may do, in a few words.
+fn ews_role(user: &Value) -> String {
+    let is = |name: &str| user.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let mut role = format!("ews {}", shown(user.get("domain")));
+    if is("read_only") {
+        role.push_str(", read-only");
+    }
+    if is("community_only") {
+        role.push_str(", community-only");
+    }
+    role
+}
+
+/// Removes the account of that name, or the EWS user where there is none.
+async fn remove(hub: &Reach, name: &str, ews: bool) -> anyhow::Result<()> {
+    let is = |value: &Value, field: &str| value.get(field).and_then(Value::as_str) == Some(name);
+    let mut path = format!("/api/v1/users/{name}");
+    let accounts = hub.call(Method::GET, "/api/v1/users", None).await?;
+    let users = hub.call(Method::GET, "/api/v1/ews-users", None).await?;
+    let no_account = !list(&accounts, "users").iter().any(|user| is(user, "username"));
+    let is_ews = list(&users, "ews_users").iter().any(|user| is(user, "name"));
+    if ews || (no_account && is_ews) {
+        path = format!("/api/v1/ews-users/{name}");
+    }
+    hub.call(Method::DELETE, &path, None).await.map(drop)
 }
 
 /// A name that can stand in a path as it is; names of accounts and keys can.
@@ -81,20 +140,21 @@ pub(super) fn path_segment(name: &str) -> anyhow::Result<&str> {
     Ok(name)
 }
 
-/// The password: standard input up to its end, one final newline dropped.
-fn read_password() -> anyhow::Result<String> {
+/// A password or token: standard input up to its end, one final newline dropped.
+fn read_secret(what: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     std::io::stdin()
-        .take(MAX_PASSWORD_BYTES + 1)
+        .take(MAX_SECRET_BYTES + 1)
         .read_to_string(&mut text)
-        .context("cannot read the password from standard input as UTF-8 text")?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.is_empty() {
-        bail!("standard input holds no password; pipe it in: printf %s PASSWORD | palisade user …");
+        .with_context(|| format!("cannot read the {what} from standard input as UTF-8 text"))?;
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        let upper = what.to_uppercase();
+        bail!("standard input holds no {what}; pipe it in: printf %s {upper} | palisade user …");
     }
-    if password.len() as u64 > MAX_PASSWORD_BYTES {
-        bail!("the password is longer than {MAX_PASSWORD_BYTES} bytes");
+    if secret.len() as u64 > MAX_SECRET_BYTES {
+        bail!("the {what} is longer than {MAX_SECRET_BYTES} bytes");
     }
-    Ok(password.to_owned())
+    Ok(secret.to_owned())
 }

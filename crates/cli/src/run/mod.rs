@@ -161,6 +161,10 @@ async fn open_hub(settings: &Settings) -> anyhow::Result<(Hub, palisade_api::Ser
             "             (printed this once; change it with `palisade user password admin`)",
         );
     }
+    if let Some(token) = hub.bootstrap_community(SystemTime::now().into()).await? {
+        out::line(&format!("community user: {}", palisade_hub::COMMUNITY_USER));
+        out::line(&format!("community token: {token}"));
+    }
     for address in server.addresses() {
         out::line(&format!("page and API on {}", address));
     }

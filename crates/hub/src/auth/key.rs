@@ -16,8 +16,6 @@ const TOUCH_MILLIS: i64 = 60 * 1000;
 /// A key that was looked up is not looked up again for so long. A key that is
 /// removed on another hub is refused here after so long.
 const FRESH: Duration = Duration::from_secs(2);
-/// The answer about a key that was good before is waited for so long.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The door for programs.
 pub(crate) struct Keys {
@@ -38,7 +36,7 @@ impl Keys {
         let Some((id, secret)) = secret::read_key(key) else { return Ok(None) };
         let found = match self.remembered.fresh(id, Instant::now()) {
             Some(found) => Some(found),
-            None => self.look_up(id).await?,
+            None => self.remembered.look_up(id, self.state.api_key(id)).await?,
         };
         let Some(mut found) = found else { return Ok(None) };
         if !secret::matches(secret, &found.secret_hash) {
@@ -66,28 +64,6 @@ impl Keys {
             scopes: found.scopes,
             domain: found.domain,
         })))
-    }
-
-    /// The key as the database has it; as it had it, where it does not answer.
-    async fn look_up(&self, id: &str) -> Result<Option<ApiKey>, StateError> {
-        let before = self.remembered.in_outage(id, Instant::now());
-        let question = self.remembered.question();
-        let asked = self.state.api_key(id);
-        let answer = match before {
-            None => asked.await,
-            Some(before) => match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Err(state::StateError::Unavailable(_))) | Err(_) => return Ok(Some(before)),
-                Ok(answer) => answer,
-            },
-        };
-        match &answer {
-            Ok(Some(found)) => {
-                self.remembered.keep(question, id, found.clone(), Instant::now());
-            }
-            Ok(None) => self.remembered.unknown(id),
-            Err(_) => {}
-        }
-        Ok(answer?)
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<KeyInfo>, AdminError> {

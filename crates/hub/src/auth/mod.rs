@@ -2,6 +2,8 @@
 //! else; what comes out is a [`Principal`].
 
 mod account;
+mod ews;
+mod guesses;
 mod key;
 mod principal;
 mod remembered;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use palisade_event::Timestamp;
 use palisade_store::state::{Account, Role, State, StateError};
 
+pub(crate) use ews::{COMMUNITY_USER, EwsUsers};
 pub(crate) use key::Keys;
 pub(crate) use principal::Identity;
 pub use principal::{Permission, Principal};
@@ -29,6 +32,7 @@ pub(crate) struct Auth {
     hasher: Hasher,
     pub(crate) sessions: Sessions,
     pub(crate) keys: Keys,
+    pub(crate) ews: EwsUsers,
 }
 
 impl Auth {
@@ -39,6 +43,7 @@ impl Auth {
         Self {
             sessions: Sessions::new(state.clone(), hasher.clone(), outage),
             keys: Keys::new(state.clone(), outage),
+            ews: EwsUsers::new(state.clone(), hasher.clone(), outage),
             state: state.clone(),
             hasher,
         }

@@ -4,7 +4,8 @@ use palisade_event::{Domain, SensorId};
 use palisade_store::state::{Role, Scope};
 
 /// Who asks: made by [`crate::Hub::sign_in`], [`crate::Hub::session`],
-/// [`crate::Hub::key`] or [`Principal::local`]; there is no other way to get one.
+/// [`crate::Hub::key`], [`crate::Hub::ews_user`], [`Principal::local`] or
+/// [`Principal::public`]; there is no other way to get one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal(pub(super) Identity);
 
@@ -17,6 +18,11 @@ pub(crate) enum Identity {
     Account { name: String, role: Role },
     /// A program.
     Key { id: String, sensor: SensorId, scopes: Vec<Scope>, domain: Domain },
+    /// A user of the EWS dialect: an installation of honeypots, or who reads
+    /// what they deliver.
+    Ews { name: SensorId, domain: Domain, read_only: bool, community_only: bool },
+    /// A stranger, where the operator has opened the data of the community.
+    Public,
 }
 
 /// What a principal may do.
@@ -24,7 +30,8 @@ pub(crate) enum Identity {
 /// Accounts: a viewer may read, an operator also operate, an admin also
 /// administer; none of them delivers events, as a person is no sensor.
 /// Keys: the scope `ingest` delivers, `read` reads, `admin` reads, operates
-/// and administers. The local operator may do all.
+/// and administers. EWS users deliver (unless read-only) and read. The public
+/// reads. The local operator may do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Deliver events.
@@ -47,6 +54,13 @@ impl Principal {
         Self(Identity::Local { sensor })
     }
 
+    /// Anybody: may read community events, and nothing else. Only for doors
+    /// that the operator has opened to strangers.
+    #[must_use]
+    pub fn public() -> Self {
+        Self(Identity::Public)
+    }
+
     /// Whether it may do this.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
@@ -58,6 +72,12 @@ impl Principal {
                 Permission::Operate => matches!(role, Role::Operator | Role::Admin),
                 Permission::Administer => *role == Role::Admin,
             },
+            Identity::Ews { read_only, .. } => match permission {
+                Permission::Ingest => !read_only,
+                Permission::Read => true,
+                Permission::Operate | Permission::Administer => false,
+            },
+            Identity::Public => permission == Permission::Read,
             Identity::Key { scopes, .. } => {
                 let has = |scope| scopes.contains(&scope);
                 match permission {
@@ -70,8 +90,9 @@ impl Principal {
     }
 
     /// Whether it may see events of this domain (if it may read at all):
-    /// community is for all; private for accounts, private keys, admin keys
-    /// and the local operator.
+    /// community is for all; private for accounts, private keys, admin keys,
+    /// private EWS users that are not held to the community, and the local
+    /// operator.
     #[must_use]
     pub fn sees(&self, domain: Domain) -> bool {
         match (&self.0, domain) {
@@ -80,16 +101,23 @@ impl Principal {
             (Identity::Key { scopes, domain, .. }, Domain::Private) => {
                 *domain == Domain::Private || scopes.contains(&Scope::Admin)
             }
+            (Identity::Ews { domain, community_only, .. }, Domain::Private) => {
+                *domain == Domain::Private && !community_only
+            }
+            (Identity::Public, Domain::Private) => false,
         }
     }
 
-    /// Its name, for logs and the page: the account's or key's, or `local`.
+    /// Its name, for logs and the page: the account's, key's or EWS user's,
+    /// `local` or `public`.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.0 {
             Identity::Local { .. } => "local",
             Identity::Account { name, .. } => name,
             Identity::Key { sensor, .. } => sensor.as_str(),
+            Identity::Ews { name, .. } => name.as_str(),
+            Identity::Public => "public",
         }
     }
 
@@ -98,7 +126,7 @@ impl Principal {
     pub fn role(&self) -> Option<Role> {
         match &self.0 {
             Identity::Account { role, .. } => Some(*role),
-            Identity::Local { .. } | Identity::Key { .. } => None,
+            _ => None,
         }
     }
 
@@ -107,7 +135,7 @@ impl Principal {
     pub fn key_id(&self) -> Option<&str> {
         match &self.0 {
             Identity::Key { id, .. } => Some(id),
-            Identity::Local { .. } | Identity::Account { .. } => None,
+            _ => None,
         }
     }
 
@@ -133,6 +161,11 @@ mod tests {
         Principal(Identity::Account { name: "anna".into(), role })
     }
 
+    fn ews(domain: Domain, read_only: bool, community_only: bool) -> Principal {
+        let name = SensorId::new("tpot-1").unwrap();
+        Principal(Identity::Ews { name, domain, read_only, community_only })
+    }
+
     const ALL: [Permission; 4] =
         [Permission::Ingest, Permission::Read, Permission::Operate, Permission::Administer];
 
@@ -148,6 +181,22 @@ mod tests {
         assert_eq!(may(&key(&[Scope::Read], private)), [false, true, false, false]);
         assert_eq!(may(&key(&[Scope::Admin], private)), [false, true, true, true]);
         assert_eq!(may(&key(&[], private)), [false, false, false, false]);
+        assert_eq!(may(&ews(private, false, false)), [true, true, false, false]);
+        assert_eq!(may(&ews(private, true, false)), [false, true, false, false]);
+        assert_eq!(may(&Principal::public()), [false, true, false, false]);
+    }
+
+    #[test]
+    fn the_community_and_the_public_do_not_see_private_events() {
+        assert!(ews(Domain::Private, true, false).sees(Domain::Private));
+        for who in [
+            ews(Domain::Private, false, true),
+            ews(Domain::Community, false, false),
+            Principal::public(),
+        ] {
+            assert!(!who.sees(Domain::Private), "{who:?}");
+            assert!(who.sees(Domain::Community), "{who:?}");
+        }
     }
 
     #[test]

@@ -6,8 +6,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use palisade_store::state;
+
+use crate::error::StateError;
+
 /// Credentials that are remembered; beyond, the one not confirmed for longest goes.
 const MAX_REMEMBERED: usize = 10_000;
+
+/// The answer about a credential that was good before is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers of the database by credential.
 #[derive(Debug)]
@@ -70,6 +77,30 @@ impl<T: Clone> Remembered<T> {
 
     fn holds(&self, entry: &Entry<T>, now: Instant) -> bool {
         now.saturating_duration_since(entry.confirmed) < self.outage.max(self.fresh)
+    }
+
+    /// The credential as the database has it; as it had it, where it does not
+    /// answer.
+    pub(super) async fn look_up(
+        &self,
+        id: &str,
+        asked: impl Future<Output = Result<Option<T>, state::StateError>>,
+    ) -> Result<Option<T>, StateError> {
+        let before = self.in_outage(id, Instant::now());
+        let question = self.question();
+        let answer = match before {
+            None => asked.await,
+            Some(before) => match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Err(state::StateError::Unavailable(_))) | Err(_) => return Ok(Some(before)),
+                Ok(answer) => answer,
+            },
+        };
+        match &answer {
+            Ok(Some(found)) => self.keep(question, id, found.clone(), Instant::now()),
+            Ok(None) => self.unknown(id),
+            Err(_) => {}
+        }
+        Ok(answer?)
     }
 
     /// Begins to ask the database.

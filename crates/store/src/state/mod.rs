@@ -40,6 +40,7 @@ use names;
 
 mod access;
 mod config;
+mod ews_user;
 mod outage;
 mod postgres;
 mod quarantine;
@@ -56,6 +57,7 @@ use palisade_event::Timestamp;
 
 pub use access::{ApiKey, Session};
 pub use config::{PostgresUrl, StateConfig};
+pub use ews_user::EwsUser;
 pub use postgres::ServerFacts;
 pub use quarantine::{NewQuarantined, Quarantined};
 pub use saved_query::{SavedQuery, Sharing};

@@ -19,12 +19,14 @@ pub enum SensorKind {
     Agent,
     /// From the hub's own process.
     Local,
+    /// From an EWS user.
+    Ews,
     /// From the hub's own process, made up for a demonstration.
     Demo,
 }
 
-super::names!(SensorKind, "sensor kind", "agent, local or demo",
-    Agent "agent", Local "local", Demo "demo");
+super::names!(SensorKind, "sensor kind", "agent, local, ews or demo",
+    Agent "agent", Local "local", Ews "ews", Demo "demo");
 
 /// What is known of a sensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

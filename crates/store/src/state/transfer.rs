@@ -45,6 +45,8 @@ const TABLES: &[Table] = tables! {
         integers ["id", "received_at", "bytes", "kept_bytes"], bytes ["record"];
     "saved_query" by "id": texts ["id", "account", "name", "query", "options"],
         integers ["shared", "created_at", "updated_at"], bytes [];
+    "ews_user" by "name": texts ["name", "token_hash", "domain", "email"],
+        integers ["read_only", "community_only", "created_at", "last_used_at"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 

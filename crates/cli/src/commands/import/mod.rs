@@ -4,6 +4,7 @@
 pub(super) mod parquet;
 mod rows;
 mod state;
+pub(crate) mod users;
 
 use std::path::Path;
 use std::process::ExitCode;

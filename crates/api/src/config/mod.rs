@@ -1,11 +1,15 @@
 //! Settings of the doors to the hub: where to listen, whom to believe, how
 //! much to take. Not how they are read from a file; the binary does that.
 
+mod ews;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use ews::EwsConfig;
 
 /// Settings of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,8 @@ pub struct Config {
     pub metrics_open: bool,
     /// Certificate of the TLS listeners. Default: one of our own making.
     pub tls: TlsConfig,
+    /// The EWS dialect.
+    pub ews: EwsConfig,
     /// Bounds.
     pub limits: Limits,
 }
@@ -116,6 +122,7 @@ impl Default for Config {
             public_url: None,
             metrics_open: false,
             tls: TlsConfig::default(),
+            ews: EwsConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -205,6 +212,7 @@ impl Config {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             mistakes.push("tls: certificate and key belong together; give both or none".into());
         }
+        self.ews.collect_mistakes(&mut mistakes);
         self.limits.collect_mistakes(&mut mistakes);
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
