@@ -88,6 +88,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ews-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** EWS users */
+        get: operations["listEwsUsers"];
+        put?: never;
+        /** Make an EWS user */
+        post: operations["addEwsUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ews-users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove an EWS user
+         * @description Its token is refused from then on; what it delivered stays.
+         */
+        delete: operations["removeEwsUser"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/fields": {
         parameters: {
             query?: never;
@@ -729,6 +767,34 @@ export interface components {
              */
             took_ms: number;
         };
+        /** @description A user of the EWS dialect, without its token. */
+        EwsUser: {
+            /** @description Whether it sees community events alone. */
+            community_only: boolean;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Domain of the events that it delivers. */
+            domain: components["schemas"]["Domain"];
+            /** @description Whom to write to. */
+            email: string | null;
+            /**
+             * Format: date-time
+             * @description When it was last used, give or take a minute.
+             */
+            last_used_at: string | null;
+            /** @description What it sends; also the sensor that it stands for. */
+            name: string;
+            /** @description Whether it may not deliver. */
+            read_only: boolean;
+        };
+        /** @description All EWS users, by name. */
+        EwsUserList: {
+            /** @description The users, without their tokens. */
+            ews_users: components["schemas"]["EwsUser"][];
+        };
         /** @description A field that can be filtered and grouped by. */
         Field: {
             /** @description Other names that mean the same. */
@@ -888,6 +954,34 @@ export interface components {
             at: number;
             /** @description What is wrong and what would be right. */
             message: string;
+        };
+        /**
+         * @description An EWS user to be made; exactly one of the three fields that begin with
+         *     `token` is given.
+         */
+        NewEwsUser: {
+            /** @description Whether it sees community events alone. Default: false. */
+            community_only?: boolean;
+            /** @description Domain of the events that it delivers. Default: private. */
+            domain?: components["schemas"]["Domain"];
+            /** @description Whom to write to. */
+            email?: string;
+            /**
+             * @description What it will send: 1 to 64 letters, digits, `.`, `_`, `-`.
+             * @example tpot-1
+             */
+            name: string;
+            /** @description Whether it may not deliver. Default: false. */
+            read_only?: boolean;
+            /**
+             * Format: password
+             * @description Its token: 8 characters or more.
+             */
+            token?: string;
+            /** @description MD5 of its token, in hex, as another backend kept it. */
+            token_md5?: string;
+            /** @description SHA-512 of its token, in hex, as another backend kept it. */
+            token_sha512?: string;
         };
         /** @description A key to be made. */
         NewKey: {
@@ -1128,7 +1222,7 @@ export interface components {
          * @description How a sensor's events come in.
          * @enum {string}
          */
-        SensorKind: "agent" | "local" | "demo";
+        SensorKind: "agent" | "local" | "ews" | "demo";
         /** @description All sensors, by name. */
         SensorList: {
             /** @description The sensors. */
@@ -1643,6 +1737,123 @@ export interface operations {
                 };
             };
             /** @description There is none, or not for you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listEwsUsers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The users */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EwsUserList"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addEwsUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEwsUser"];
+            };
+        };
+        responses: {
+            /** @description It can deliver and ask */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The name is taken */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeEwsUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
             404: {
                 headers: {
                     [name: string]: unknown;
