@@ -1,20 +1,24 @@
 //! The writer: spool → decode → enrich → store → commit → live.
 //!
 //! It pulls: while the store takes one chunk the next is decoded and enriched,
-//! and no more than that is in memory. The spool's position moves only after the store's commit, and live
-//! subscribers hear of an event only then. If the store fails, the writer goes
+//! and no more than that is in memory. The spool's position moves only after the
+//! store's commit, and live subscribers hear of an event only then. If the store fails, the writer goes
 //! back to the last commit and tries again, slower each time; ingest goes on
 //! until the spool is full. A record that cannot be decoded, and one that the
 //! store refuses while it takes others (or while it is found in good health),
 //! go to quarantine.
 
-use std::collections::{HashMap, VecDeque};
+mod fresh;
+mod sink;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use palisade_event::{Event, SensorId, Timestamp, wire};
+use palisade_event::{Event, Timestamp, wire};
 use palisade_spool::{Chunk, ReadError, Reader};
-use palisade_store::{AppendError, Pace, Stats, Store};
+use palisade_store::{AppendError, Pace, Stats};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -23,16 +27,14 @@ use tokio_util::sync::CancellationToken;
 use crate::enrich::Enricher;
 use crate::health::Health;
 use crate::ingest::UNSTORABLE;
-use crate::live::{LIVE_EVENTS, Shown};
-use crate::lock::Locked;
+use crate::live::Shown;
 use crate::metrics::{Metrics, Reason};
 use crate::quarantine::{Quarantine, Rejected};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
+use fresh::Fresh;
+use sink::Sink;
 
-/// New events that are kept for live subscribers until the commit; of more they
-/// hear the newest, and how many were left out.
-const SHOWN_EVENTS: usize = 2 * LIVE_EVENTS;
 /// Longest time between an event's arrival and its commit while the store keeps up.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 /// First wait after a failure; doubles up to the longest. Unit tests do not wait.
@@ -45,43 +47,6 @@ const SUSPECT_AFTER: u32 = 2;
 const NEIGHBOURS: usize = 16;
 /// At the end: nothing more comes after so long.
 const DRAINED_AFTER: Duration = Duration::from_millis(50);
-
-/// Where events go: the store, or a test's stand-in that fails on demand.
-pub(crate) trait Sink: Send + Sync + 'static {
-    /// See [`Store::append`].
-    fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError>;
-    /// See [`Store::commit`].
-    fn commit(&self) -> Result<(), AppendError>;
-    /// See [`Store::roll_back`].
-    fn roll_back(&self);
-    /// See [`Store::probe`].
-    fn probe(&self) -> Result<(), AppendError>;
-    /// See [`Store::pace`].
-    fn pace(&self) -> Pace;
-    /// See [`Store::stats`].
-    fn stats(&self) -> Stats;
-}
-
-impl Sink for Locked<Store> {
-    fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
-        Store::append(self, events)
-    }
-    fn commit(&self) -> Result<(), AppendError> {
-        Store::commit(self)
-    }
-    fn roll_back(&self) {
-        Store::roll_back(self);
-    }
-    fn probe(&self) -> Result<(), AppendError> {
-        Store::probe(self)
-    }
-    fn pace(&self) -> Pace {
-        Store::pace(self)
-    }
-    fn stats(&self) -> Stats {
-        Store::stats(self)
-    }
-}
 
 /// What the writer works with.
 pub(crate) struct Parts<S> {
@@ -123,39 +88,6 @@ struct Pending {
     since: Option<Instant>,
     oldest: Option<Timestamp>,
     fresh: Fresh,
-}
-
-/// Events that were new.
-#[derive(Default)]
-struct Fresh {
-    newest: VecDeque<Arc<Event>>,
-    left_out: u64,
-    by_sensor: HashMap<SensorId, u64>,
-}
-
-impl Fresh {
-    fn add(&mut self, event: Arc<Event>) {
-        match self.by_sensor.get_mut(&event.sensor) {
-            Some(count) => *count += 1,
-            None => drop(self.by_sensor.insert(event.sensor.clone(), 1)),
-        }
-        if self.newest.len() >= SHOWN_EVENTS {
-            self.newest.pop_front();
-            self.left_out += 1;
-        }
-        self.newest.push_back(event);
-    }
-
-    fn extend(&mut self, later: Self) {
-        for (sensor, count) in later.by_sensor {
-            *self.by_sensor.entry(sensor).or_default() += count;
-        }
-        self.left_out += later.left_out;
-        self.newest.extend(later.newest);
-        let too_many = self.newest.len().saturating_sub(SHOWN_EVENTS);
-        self.newest.drain(..too_many);
-        self.left_out += too_many as u64;
-    }
 }
 
 /// A chunk that is being decoded.
@@ -550,202 +482,5 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(Failure::from),
         Err(error) => Err(Failure::Store(error.to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::GeoConfig;
-    use palisade_event::{EventId, EventKind};
-    use palisade_spool::{Config, Spool, WhenFull};
-    use palisade_store::state::{State, StateConfig};
-    use std::collections::{BTreeSet, VecDeque};
-
-    /// A store in memory that fails on demand and never takes some events.
-    #[derive(Default)]
-    struct Fragile {
-        held: Mutex<Held>,
-    }
-
-    #[derive(Default)]
-    struct Held {
-        committed: BTreeSet<EventId>,
-        appended: BTreeSet<EventId>,
-        poison: BTreeSet<EventId>,
-        /// Outcomes of the next commits; true fails.
-        failing_commits: VecDeque<bool>,
-    }
-
-    impl Sink for Fragile {
-        fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
-            let mut held = self.held.lock().unwrap();
-            if events.iter().any(|event| held.poison.contains(&event.id)) {
-                held.appended.clear();
-                return Err(AppendError::Failed("poison".into()));
-            }
-            let Held { committed, appended, .. } = &mut *held;
-            Ok(events
-                .iter()
-                .map(|event| !committed.contains(&event.id) && appended.insert(event.id))
-                .collect())
-        }
-        fn commit(&self) -> Result<(), AppendError> {
-            let mut held = self.held.lock().unwrap();
-            let appended = std::mem::take(&mut held.appended);
-            if held.failing_commits.pop_front() == Some(true) {
-                return Err(AppendError::Failed("no luck".into()));
-            }
-            held.committed.extend(appended);
-            Ok(())
-        }
-        fn roll_back(&self) {
-            self.held.lock().unwrap().appended.clear();
-        }
-        fn probe(&self) -> Result<(), AppendError> {
-            Ok(())
-        }
-        fn pace(&self) -> Pace {
-            Pace::EMBEDDED
-        }
-        fn stats(&self) -> Stats {
-            Stats::default()
-        }
-    }
-
-    struct Bench {
-        _dir: tempfile::TempDir,
-        spool: Spool,
-        sink: Arc<Fragile>,
-        quarantine: Arc<Quarantine>,
-        live: broadcast::Receiver<Shown>,
-        drain: CancellationToken,
-        writer: tokio::task::JoinHandle<()>,
-    }
-
-    fn id(n: u128) -> EventId {
-        EventId::new(Timestamp::from_millis(1000), n)
-    }
-
-    fn record(n: u128) -> Vec<u8> {
-        let sensor = SensorId::new("unit").unwrap();
-        let at = Timestamp::from_millis(1000);
-        wire::encode_event(&Event::new(id(n), EventKind::ConnectionOpened, at, sensor))
-    }
-
-    async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("state.db");
-        let state = State::open(&file, &StateConfig::default()).await.unwrap();
-        let config =
-            Config { segment_bytes: 1 << 20, max_bytes: 1 << 24, when_full: WhenFull::Refuse };
-        let (spool, reader) = Spool::open(&dir.path().join("spool"), config).unwrap();
-        spool.append(records).await.unwrap();
-        let sink = Arc::new(Fragile { held: Mutex::new(held) });
-        let quarantine = Arc::new(Quarantine::open(&state, 1 << 20).await.unwrap());
-        let (sender, live) = broadcast::channel(64);
-        let drain = CancellationToken::new();
-        let waiting = dir.path().join("sensors.json");
-        let sensors = Sensors::open(&state, waiting, Timestamp::from_millis(0)).await.unwrap();
-        let parts = Parts {
-            sink: Arc::clone(&sink),
-            enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),
-            quarantine: Arc::clone(&quarantine),
-            sensors: Arc::new(sensors),
-            recent: Arc::new(Mutex::new(Recent::new(Timestamp::from_millis(0)))),
-            metrics: Arc::new(Metrics::new()),
-            health: Arc::new(Health::default()),
-            live: sender,
-            drain: drain.clone(),
-        };
-        let writer = tokio::spawn(Writer::new(reader, parts).run());
-        Bench { _dir: dir, spool, sink, quarantine, live, drain, writer }
-    }
-
-    impl Bench {
-        /// Waits until nothing waits, ends the writer; what was announced.
-        async fn end(mut self) -> (Vec<EventId>, BTreeSet<EventId>, Arc<Quarantine>) {
-            let done = async {
-                while self.spool.stats().pending_records > 0 {
-                    sleep(Duration::from_millis(5)).await;
-                }
-                self.drain.cancel();
-                (&mut self.writer).await.unwrap();
-            };
-            timeout(Duration::from_secs(30), done).await.unwrap();
-            let mut announced = Vec::new();
-            while let Ok(shown) = self.live.try_recv() {
-                let Shown::Event(event) = shown else { panic!("events were left out") };
-                announced.push(event.id);
-            }
-            let committed = self.sink.held.lock().unwrap().committed.clone();
-            (announced, committed, self.quarantine)
-        }
-    }
-
-    #[tokio::test]
-    async fn a_failed_commit_is_repeated_and_each_event_announced_once() {
-        let failing = Held { failing_commits: [true, true].into(), ..Held::default() };
-        let bench = bench(failing, (0..6).map(record).collect()).await;
-        let (announced, committed, quarantine) = bench.end().await;
-        assert_eq!(announced, (0..6).map(id).collect::<Vec<_>>());
-        assert_eq!(committed.len(), 6);
-        assert_eq!(quarantine.kept(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_record_that_the_store_never_takes_goes_to_quarantine_alone() {
-        let poisoned = Held { poison: [id(2), id(3)].into(), ..Held::default() };
-        let bench = bench(poisoned, (0..6).map(record).collect()).await;
-        let (announced, committed, quarantine) = bench.end().await;
-        assert_eq!(committed, [0, 1, 4, 5].map(id).into());
-        assert_eq!(announced.iter().copied().collect::<BTreeSet<_>>(), committed);
-        assert_eq!(announced.len(), 4);
-        let listed = quarantine.list(10).await.unwrap();
-        assert_eq!(listed.total, 2);
-        assert!(listed.records[0].reason.contains("poison"), "{listed:?}");
-    }
-
-    #[tokio::test]
-    async fn a_record_that_the_store_never_takes_goes_to_quarantine_without_neighbours() {
-        let poisoned = Held { poison: [id(2)].into(), ..Held::default() };
-        let bench = bench(poisoned, (0..3).map(record).collect()).await;
-        let (announced, committed, quarantine) = bench.end().await;
-        assert_eq!(committed, [0, 1].map(id).into());
-        assert_eq!(announced, [id(0), id(1)]);
-        assert_eq!(quarantine.kept(), 1);
-    }
-
-    #[tokio::test]
-    async fn of_more_new_events_than_subscribers_can_take_they_hear_how_many_were_left_out() {
-        let mut fresh = Fresh::default();
-        let sensor = SensorId::new("unit").unwrap();
-        let at = Timestamp::from_millis(1000);
-        for n in 0..SHOWN_EVENTS as u128 + 10 {
-            let event = Event::new(id(n), EventKind::ConnectionOpened, at, sensor.clone());
-            let mut one = Fresh::default();
-            one.add(Arc::new(event.clone()));
-            if n % 2 == 0 { fresh.extend(one) } else { fresh.add(Arc::new(event)) }
-        }
-        assert_eq!((fresh.left_out, fresh.newest.len()), (10, SHOWN_EVENTS));
-        assert_eq!(fresh.newest[0].id, id(10));
-        assert_eq!(fresh.by_sensor[&sensor], SHOWN_EVENTS as u64 + 10);
-    }
-
-    #[tokio::test]
-    async fn a_broken_store_costs_no_record() {
-        let broken = Held { failing_commits: [true; 6].into(), ..Held::default() };
-        let bench = bench(broken, (0..2).map(record).collect()).await;
-        let (announced, committed, quarantine) = bench.end().await;
-        assert_eq!((announced.len(), committed.len(), quarantine.kept()), (2, 2, 0));
-    }
-
-    #[tokio::test]
-    async fn a_record_that_is_no_event_does_not_block_the_others() {
-        let records = vec![record(0), b"rubbish".to_vec(), record(1)];
-        let bench = bench(Held::default(), records).await;
-        let (announced, _, quarantine) = bench.end().await;
-        assert_eq!(announced, [id(0), id(1)]);
-        assert_eq!(quarantine.list(1).await.unwrap().records[0].preview, "rubbish");
     }
 }

@@ -4,18 +4,22 @@
 //! `failregex` and `ignoreregex` decide. Lines of a session and lines looked at
 //! together are kept in here, so lines must come in their order.
 
-use std::ops::Range;
+mod failregex;
+mod view;
+
 use std::sync::Arc;
 
 use super::date::{Detector, Now};
 use super::failure::{Failure, SplitLine, Value};
 use super::filter_file::FilterDefinition;
-use super::host::{FailureId, UseDns, expand_tags, option_name};
-use super::pattern::{Groups, Pattern, Search};
+use super::host::{FailureId, UseDns};
+use super::pattern::Search;
 use super::problem::{Place, Problem};
 use super::python_regex::Anchors;
 use super::session::Sessions;
 use super::sieve::{Cut, Sieve};
+use failregex::Expression;
+use view::{Split, View, joined};
 
 /// Longest line that is looked at, in bytes; the rest is cut off and counted.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -92,88 +96,6 @@ pub struct Outcome {
     pub found: Vec<Found>,
     /// The ignoreregexes that matched.
     pub ignored: Vec<usize>,
-}
-
-/// An expression with what its groups mean.
-#[derive(Clone, Debug)]
-struct Expression {
-    source: String,
-    pattern: Pattern,
-    /// `alt_user_1` may give `user`: group names in order.
-    alternatives: Vec<(Arc<str>, Arc<str>)>,
-    tuples: Vec<(Arc<str>, Arc<str>)>,
-    skips: Vec<usize>,
-}
-
-impl Expression {
-    fn new(source: &str, use_dns: UseDns, anchors: Anchors) -> Result<Self, String> {
-        let source = expand_tags(source, use_dns);
-        if source.trim_start().is_empty() {
-            return Err("the expression is empty".into());
-        }
-        let pattern = Pattern::new(&source, anchors)?;
-        let mut alternatives = Vec::new();
-        let mut tuples = Vec::new();
-        let mut skips = Vec::new();
-        for (name, number) in pattern.names() {
-            if let Some(rest) = name.strip_prefix("alt_") {
-                alternatives.push((Arc::clone(name), without_number(rest)));
-            } else if let Some(rest) = name.strip_prefix("tuple_") {
-                tuples.push((Arc::clone(name), without_number(rest)));
-            } else if name.starts_with("skiplines") {
-                skips.push(*number);
-            }
-        }
-        alternatives.sort();
-        tuples.sort();
-        Ok(Self { source, pattern, alternatives, tuples, skips })
-    }
-
-    /// Whether it says who failed, or of which session the line is.
-    fn identifies(&self) -> bool {
-        ["fid", "ip4", "ip6", "dns", "mlfid"].iter().any(|n| self.pattern.number(n).is_some())
-    }
-
-    fn groups(&self, found: &Groups, text: &str) -> Failure {
-        let mut failure = Failure::default();
-        for (name, number) in self.pattern.names() {
-            let value = found.text(*number, text);
-            let value = value.map_or(Value::Unset, |text| Value::Text(text.to_owned()));
-            failure.groups.insert(Arc::clone(name), value);
-        }
-        for (from, to) in &self.alternatives {
-            if failure.has(from)
-                && !failure.has(to)
-                && let Some(value) = failure.groups.get(from).cloned()
-            {
-                failure.groups.insert(Arc::clone(to), value);
-            }
-        }
-        for (from, to) in &self.tuples {
-            let added = failure.get(from).map(str::to_owned);
-            let mut parts = match failure.groups.remove(to) {
-                Some(Value::Tuple(parts)) => parts,
-                Some(Value::Text(text)) => vec![Some(text)],
-                Some(Value::Unset) | None => vec![None],
-            };
-            parts.push(added);
-            failure.groups.insert(Arc::clone(to), Value::Tuple(parts));
-        }
-        failure
-    }
-}
-
-/// `user_1` is `user`; `id` is `fid`.
-fn without_number(name: &str) -> Arc<str> {
-    let stem = match name.rsplit_once('_') {
-        Some((stem, digits))
-            if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) =>
-        {
-            stem
-        }
-        _ => name,
-    };
-    option_name(stem).into()
 }
 
 /// A filter with its state.
@@ -645,88 +567,4 @@ fn with(
     let mut all = pre.groups.clone();
     all.extend(groups);
     all
-}
-
-/// A line whose time is known, borrowed.
-#[derive(Clone, Copy)]
-struct Split<'l> {
-    before: &'l str,
-    time: &'l str,
-    after: &'l str,
-}
-
-impl<'l> Split<'l> {
-    fn cut(line: &'l str, cut: Range<usize>) -> Self {
-        Self {
-            before: line.get(..cut.start).unwrap_or_default(),
-            time: line.get(cut.clone()).unwrap_or_default(),
-            after: line.get(cut.end..).unwrap_or(line),
-        }
-    }
-
-    fn owned(&self) -> SplitLine {
-        SplitLine {
-            before: self.before.to_owned(),
-            time: self.time.to_owned(),
-            after: self.after.to_owned(),
-        }
-    }
-}
-
-/// What is searched, and the lines it was made of.
-struct View<'l> {
-    original: Vec<Arc<SplitLine>>,
-    split: Option<Split<'l>>,
-    text: String,
-}
-
-impl View<'_> {
-    /// The lines that a match covers, without skipped ones; and the others.
-    fn lines(
-        &mut self,
-        found: &Groups,
-        skips: &[usize],
-    ) -> (Vec<Arc<SplitLine>>, Vec<Arc<SplitLine>>) {
-        if let Some(split) = self.split.take() {
-            self.original = vec![Arc::new(split.owned())];
-        }
-        if self.original.len() <= 1 {
-            return (self.original.clone(), Vec::new());
-        }
-        let whole = found.span(0).unwrap_or(0..0);
-        let head = self.text.get(..self.text.len().min(whole.start + 1)).unwrap_or_default();
-        let start = head.rfind('\n').map_or(0, |at| at + 1);
-        let from = whole.end.saturating_sub(1);
-        let tail = self.text.get(from..).unwrap_or_default();
-        let end = tail.find('\n').map_or(self.text.len(), |at| from + at + 1);
-        let count = |to: usize| self.text.bytes().take(to).filter(|b| *b == b'\n').count();
-        let (first, last) = (count(start), count(end).min(self.original.len()));
-        let first = first.min(last);
-        let mut matched: Vec<_> = self.original.get(first..last).unwrap_or_default().to_vec();
-        let mut rest: Vec<_> = self.original.get(..first).unwrap_or_default().to_vec();
-        let mut from = 0;
-        for skip in skips {
-            let Some(text) = found.text(*skip, &self.text) else { continue };
-            for line in text.lines() {
-                let place = matched.iter().skip(from).position(|own| own.timeless() == line);
-                if let Some(place) = place {
-                    rest.push(matched.remove(from + place));
-                    from += place;
-                }
-            }
-        }
-        rest.extend_from_slice(self.original.get(last..).unwrap_or_default());
-        (matched, rest)
-    }
-}
-
-fn joined(lines: &[Arc<SplitLine>], out: &mut String) {
-    for (number, line) in lines.iter().enumerate() {
-        if number > 0 {
-            out.push('\n');
-        }
-        out.push_str(&line.before);
-        out.push_str(&line.after);
-    }
-    out.push('\n');
 }
