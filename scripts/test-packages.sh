@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
 # telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
-# tests start themselves: PostgreSQL, ClickHouse. With PALISADE_TEST_CHDB=1 also
+# tests start themselves: PostgreSQL, ClickHouse, ZooKeeper. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb.
 set -eu
 want=""
@@ -18,6 +18,7 @@ need clickhouse-server clickhouse-server
 need clickhouse-client clickhouse-client
 [ -x /usr/sbin/clickhouse-server ] && want=$(echo "$want" | sed 's/ clickhouse-server//')
 # Its programs are in no PATH. A cluster that Debian makes is left alone.
+[ -f /usr/share/java/zookeeper.jar ] || want="$want zookeeper"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want="$want postgresql"
 [ -x /usr/sbin/sshd ] && want=$(echo "$want" | sed 's/ openssh-server//')
 if [ "${PALISADE_TEST_CHDB:-}" = 1 ] && ! [ -x target/chdb/bin/python ]; then

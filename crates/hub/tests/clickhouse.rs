@@ -7,6 +7,9 @@ mod common;
 #[path = "../../store/tests/common/engine.rs"]
 #[allow(dead_code, unreachable_pub, unused_macros, clippy::missing_docs_in_private_items)]
 mod engine;
+#[path = "../../store/tests/common/replicas.rs"]
+#[allow(dead_code, unreachable_pub, clippy::missing_docs_in_private_items)]
+mod replicas;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +20,7 @@ use palisade_event::Event;
 use palisade_hub::{Config, Hub, Status, StoreState};
 use palisade_store::query::{Aggregation, Field, Interval};
 use palisade_store::{Aggregated, ClickHouseConfig};
+use replicas::Cluster;
 
 /// How long a hub may take to notice that a server is back: the longest pause
 /// between two attempts, and some more on a busy machine.
@@ -153,4 +157,59 @@ async fn a_hub_starts_without_clickhouse_takes_events_and_stores_them_once_it_is
     assert_eq!(seen(&hub, &local()).await.len(), 50);
     hub.close().await;
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hubs_on_replicas_lose_and_double_nothing_while_one_is_away() {
+    let mut cluster = Cluster::start(2, 2);
+    let data = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // The one hub asks the server first that will be away.
+    let hubs = [
+        open_on(data[0].path(), &cluster.config("palisade", 1, 1)).await,
+        open_on(data[1].path(), &cluster.config("palisade", 0, 0)).await,
+    ];
+    let all = numbered(0..900);
+    let part = |from: usize, to: usize| encoded(&all[from..to]);
+    for (from, to, hub) in [(0, 200, 0), (100, 300, 1), (150, 250, 0)] {
+        deliver(&hubs[hub], &local(), &part(from, to)).await;
+    }
+    for hub in &hubs {
+        until(hub, "before", all_stored).await;
+    }
+    assert_eq!(answers(&hubs[0]).await[0], Aggregated::Count { count: 300 });
+
+    cluster.kill(1, 1);
+    for (from, to, hub) in [(300, 500, 0), (400, 600, 1), (250, 450, 1)] {
+        let receipt = deliver(&hubs[hub], &local(), &part(from, to)).await;
+        assert!(receipt.accepted > 0, "{receipt:?}");
+    }
+    for hub in &hubs {
+        // Of two replicas both must have a batch: it waits. What is stored is answered.
+        until(hub, "away", |status| status.store.state == StoreState::Failed).await;
+        assert!(hub.status().spool.pending_records > 0, "{:?}", hub.status());
+        assert_eq!(answers(hub).await[0], Aggregated::Count { count: 300 });
+    }
+    cluster.start_again(1, 1);
+    for (from, to, hub) in [(600, 900, 0), (600, 900, 1)] {
+        deliver(&hubs[hub], &local(), &part(from, to)).await;
+    }
+    for hub in &hubs {
+        until(hub, "back", all_stored).await;
+    }
+    let (one, other) = (answers(&hubs[0]).await, answers(&hubs[1]).await);
+    assert_eq!(one[0], Aggregated::Count { count: 900 });
+    assert_eq!(one[1], Aggregated::Distinct { count: 900, exact: true });
+    assert_eq!(one, other);
+    // Each replica has all of its shard, so whichever is left answers everything.
+    for hub in &hubs {
+        hub.close().await;
+    }
+    for (shard, left) in [(0, 1), (1, 0)] {
+        cluster.kill(shard, 1 - left);
+    }
+    let reader = tempfile::tempdir().unwrap();
+    let hub = open_on(reader.path(), &cluster.config("palisade", 0, 1)).await;
+    until(&hub, "left alone", |status| status.store.state == StoreState::Ok).await;
+    assert_eq!(answers(&hub).await, one);
+    hub.close().await;
 }

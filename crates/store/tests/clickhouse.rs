@@ -7,13 +7,17 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::engine::{Engine, Place, Server, free_port};
+use common::replicas::Cluster;
 use common::{DAY, TODAY, count, simple};
 use palisade_event::{AnalyzerName, Domain, Event, EventKind, Timestamp};
 use palisade_store::query::{Aggregation, Field, Query};
 use palisade_store::{Aggregated, ClickHouseConfig, Config, KeepRule, Store};
 
+/// How long a test waits for something that must happen.
+const DEADLINE: Duration = Duration::from_secs(120);
 const SERVERS: [Engine; 2] = [Engine::Debian, Engine::Current];
 
 fn events(numbers: std::ops::Range<usize>) -> Vec<Arc<Event>> {
@@ -26,13 +30,16 @@ fn config(settings: ClickHouseConfig) -> Config {
 
 /// Appends and commits until it went through, as the hub does.
 fn store_all(store: &Store, batch: &[Arc<Event>]) {
-    for _ in 0..50 {
-        if store.append(batch).and_then(|_| store.commit()).is_ok() {
-            return;
+    let began = Instant::now();
+    let mut failure = None;
+    while began.elapsed() < DEADLINE {
+        match store.append(batch).and_then(|_| store.commit()) {
+            Ok(()) => return,
+            Err(error) => failure = Some(error),
         }
         store.roll_back();
     }
-    panic!("never stored: {:?}", store.check());
+    panic!("never stored: {failure:?}, {:?}", store.check());
 }
 
 /// No id is ever counted twice.
@@ -416,4 +423,40 @@ fn a_cluster_of_two_shards_is_one_store() {
     assert_eq!(count(&store), Aggregated::Count { count: 500 });
     assert_eq!(store.retain(Timestamp::from_millis(TODAY + 900 * DAY)).unwrap(), 2);
     assert_eq!((on(&first), on(&second)), (0, 0));
+}
+
+#[test]
+fn of_three_replicas_one_may_be_away_while_events_are_stored() {
+    let mut cluster = Cluster::start(1, 3);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let store = Store::open(dirs[0].path(), &config(cluster.config("three", 0, 0))).unwrap();
+    store_all(&store, &events(0..100));
+    cluster.kill(0, 2);
+    store_all(&store, &events(50..400));
+    assert_eq!(count(&store), Aggregated::Count { count: 400 });
+    // One that was away is asked first, and lacks the last batches: others have them.
+    cluster.start_again(0, 2);
+    let other = Store::open(dirs[1].path(), &config(cluster.config("three", 0, 2))).unwrap();
+    assert_eq!(count(&other), Aggregated::Count { count: 400 });
+    store_all(&other, &events(300..500));
+    // Any one of them may go.
+    cluster.kill(0, 0);
+    store_all(&other, &events(450..600));
+    for store in [&store, &other] {
+        assert_eq!(count(store), Aggregated::Count { count: 600 });
+        assert_each_once(store);
+    }
+    cluster.start_again(0, 0);
+    // While the replicas elect a leader nobody drops a day; the hub tries again later.
+    let began = Instant::now();
+    while other.retain(Timestamp::from_millis(TODAY + 900 * DAY)).is_err() {
+        assert!(began.elapsed() < DEADLINE);
+    }
+    for replica in 0..3 {
+        let sql = "SELECT count() FROM three.events_local";
+        let url = cluster.url(0, replica);
+        while common::engine::ask(&url, sql).unwrap().trim() != "0" {
+            std::thread::yield_now();
+        }
+    }
 }

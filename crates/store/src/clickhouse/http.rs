@@ -22,6 +22,8 @@ const QUICK_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// What of an error's text is kept, in bytes.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
+/// The error of a replica that lacks what a quorum of others has; another one has it.
+const REPLICA_IS_BEHIND: u32 = 289;
 /// Characters of it that are shown.
 const SHOWN_ERROR_CHARS: usize = 400;
 
@@ -127,7 +129,11 @@ impl Http {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(refused @ Fault::Refused(..)) => return Err(refused),
+                Err(refused @ Fault::Refused(code, _)) if code != REPLICA_IS_BEHIND => {
+                    return Err(refused);
+                }
+                // What a server said is worth more than that another one is silent.
+                Err(_) if matches!(fault, Fault::Refused(..)) => {}
                 Err(other) => fault = other,
             }
         }

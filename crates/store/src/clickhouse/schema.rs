@@ -8,6 +8,8 @@ use crate::query::Field;
 
 /// The number of the schema that this build writes and reads.
 pub(super) const SCHEMA: u32 = 2;
+/// The table that says which version the others have.
+const MIGRATIONS: &str = "migrations";
 /// Milliseconds from 0001-01-01 to 1970-01-01: partitions are days since then,
 /// as whole division of negative numbers goes the wrong way.
 pub(super) const EPOCH_MILLIS: i64 = 62_135_596_800_000;
@@ -123,7 +125,7 @@ fn creation(config: &ClickHouseConfig, dialect: Dialect, on: &str) -> Vec<String
             "CREATE TABLE IF NOT EXISTS {database}.`{local}`{on} ({}) ENGINE = {}{partition} \
              ORDER BY {} SETTINGS index_granularity = 8192{settings}",
             table.columns,
-            engine(config, table.newest, &local),
+            engine(config, &table, &local),
             table.order
         ));
         if let Some(cluster) = &config.cluster {
@@ -139,12 +141,13 @@ fn creation(config: &ClickHouseConfig, dialect: Dialect, on: &str) -> Vec<String
     all
 }
 
-fn engine(config: &ClickHouseConfig, newest: Option<&str>, local: &str) -> String {
-    let kind = if newest.is_some() { "ReplacingMergeTree" } else { "MergeTree" };
-    if !config.replicated {
-        return format!("{kind}({})", newest.unwrap_or_default());
+fn engine(config: &ClickHouseConfig, table: &Table, local: &str) -> String {
+    let kind = if table.newest.is_some() { "ReplacingMergeTree" } else { "MergeTree" };
+    // Each server says for itself which version its tables have.
+    if !config.replicated || table.name == MIGRATIONS {
+        return format!("{kind}({})", table.newest.unwrap_or_default());
     }
-    let newest = newest.map_or_else(String::new, |column| format!(", {column}"));
+    let newest = table.newest.map_or_else(String::new, |column| format!(", {column}"));
     let path = format!("/palisade/{}/{{shard}}/{local}", config.database);
     format!("Replicated{kind}('{path}', '{{replica}}'{newest})")
 }
@@ -187,7 +190,7 @@ fn tables(dialect: Dialect) -> [Table; 7] {
             "id",
             "sipHash64(id)",
         ),
-        table("migrations", "version UInt32", "version", "version"),
+        table(MIGRATIONS, "version UInt32", "version", "version"),
     ]
 }
 

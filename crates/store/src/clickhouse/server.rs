@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::config::ClickHouseConfig;
 use super::http::{Answer, Fault, Http, Setting};
@@ -18,6 +19,14 @@ pub(super) const MAX_QUERY_MEMORY_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const MAX_SQL_BYTES: u64 = 64 * 1024 * 1024;
 /// Seconds that a Distributed table waits for all shards when it stores.
 const DISTRIBUTED_SECS: u32 = 60;
+/// Milliseconds that a replica waits for others to have a batch as well. Where they
+/// do not come in time, the batch is given up and written anew.
+const QUORUM_MILLIS: u32 = 10_000;
+
+/// The error of a replica while an insert of someone else waits for its quorum.
+const QUORUM_IS_BUSY: u32 = 286;
+/// How long to wait for one's turn before asking again.
+const TURN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a connection cannot be used.
 #[derive(Debug)]
@@ -104,6 +113,7 @@ impl Server {
             // What one hub wrote the other must see, whichever replica it asks.
             if replicas > 1 {
                 writing.push(own("insert_quorum", replicas / 2 + 1));
+                writing.push(own("insert_quorum_timeout", QUORUM_MILLIS.into()));
                 reading.push(own("select_sequential_consistency", 1));
                 if self.dialect == Dialect::Current {
                     writing.push(own("insert_quorum_parallel", 0));
@@ -114,44 +124,54 @@ impl Server {
         Ok(())
     }
 
-    /// Runs what leads from the tables' version to ours.
+    /// Brings the tables of every server up to date. A replica that is away is
+    /// not waited for where others have them already.
     fn migrate(&self) -> Result<(), NotReady> {
         let (urls, on) = self.schema_servers()?;
+        let (mut away, mut had) = (None, false);
         for url in &urls {
-            let database = name(&self.config.database);
-            let table = match self.config.cluster {
-                Some(_) => format!("{database}.`migrations_local`"),
-                None => format!("{database}.`migrations`"),
-            };
-            let exists = format!(
-                "SELECT toUInt64(count()) FROM system.tables WHERE database = '{}' AND name = '{}' \
-                 FORMAT RowBinary",
-                self.config.database,
-                if self.config.cluster.is_some() { "migrations_local" } else { "migrations" }
-            );
-            let latest = format!("SELECT toUInt64(max(version)) FROM {table} FORMAT RowBinary");
-            let version = match self.number_at(url, &exists)? {
-                0 => 0,
-                _ => self.number_at(url, &latest)?,
-            };
-            if version > u64::from(SCHEMA) {
-                let reason = format!(
-                    "the tables in ClickHouse's database '{}' have version {version} and this \
-                     version of palisade reads version {SCHEMA}; use a newer palisade",
-                    self.config.database
-                );
-                return Err(NotReady::Refused(reason));
+            match self.migrate_at(url, &on) {
+                Ok(is_current) => had |= is_current,
+                Err(NotReady::Fault(fault @ Fault::Unreachable(_))) if self.config.replicated => {
+                    away = Some(fault);
+                }
+                Err(other) => return Err(other),
             }
-            if version == u64::from(SCHEMA) {
-                continue;
-            }
-            for statement in statements(&self.config, self.dialect, &on, version) {
-                self.apply(url, &statement)?;
-            }
-            let applied = format!("INSERT INTO {table} (version) VALUES ({SCHEMA})");
-            self.http.ask_at(url, &applied, &[])?;
         }
-        Ok(())
+        away.filter(|_| !had).map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    /// Runs at one server what leads from its version to ours; whether it had ours.
+    fn migrate_at(&self, url: &str, on: &str) -> Result<bool, NotReady> {
+        let table = self.local_table("migrations");
+        let exists = format!(
+            "SELECT toUInt64(count()) FROM system.tables WHERE database = '{}' AND name = '{}' \
+             FORMAT RowBinary",
+            self.config.database,
+            if self.config.cluster.is_some() { "migrations_local" } else { "migrations" }
+        );
+        let latest = format!("SELECT toUInt64(max(version)) FROM {table} FORMAT RowBinary");
+        let version = match self.number_at(url, &exists)? {
+            0 => 0,
+            _ => self.number_at(url, &latest)?,
+        };
+        if version > u64::from(SCHEMA) {
+            let reason = format!(
+                "the tables in ClickHouse's database '{}' have version {version} and this \
+                 version of palisade reads version {SCHEMA}; use a newer palisade",
+                self.config.database
+            );
+            return Err(NotReady::Refused(reason));
+        }
+        if version == u64::from(SCHEMA) {
+            return Ok(true);
+        }
+        for statement in statements(&self.config, self.dialect, on, version) {
+            self.apply(url, &statement)?;
+        }
+        let applied = format!("INSERT INTO {table} (version) VALUES ({SCHEMA})");
+        self.http.ask_at(url, &applied, &[])?;
+        Ok(false)
     }
 
     /// Runs one statement of a migration.
@@ -268,14 +288,25 @@ impl Server {
         row.ok_or_else(|| Fault::Lost("the answer of ClickHouse is empty".to_owned()))
     }
 
-    /// Stores rows, once.
+    /// Stores rows, once. Replicas take one insert into a table after the other
+    /// and refuse who comes meanwhile; the same rows sent again are known to them.
     pub(super) fn insert(&self, table: &str, columns: &str, rows: &[u8]) -> Result<(), Fault> {
         let table = self.table(table);
         let sql = format!("INSERT INTO {table} ({columns}) FORMAT RowBinary");
-        self.http.tell(&sql, rows, &self.writing)
+        let turn = Instant::now() + Duration::from_millis(QUORUM_MILLIS.into());
+        loop {
+            match self.http.tell(&sql, rows, &self.writing) {
+                Err(Fault::Refused(QUORUM_IS_BUSY, _)) if Instant::now() < turn => {
+                    #[allow(clippy::disallowed_methods, reason = "every method of a store blocks")]
+                    std::thread::sleep(TURN_PAUSE);
+                }
+                told => return told,
+            }
+        }
     }
 
     /// Runs a statement at every server of the settings, as local tables need it.
+    /// Of replicas those that are away hear it from the others.
     pub(super) fn everywhere(&self, sql: &str, settings: &[Setting]) -> Result<(), Fault> {
         let one: Vec<String>;
         let urls = match self.config.cluster {
@@ -285,11 +316,18 @@ impl Server {
                 &one
             }
         };
+        let (mut away, mut done) = (None, false);
         for url in urls {
-            let mut answer = self.http.ask_at(url, sql, settings)?;
-            answer.more().map_err(|error| Fault::Lost(error.to_string()))?;
+            match self.http.ask_at(url, sql, settings) {
+                Ok(mut answer) => {
+                    answer.more().map_err(|error| Fault::Lost(error.to_string()))?;
+                    done = true;
+                }
+                Err(fault @ Fault::Unreachable(_)) if self.config.replicated => away = Some(fault),
+                Err(other) => return Err(other),
+            }
         }
-        Ok(())
+        away.filter(|_| !done).map_or(Ok(()), Err)
     }
 }
 

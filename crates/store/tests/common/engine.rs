@@ -84,7 +84,9 @@ pub struct Server {
     pub http_port: u16,
     pub tcp_port: u16,
     pub dir: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    /// Goes with the server.
+    #[allow(dead_code, reason = "held until the server ended")]
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -120,17 +122,19 @@ impl Server {
         shards: &[(u16, u16)],
         temporary: Option<tempfile::TempDir>,
     ) -> Self {
+        let shards: String = shards.iter().map(|ports| shard(&[*ports])).collect();
+        let mut server = Self::start_with(dir, ports, &shards, "");
+        server.temporary = temporary;
+        server
+    }
+
+    /// Starts Debian's server in a directory that stays, as a part of a cluster
+    /// `two` of these shards, with more settings.
+    pub fn start_with(dir: &Path, ports: (u16, u16), shards: &str, more: &str) -> Self {
         assert!(
             Path::new(SERVER).exists(),
             "{SERVER} is missing; install what the tests need with scripts/test-packages.sh"
         );
-        let shard = |(_, tcp): &(u16, u16)| {
-            format!(
-                "<shard><internal_replication>true</internal_replication><replica>\
-                 <host>127.0.0.1</host><port>{tcp}</port></replica></shard>"
-            )
-        };
-        let shards: String = shards.iter().map(shard).collect();
         let root = dir.display();
         let config = format!(
             "<?xml version=\"1.0\"?><yandex><logger><level>warning</level>\
@@ -140,7 +144,7 @@ impl Server {
              <users_config>{root}/users.xml</users_config><default_profile>default</default_profile>\
              <default_database>default</default_database><timezone>Europe/Berlin</timezone>\
              <mark_cache_size>67108864</mark_cache_size><remote_servers><two>{shards}</two>\
-             </remote_servers></yandex>",
+             </remote_servers>{more}</yandex>",
             ports.0, ports.1
         );
         let users = "<?xml version=\"1.0\"?><yandex><profiles><default/></profiles><users><default>\
@@ -161,7 +165,7 @@ impl Server {
             http_port: ports.0,
             tcp_port: ports.1,
             dir: dir.to_owned(),
-            _temporary: temporary,
+            temporary: None,
         };
         server.wait();
         server
@@ -195,7 +199,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let http_port = line.trim().parse().unwrap();
-        let server = Self { child, http_port, tcp_port: 0, dir, _temporary: Some(temporary) };
+        let server = Self { child, http_port, tcp_port: 0, dir, temporary: Some(temporary) };
         server.wait();
         Some(server)
     }
@@ -238,8 +242,17 @@ impl Drop for Server {
     }
 }
 
+/// A shard of these replicas, in the words of the server's settings.
+pub fn shard(replicas: &[(u16, u16)]) -> String {
+    let replica = |(_, tcp): &(u16, u16)| {
+        format!("<replica><host>127.0.0.1</host><port>{tcp}</port></replica>")
+    };
+    let replicas: String = replicas.iter().map(replica).collect();
+    format!("<shard><internal_replication>true</internal_replication>{replicas}</shard>")
+}
+
 /// A shell that runs what follows, and kills it when this process is gone.
-fn guarded() -> Command {
+pub fn guarded() -> Command {
     let mut command = Command::new("sh");
     let script = r#""$@" </dev/null & pid=$!; cat >/dev/null; kill -9 $pid 2>/dev/null; wait $pid"#;
     command.args(["-c", script, "guard"]).stdin(Stdio::piped());

@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 pub mod engine;
+pub mod replicas;
 
 /// An event of which nothing is known but when.
 pub fn simple(at: i64, number: u128) -> Arc<Event> {
