@@ -53,6 +53,9 @@ enum Bench {
     },
     /// Cut the power at random moments under load and count (needs /dev/fuse and root)
     Powercut(torture::powercut::Args),
+    /// A file system in memory that is as slow as it is told; for tests of the page
+    #[command(hide = true)]
+    Slowdisk(torture::slow::Args),
     /// Housekeeping of a stopped store; what kill9 and powercut end in the middle
     #[command(hide = true)]
     Maintain(torture::maintain::Args),
@@ -81,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Idle { events } => runtime.block_on(idle::run(events)),
         Bench::Kill9 { rounds } => runtime.block_on(torture::kill9::run(rounds)),
         Bench::Powercut(args) => runtime.block_on(torture::powercut::run(&args)),
+        Bench::Slowdisk(args) => torture::slow::run(&args),
         Bench::Maintain(args) => torture::maintain::run(&args),
     }
 }

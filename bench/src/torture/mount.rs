@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -38,10 +39,21 @@ pub(super) struct Mounted(Option<BackgroundSession>);
 
 impl Mounted {
     pub(super) fn new(disk: &SharedDisk, at: &Path) -> anyhow::Result<Self> {
+        Self::slow(disk, at, Arc::default())
+    }
+
+    /// One where each write and each sync takes so many milliseconds, as the
+    /// number says at that time.
+    pub(super) fn slow(
+        disk: &SharedDisk,
+        at: &Path,
+        delay: Arc<AtomicU64>,
+    ) -> anyhow::Result<Self> {
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("powercut".into())];
         config.n_threads = Some(THREADS);
-        let session = Session::new(Fuse(Arc::clone(disk)), at, &config)?;
+        let fuse = Fuse { disk: Arc::clone(disk), delay };
+        let session = Session::new(fuse, at, &config)?;
         Ok(Self(Some(session.spawn()?)))
     }
 
@@ -64,7 +76,10 @@ impl Drop for Mounted {
     }
 }
 
-struct Fuse(SharedDisk);
+struct Fuse {
+    disk: SharedDisk,
+    delay: Arc<AtomicU64>,
+}
 
 impl From<Failure> for Errno {
     fn from(failure: Failure) -> Self {
@@ -110,7 +125,16 @@ fn attr(disk: &Disk, number: u64) -> Result<FileAttr, Failure> {
 
 impl Fuse {
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        lock(&self.0)
+        lock(&self.disk)
+    }
+
+    /// What a slow disk does before it has written.
+    fn take_time(&self) {
+        let millis = self.delay.load(Ordering::Relaxed);
+        if millis > 0 {
+            #[allow(clippy::disallowed_methods, reason = "a thread of the file system's own")]
+            std::thread::sleep(Duration::from_millis(millis));
+        }
     }
 
     fn made(
@@ -302,6 +326,7 @@ impl Filesystem for Fuse {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        self.take_time();
         match self.disk().write(ino.0, offset, data) {
             Ok(()) => reply.written(data.len() as u32),
             Err(failure) => reply.error(failure.into()),
@@ -313,10 +338,12 @@ impl Filesystem for Fuse {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.take_time();
         done(self.disk().sync(ino.0), reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.take_time();
         done(self.disk().sync(ino.0), reply);
     }
 
