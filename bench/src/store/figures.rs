@@ -45,13 +45,19 @@ pub(super) fn ms(time: Duration) -> String {
 }
 
 /// The table.
-#[derive(Default)]
 pub(super) struct Rows {
     rows: Vec<Vec<String>>,
+    /// Whether figures are held to the aims.
+    judges: bool,
 }
 
 impl Rows {
+    pub(super) fn new(judges: bool) -> Self {
+        Self { rows: Vec::new(), judges }
+    }
+
     fn push(&mut self, what: &str, aim: String, found: String, met: Option<bool>) {
+        let (aim, met) = if self.judges { (aim, met) } else { (String::new(), None) };
         let verdict = match met {
             Some(true) => "met",
             Some(false) => "MISSED",

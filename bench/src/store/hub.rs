@@ -116,7 +116,7 @@ async fn feed(hub: Hub, clock: Clock, stop: CancellationToken) -> anyhow::Result
 }
 
 /// How many events a second go through ingest, spool, writer and store.
-pub(super) async fn throughput(rows: &mut Rows) -> anyhow::Result<()> {
+pub(super) async fn throughput(store: &Config, rows: &mut Rows) -> anyhow::Result<()> {
     let home = tempfile::tempdir_in(".")?;
     let now = Timestamp::from(SystemTime::now());
     // As much of the time as the same number of events takes in the long run.
@@ -130,7 +130,11 @@ pub(super) async fn throughput(rows: &mut Rows) -> anyhow::Result<()> {
         }
     }
     let batches = Arc::new(Mutex::new(batches.into_iter()));
-    let hub = Hub::open(home.path(), &palisade_hub::Config::default()).await?;
+    let mut store = store.clone();
+    if let Some(clickhouse) = &mut store.clickhouse {
+        clickhouse.database.push_str("_hub");
+    }
+    let hub = Hub::open(home.path(), &settings(&store)).await?;
     let (cpu_before, ..) = process::usage(std::process::id())?;
     let begun = Instant::now();
     let mut senders = Vec::new();

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use palisade_event::{Event, Timestamp};
 use palisade_store::{Config, Store};
 
+use super::clickhouse::Server;
 use super::figures::Rows;
 use super::{DAYS, store_dir};
 use crate::generate::Attacks;
@@ -16,7 +17,7 @@ use crate::process;
 
 /// What the seed of all made-up data is.
 pub(crate) const SEED: u64 = 42;
-/// Events of one call to the store, as the hub's writer does.
+/// Events of one call to the embedded store, about as the hub's writer does.
 const BATCH: u64 = 2_000;
 /// Batches that wait at most.
 const QUEUE: usize = 8;
@@ -46,22 +47,27 @@ pub(crate) fn fill(
     progress: impl Fn(u64),
 ) -> anyhow::Result<Loaded> {
     let attacks = Attacks::new(SEED, events, end, DAYS)?;
+    let pace = store.pace();
+    let size = match store {
+        Store::Embedded(_) => BATCH,
+        Store::ClickHouse(_) => pace.chunk_records as u64,
+    };
     let (sender, receiver) = sync_channel::<Vec<Arc<Event>>>(QUEUE);
     let maker = std::thread::Builder::new().name("maker".into()).spawn(move || {
         let mut i = 0;
         while i < events {
-            let batch = attacks.events(i..(i + BATCH).min(events)).map(Arc::new).collect();
+            let batch = attacks.events(i..(i + size).min(events)).map(Arc::new).collect();
             if sender.send(batch).is_err() {
                 break;
             }
-            i += BATCH;
+            i += size;
         }
         process::thread_cpu_seconds()
     })?;
     let begun = Instant::now();
     let mut committed = Instant::now();
     let mut commits = Vec::new();
-    let mut done = 0;
+    let (mut done, mut uncommitted) = (0, 0);
     let mut commit = || {
         let begun = Instant::now();
         store.commit()?;
@@ -71,9 +77,10 @@ pub(crate) fn fill(
     for batch in receiver {
         done += batch.len() as u64;
         store.append(&batch)?;
-        if committed.elapsed() > Duration::from_secs(1) {
+        uncommitted += batch.len();
+        if committed.elapsed() > Duration::from_secs(1) || uncommitted >= pace.uncommitted_records {
             commit()?;
-            committed = Instant::now();
+            (committed, uncommitted) = (Instant::now(), 0);
             progress(done);
         }
     }
@@ -89,6 +96,7 @@ pub(super) fn run(
     events: u64,
     end: Timestamp,
     config: &Config,
+    server: Option<&Server>,
     rows: &mut Rows,
 ) -> anyhow::Result<()> {
     let dir = store_dir(data);
@@ -96,6 +104,7 @@ pub(super) fn run(
     anyhow::ensure!(store.stats().events == 0, "{} holds other data", dir.display());
     process::reset_peak()?;
     let (cpu_before, ..) = process::usage(std::process::id())?;
+    let server_before = server.and_then(Server::usage).map_or(0.0, |(cpu, _)| cpu);
     let next = std::cell::Cell::new(0);
     let loaded = fill(&store, events, end, |done| {
         if done >= next.get() {
@@ -127,20 +136,34 @@ pub(super) fn run(
     let mib = |bytes: u64| bytes as f64 / 1048576.0;
     rows.at_most("… most resident memory of this process meanwhile", "MB", 600.0, mib(peak));
     rows.plain("… after it", format!("{:.0} MB, of it {:.0} anonymous", mib(rss), mib(anon)));
-    let bytes = crate::idle::folder_bytes(&dir);
+    if let Some((cpu, rss)) = server.and_then(Server::usage) {
+        let found = format!("{:.2} µs/event", (cpu - server_before) * 1e6 / events as f64);
+        rows.plain("… CPU of the server", found);
+        rows.plain("… resident memory of the server after it", format!("{} MB", rss >> 20));
+    }
+    let on_disk = |store: &Store| match server {
+        Some(_) => store.stats().bytes,
+        None => crate::idle::folder_bytes(&dir),
+    };
+    let bytes = on_disk(&store);
     rows.plain("bytes an event before sealing", format!("{:.1}", bytes as f64 / events as f64));
     let begun = Instant::now();
     let (cpu_before, ..) = process::usage(std::process::id())?;
     while store.maintain(end)? {}
+    if let Some(server) = server {
+        server.settle()?;
+    }
     let (cpu, ..) = process::usage(std::process::id())?;
     rows.plain(
-        "sealing and ready aggregates of all days",
+        "sealing and ready aggregates (merges) of all days",
         format!("{:.1} s, {:.1} s CPU", begun.elapsed().as_secs_f64(), cpu - cpu_before),
     );
     let stats = store.stats();
     anyhow::ensure!(stats.events == events, "{} events instead of {events}", stats.events);
+    let merged = on_disk(&store);
     drop(store);
-    let bytes = crate::idle::folder_bytes(&dir);
+    // Closed, the embedded engine has removed what merges left.
+    let bytes = if server.is_some() { merged } else { crate::idle::folder_bytes(&dir) };
     rows.at_most("bytes an event on disk, everything", "B", 60.0, bytes as f64 / events as f64);
     std::fs::write(
         data.join(MANIFEST),

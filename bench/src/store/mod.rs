@@ -3,8 +3,10 @@
 //! ask (idle, and while events arrive), starts the real binary on the same files.
 //!
 //! `load` fills, `questions` is the list, `figures` the arithmetic, `hub` the
-//! way through ingest, spool and writer, `life` opening, memory and retention.
+//! way through ingest, spool and writer, `life` opening, memory and retention,
+//! `clickhouse` a server for the same questions.
 
+mod clickhouse;
 mod figures;
 mod hub;
 mod life;
@@ -43,12 +45,21 @@ pub(crate) struct Args {
     /// Only asks the questions of the store
     #[arg(long)]
     questions_only: bool,
+    /// In ClickHouse: `debian` or `chdb` (started here), or the URL of a server
+    #[arg(long)]
+    clickhouse: Option<String>,
 }
 
 impl Args {
     /// The defaults, for `all`.
     pub(crate) fn small() -> Self {
-        Self { events: 2_000_000, data: None, load_only: false, questions_only: false }
+        Self {
+            events: 2_000_000,
+            data: None,
+            load_only: false,
+            questions_only: false,
+            clickhouse: None,
+        }
     }
 }
 
@@ -57,13 +68,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let data = args.data.clone().unwrap_or_else(|| temporary.path().join("data"));
     std::fs::create_dir_all(data.join("store"))?;
     let data = data.canonicalize()?;
-    let config = Config::default();
-    let mut rows = Rows::default();
+    let server = match &args.clickhouse {
+        Some(which) => Some(clickhouse::Server::start(which, &data)?),
+        None => None,
+    };
+    let config = server.as_ref().map_or_else(Config::default, clickhouse::Server::config);
+    // What was promised is of the embedded engine.
+    let mut rows = Rows::new(server.is_none());
     let end = match load::end_of(&data) {
         Some(end) => end,
         None => {
             let now = Timestamp::from(std::time::SystemTime::now());
-            tokio::task::block_in_place(|| load::run(&data, args.events, now, &config, &mut rows))?;
+            let server = server.as_ref();
+            tokio::task::block_in_place(|| {
+                load::run(&data, args.events, now, &config, server, &mut rows)
+            })?;
             now
         }
     };
@@ -72,13 +91,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let clock = Clock { end, begun: Instant::now() };
-    let store = life::open(&data, &config, &mut rows)?;
+    let store = match server {
+        None => life::open(&data, &config, &mut rows)?,
+        Some(_) => Store::open(&store_dir(&data), &config)?,
+    };
     let events = store.stats().events;
     tokio::task::block_in_place(|| idle_questions(&store, clock, &mut rows))?;
     drop(store);
     hub::questions_under_load(&data, &config, clock, &mut rows).await?;
-    if !args.questions_only {
-        hub::throughput(&mut rows).await?;
+    let engine = store_name(&args);
+    if let (Some(server), false) = (&server, args.questions_only) {
+        hub::throughput(&config, &mut rows).await?;
+        server.retention(&data, clock, &config, &mut rows)?;
+    } else if !args.questions_only {
+        hub::throughput(&config, &mut rows).await?;
         let http = crate::ingest::measure(1_000, 400_000).await?;
         rows.at_least(
             "events/s over HTTP, answered after fsync (4 senders on the same cores)",
@@ -89,8 +115,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         life::memory(&data, clock, &mut rows).await?;
         life::retention(&data, clock, &config, &mut rows)?;
     }
-    rows.print(&format!("Event store with {} events of {DAYS} days", number(events as f64)));
+    let events = number(events as f64);
+    rows.print(&format!("Event store ({engine}) with {events} events of {DAYS} days"));
     Ok(())
+}
+
+fn store_name(args: &Args) -> String {
+    args.clickhouse
+        .as_ref()
+        .map_or_else(|| "embedded".into(), |which| format!("ClickHouse {which}"))
 }
 
 /// The time in the data: goes on from where the made-up events end.
