@@ -161,6 +161,7 @@ fn main() {
     let mut config = Config::default();
     if arguments.next().is_some() {
         config.ready.min_events = u32::MAX;
+        config.ready.memory_bytes = 0;
     }
     let start = Instant::now();
     let store = Store::open(Path::new(&dir), &config).unwrap();

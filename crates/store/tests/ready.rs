@@ -18,14 +18,31 @@ const HOUR: i64 = 3_600_000;
 
 /// Keeps answers of the smallest segments, and of all that is asked twice.
 fn eager() -> Config {
-    let ready =
-        ReadyOptions { min_events: 1, slow_ms: 0, few_counts: 0, ..ReadyOptions::default() };
+    let ready = ReadyOptions {
+        min_events: 1,
+        slow_ms: 0,
+        few_counts: 0,
+        min_sliced: 1,
+        ..ReadyOptions::default()
+    };
     Config { ready, ..Config::default() }
 }
 
 /// Counts each event.
 fn direct() -> Config {
-    let ready = ReadyOptions { min_events: u32::MAX, ..ReadyOptions::default() };
+    let ready = ReadyOptions { min_events: u32::MAX, memory_bytes: 0, ..ReadyOptions::default() };
+    Config { ready, ..Config::default() }
+}
+
+/// Remembers answers of every segment, as none is large enough for a file.
+fn remembering() -> Config {
+    let ready = ReadyOptions {
+        min_events: u32::MAX,
+        min_remembered: 0,
+        min_sliced: 0,
+        few_counts: 0,
+        ..ReadyOptions::default()
+    };
     Config { ready, ..Config::default() }
 }
 
@@ -238,15 +255,16 @@ proptest! {
                 (query, aggregation)
             })
             .collect();
-        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let [dir, other, third] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let store = open(dir.path(), &eager());
         let counting = open(other.path(), &direct());
+        let remembers = open(third.path(), &remembering());
         let mut oracle = Oracle::default();
         let mut now = TODAY;
         for (batch, keep) in batches {
             let batch = moved(batch, by);
             let new = oracle.append(&batch);
-            for store in [&store, &counting] {
+            for store in [&store, &counting, &remembers] {
                 prop_assert_eq!(store.append(&batch).unwrap(), new.clone());
                 store.append(&batch).unwrap();
                 store.commit().unwrap();
@@ -254,13 +272,13 @@ proptest! {
             if keep {
                 upkeep(&store, now);
             }
-            ask(&[&store, &counting], &oracle, &questions[..10])?;
+            ask(&[&store, &counting, &remembers], &oracle, &questions[..10])?;
         }
         upkeep(&store, now);
-        ask(&[&store], &oracle, &questions)?;
+        ask(&[&store, &remembers], &oracle, &questions)?;
         // What came again is kept now too.
         upkeep(&store, now);
-        ask(&[&store], &oracle, &questions)?;
+        ask(&[&store, &remembers], &oracle, &questions)?;
         prop_assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
         drop(store);
         let all = files(dir.path());
@@ -374,7 +392,7 @@ fn bytes_of(files: &[PathBuf]) -> u64 {
 #[test]
 fn small_segments_have_no_file_and_a_merged_one_takes_the_place_of_its_parts() {
     let dir = tempfile::tempdir().unwrap();
-    let ready = ReadyOptions { min_events: 300, ..eager().ready };
+    let ready = ReadyOptions { min_events: 300, memory_bytes: 0, ..eager().ready };
     let config = Config { ready, ..Config::default() };
     let store = filled(dir.path(), &config, 0..200);
     upkeep(&store, TODAY);
@@ -475,6 +493,112 @@ fn long_lists_are_ranked_by_thresholds_as_by_adding_up() {
         }
     }
     assert_eq!(counters(&store).1, 0, "only edges were counted");
+}
+
+/// An event of a kind and a domain, a minute after the one before.
+fn of(n: u64, kind: EventKind, domain: Domain) -> Arc<Event> {
+    let mut event = (*varied(n)).clone();
+    event.observed_at = Timestamp::from_millis(TODAY + n as i64 * 60_000);
+    event.kind = kind;
+    event.domain = domain;
+    event.category = Category::new(if n.is_multiple_of(2) { "Webpage" } else { "SSH" }).ok();
+    Arc::new(event)
+}
+
+#[test]
+fn a_condition_that_all_events_of_a_segment_meet_is_not_looked_at() {
+    use palisade_event::EventKind::{AuthAttempted, HttpRequested, SessionClosed};
+    for (config, is_on_disk) in [(eager(), true), (remembering(), false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), &config);
+        let mut oracle = Oracle::default();
+        let commit = |oracle: &mut Oracle, events: Vec<Arc<Event>>| {
+            oracle.append(&events);
+            store.append(&events).unwrap();
+            store.commit().unwrap();
+        };
+        // Attacks of the community alone; attacks of both; also something else.
+        let attack = |n: u64| if n.is_multiple_of(3) { HttpRequested } else { AuthAttempted };
+        commit(&mut oracle, (0..100).map(|n| of(n, attack(n), Domain::Community)).collect());
+        let both = |n: u64| if n.is_multiple_of(5) { Domain::Private } else { Domain::Community };
+        commit(&mut oracle, (100..200).map(|n| of(n, attack(n), both(n))).collect());
+        upkeep(&store, TODAY);
+        let attacks = "kind:(auth.attempted,http.requested,command.entered)";
+        let asked = [
+            (format!("domain:community {attacks}"), 2),
+            (attacks.to_owned(), 2),
+            (format!("{attacks} -domain:private"), 1),
+            (format!("-kind:session.closed domain:community {attacks}"), 2),
+        ];
+        let questions = [
+            top(Field::Category, 9),
+            Aggregation::Count,
+            Aggregation::Histogram(Interval::Millis(HOUR), Some(top(Field::Category, 2).into())),
+            Aggregation::Distinct(Field::Country),
+        ];
+        for (text, by_file) in &asked {
+            for aggregation in &questions {
+                let before = counters(&store);
+                let answer = store.aggregate(&parse(text), aggregation).unwrap();
+                assert_eq!(answer, oracle.aggregate(&parse(text), aggregation), "{text}");
+                let (answers, misses) = counters(&store);
+                assert!(answers >= before.0 + by_file, "{text} {aggregation:?}");
+                if is_on_disk && *by_file == 2 {
+                    assert_eq!(misses, before.1, "{text} {aggregation:?}");
+                }
+            }
+        }
+        // Where a segment has other kinds too, its events are counted.
+        commit(&mut oracle, (200..300).map(|n| of(n, SessionClosed, both(n))).collect());
+        let mixed = |n: u64| if n.is_multiple_of(2) { SessionClosed } else { AuthAttempted };
+        commit(&mut oracle, (300..400).map(|n| of(n, mixed(n), both(n))).collect());
+        upkeep(&store, TODAY);
+        for (text, _) in &asked {
+            for aggregation in &questions {
+                let answer = store.aggregate(&parse(text), aggregation).unwrap();
+                assert_eq!(answer, oracle.aggregate(&parse(text), aggregation), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_merged_segment_is_shown_once_its_answers_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = ReadyOptions { min_events: 100, ..eager().ready };
+    let config = Config { ready, ..Config::default() };
+    let store = filled(dir.path(), &config, 0..1000);
+    let more: Vec<Arc<Event>> = (1000..2000).map(varied).collect();
+    store.append(&more).unwrap();
+    store.commit().unwrap();
+    upkeep(&store, TODAY);
+    let before = files(dir.path());
+    assert_eq!(before.len(), 4);
+    let hours = Aggregation::Histogram(Interval::Millis(HOUR), Some(top(Field::User, 3).into()));
+    let questions =
+        [top(Field::Ip, 5), hours, Aggregation::Count, Aggregation::Distinct(Field::Ip)];
+    let ask = || questions.each_ref().map(|ask| store.aggregate(&Query::ALL, ask).unwrap());
+    let answers = ask();
+    let mut steps = 0;
+    let (mut now, mut is_merged) = (TODAY + 30 * DAY, false);
+    // Both days are merged, then counted, each in a step of its own.
+    while steps < 12 {
+        let more = store.maintain(Timestamp::from_millis(now)).unwrap();
+        assert_eq!(ask(), answers, "step {steps}");
+        assert_eq!(counters(&store).1, 0, "step {steps}");
+        let page = store.search(&Query::ALL, 10_000, None).unwrap();
+        assert_eq!(page.events.len(), 2000);
+        is_merged |= files(dir.path()).iter().all(|path| !before.contains(path));
+        now += HOUR * i64::from(!more);
+        steps += 1;
+    }
+    assert!(is_merged);
+    assert_eq!(files(dir.path()).len(), 2);
+    // A late event, and one that comes again while a segment is held back.
+    store.append(&[varied(0), varied(2000)]).unwrap();
+    store.commit().unwrap();
+    let counted = Aggregated::Count { count: 2001 };
+    assert_eq!(store.aggregate(&Query::ALL, &Aggregation::Count).unwrap(), counted);
 }
 
 #[test]

@@ -11,14 +11,16 @@ use std::time::Instant;
 
 use palisade_event::{Day, Timestamp};
 
+use super::day::Segments;
 use super::dimension::{Dimension, Raw, Share, Source};
 use super::distinct::Distinct;
 use super::filter::Ready;
 use super::quick::{HashMap, HashSet};
-use super::ready::{self, Ask, Cover};
+use super::rank::{self, Ranked};
+use super::ready::{self, Ask, Cover, Desk};
 use super::scan::for_each_chunk;
 use super::segment::{self, Segment};
-use super::tally::{self, Asked, Counted, Ranked, Stop, Tally};
+use super::tally::{self, Asked, Counted, Stop, Tally};
 use super::{Embedded, lock};
 use crate::query::{Aggregation, Buckets, Field, Interval, MAX_GROUPS, Query, TimeRange};
 use crate::{Aggregated, Bucket, Key, QueryError};
@@ -46,26 +48,27 @@ pub(super) fn aggregate(
 ) -> Result<Aggregated, QueryError> {
     aggregation.validate()?;
     let _turn = store.ready.turn();
+    let view = &View::new(store, query)?;
     let sub = match aggregation {
-        Aggregation::Count => return count(store, query),
-        Aggregation::Distinct(field) => return distinct(store, query, *field),
+        Aggregation::Count => return count(view, query),
+        Aggregation::Distinct(field) => return distinct(view, query, *field),
         Aggregation::Histogram(_, sub) | Aggregation::Top(_, _, sub) => sub.as_deref(),
     };
     let buckets = match (aggregation, sub) {
         (Aggregation::Histogram(interval, _), _)
-        | (_, Some(Aggregation::Histogram(interval, _))) => span(store, query, *interval)?,
+        | (_, Some(Aggregation::Histogram(interval, _))) => span(view, query, *interval)?,
         _ => None,
     };
     let (groups, other) = match aggregation {
-        Aggregation::Top(fields, k, _) => top(store, query, fields, *k)?,
-        _ => histogram(store, query, buckets)?,
+        Aggregation::Top(fields, k, _) => top(view, query, fields, *k)?,
+        _ => histogram(view, query, buckets)?,
     };
     let subs = match sub {
         None => Vec::new(),
         Some(Aggregation::Count) => {
             groups.iter().map(|group| Aggregated::Count { count: group.count }).collect()
         }
-        Some(sub) => nested(store, query, aggregation, &groups, sub, buckets)?,
+        Some(sub) => nested(view, query, aggregation, &groups, sub, buckets)?,
     };
     let mut subs = subs.into_iter();
     let bucket = |group: Ranked| Bucket {
@@ -78,31 +81,31 @@ pub(super) fn aggregate(
 
 /// Asks for the counts of the values of some fields, and notes what was asked.
 fn asking<T>(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     fields: Vec<Field>,
     answer: impl FnOnce(&Asked<'_>) -> Result<T, QueryError>,
 ) -> Result<T, QueryError> {
     let ask = Ask::new(&query.filter, fields);
-    let asked = Asked { query, ask, desk: &store.ready, missed: AtomicBool::new(false) };
+    let asked = Asked { query, ask, desk: view.desk, missed: AtomicBool::new(false) };
     let began = Instant::now();
     let answered = answer(&asked)?;
     if let Some(ask) = asked.ask.filter(|_| asked.missed.load(Ordering::Relaxed)) {
-        store.ready.note(ask, query.range, began.elapsed());
+        view.desk.note(ask, query.range, began.elapsed());
     }
     Ok(answered)
 }
 
 /// Counts, share by share where all at once would take too much memory.
 fn tallies<T: Default>(
-    store: &Embedded,
+    view: &View<'_>,
     asked: &Asked<'_>,
     new: impl Fn() -> Tally,
     fold: impl Fn(&mut T, Tally) -> Result<(), QueryError>,
 ) -> Result<T, QueryError> {
     let (mut of, mut place) = (1, 0);
     loop {
-        match in_shares(store, asked, &new, &fold, (of, place)) {
+        match in_shares(view, asked, &new, &fold, (of, place)) {
             Ok(folded) => return Ok(folded),
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::TooMany(at)) if of < MAX_SHARES => (of, place) = (of * 4, at),
@@ -117,7 +120,7 @@ fn tallies<T: Default>(
 
 /// Counts so many shares of the values of the dimension at a place.
 fn in_shares<T: Default>(
-    store: &Embedded,
+    view: &View<'_>,
     asked: &Asked<'_>,
     new: &impl Fn() -> Tally,
     fold: &impl Fn(&mut T, Tally) -> Result<(), QueryError>,
@@ -134,25 +137,25 @@ fn in_shares<T: Default>(
         };
         let read = |tally: &mut Tally, segment: &Arc<Segment>| tally.read(asked, segment);
         let absorb = |tally: &mut Tally, other| tally.absorb(other, asked);
-        fold(&mut folded, gather(store, asked.query, new, read, absorb)?)?;
+        fold(&mut folded, gather(view, asked.query, new, read, absorb)?)?;
     }
     Ok(folded)
 }
 
 /// The most frequent combinations of fields, and how many events the others had.
 fn top(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     fields: &[Field],
     k: usize,
 ) -> Result<(Vec<Ranked>, u64), QueryError> {
-    asking(store, query, fields.to_vec(), |asked| {
-        if let Some(found) = ready::top(store, asked, fields, k)? {
+    asking(view, query, fields.to_vec(), |asked| {
+        if let Some(found) = ready::top(view, asked, fields, k)? {
             return Ok(found);
         }
         let new = || Tally::new(dimensions_of(fields), None);
-        let (mut groups, total) = tallies(store, asked, new, |(groups, total), tally| {
-            collect(groups, total, tally::top(&tally.dimensions, tally.counted(), k)?);
+        let (mut groups, total) = tallies(view, asked, new, |(groups, total), tally| {
+            collect(groups, total, rank::top(&tally.dimensions, tally.counted(), k)?);
             Ok(())
         })?;
         Ok(ranked(&mut groups, total, k))
@@ -173,14 +176,14 @@ fn ranked(groups: &mut Vec<Ranked>, total: u64, k: usize) -> (Vec<Ranked>, u64) 
 }
 
 fn histogram(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     buckets: Option<Buckets>,
 ) -> Result<(Vec<Ranked>, u64), QueryError> {
     let Some(spanned) = buckets else { return Ok((Vec::new(), 0)) };
-    asking(store, query, Vec::new(), |asked| {
+    asking(view, query, Vec::new(), |asked| {
         let new = || Tally::new(vec![Dimension::new(Source::Time(buckets))], None);
-        let counted = tallies(store, asked, new, |counted: &mut Vec<Counted>, tally| {
+        let counted = tallies(view, asked, new, |counted: &mut Vec<Counted>, tally| {
             counted.extend(tally.counted());
             Ok(())
         })?;
@@ -200,46 +203,57 @@ fn in_buckets(buckets: Buckets, counted: Vec<Counted>) -> Vec<Ranked> {
     (0..buckets.count).map(group).collect()
 }
 
-/// The segments that a query may find something in, day by day.
-struct Feed<'a> {
-    store: &'a Embedded,
-    days: std::vec::IntoIter<Day>,
-    segments: std::vec::IntoIter<Arc<Segment>>,
+/// What one question sees: the segments of its days as they were when it began.
+/// A question looks more than once, and must not see a commit in between.
+pub(super) struct View<'a> {
+    pub(super) desk: &'a Desk,
+    days: Vec<(Day, Segments)>,
 }
 
-impl Feed<'_> {
-    fn next(&mut self) -> Result<Option<Arc<Segment>>, QueryError> {
-        loop {
-            if let Some(segment) = self.segments.next() {
-                return Ok(Some(segment));
-            }
-            let Some(day) = self.days.next() else { return Ok(None) };
-            let segments = self.store.segments(day)?.unwrap_or_default();
-            let mut segments: Vec<_> = segments.iter().cloned().collect();
-            // The largest first, so that both threads end at about the same time.
-            segments.sort_by_key(|segment| std::cmp::Reverse(segment.docs()));
-            self.segments = segments.into_iter();
+impl<'a> View<'a> {
+    pub(super) fn new(store: &'a Embedded, query: &Query) -> Result<Self, QueryError> {
+        let mut days = Vec::new();
+        for day in store.days_of(query) {
+            days.extend(store.segments(day)?.map(|segments| (day, segments)));
         }
+        Ok(Self { desk: &store.ready, days })
+    }
+
+    /// The segments of each day that a part of the question may find something in.
+    pub(super) fn days(&self, range: TimeRange) -> impl Iterator<Item = &Segments> {
+        let days = self.days.iter().filter(move |(day, _)| range.reaches(*day));
+        days.map(|(_, segments)| segments)
+    }
+
+    /// The same segments one by one.
+    pub(super) fn segments(&self, range: TimeRange) -> impl Iterator<Item = &Arc<Segment>> {
+        self.days(range).flat_map(|segments| segments.iter())
     }
 }
 
 /// Reads the segments on this thread and, where there are several, another one.
 pub(super) fn gather<S: Send, E: From<QueryError> + Send>(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     new: impl Fn() -> S,
     read: impl Fn(&mut S, &Arc<Segment>) -> Result<(), E> + Sync,
     absorb: impl FnOnce(&mut S, S) -> Result<(), E>,
 ) -> Result<S, E> {
-    let days = store.days_of(query);
-    let several = store.segments_of(&days) > 1;
-    let segments = Vec::new().into_iter();
-    let feed = Mutex::new(Feed { store, days: days.into_iter(), segments });
+    // The largest of a day first, so that both threads end at about the same time.
+    let mut all = Vec::new();
+    for segments in view.days(query.range) {
+        let begin = all.len();
+        all.extend(segments.iter());
+        let of_day = all.get_mut(begin..).unwrap_or_default();
+        of_day.sort_by_key(|segment| std::cmp::Reverse(segment.docs()));
+    }
+    let several = all.len() > 1;
+    let feed = Mutex::new(all.into_iter());
     let work = |mut state: S| {
         loop {
-            let next = lock(&feed).next()?;
+            let next = lock(&feed).next();
             let Some(segment) = next else { return Ok(state) };
-            read(&mut state, &segment)?;
+            read(&mut state, segment)?;
         }
     };
     if !several {
@@ -256,7 +270,7 @@ pub(super) fn gather<S: Send, E: From<QueryError> + Send>(
     Ok(all)
 }
 
-fn count(store: &Embedded, query: &Query) -> Result<Aggregated, QueryError> {
+fn count(view: &View<'_>, query: &Query) -> Result<Aggregated, QueryError> {
     let all = |query: &Query, segment: &Arc<Segment>| {
         let ready = Ready::query(query, segment)?;
         if matches!(ready, Ready::All) {
@@ -269,10 +283,10 @@ fn count(store: &Embedded, query: &Query) -> Result<Aggregated, QueryError> {
         })?;
         Ok::<_, QueryError>(count)
     };
-    asking(store, query, Vec::new(), |asked| {
+    asking(view, query, Vec::new(), |asked| {
         let read = |count: &mut u64, segment: &Arc<Segment>| {
             let ask = asked.ask.as_ref();
-            match ask.and_then(|ask| ready::cover(ask, query.range, None, segment)) {
+            match ask.and_then(|ask| ready::cover(ask, query.range, None, segment, asked.desk)) {
                 Some(Cover::Nothing) => return Ok(()),
                 Some(Cover::Part(part)) => match part.size() {
                     Some((sum, _)) => {
@@ -299,19 +313,19 @@ fn count(store: &Embedded, query: &Query) -> Result<Aggregated, QueryError> {
             *count += other;
             Ok::<_, QueryError>(())
         };
-        Ok(Aggregated::Count { count: gather(store, query, || 0, read, add)? })
+        Ok(Aggregated::Count { count: gather(view, query, || 0, read, add)? })
     })
 }
 
-fn distinct(store: &Embedded, query: &Query, field: Field) -> Result<Aggregated, QueryError> {
-    asking(store, query, vec![field], |asked| {
+fn distinct(view: &View<'_>, query: &Query, field: Field) -> Result<Aggregated, QueryError> {
+    asking(view, query, vec![field], |asked| {
         let read =
             |distinct: &mut Distinct, segment: &Arc<Segment>| distinct.read(asked, field, segment);
         let absorb = |distinct: &mut Distinct, other| {
             distinct.absorb(other);
             Ok::<_, QueryError>(())
         };
-        Ok(gather(store, query, Distinct::new, read, absorb)?.answer())
+        Ok(gather(view, query, Distinct::new, read, absorb)?.answer())
     })
 }
 
@@ -323,11 +337,7 @@ fn widen(span: &mut Span, (low, high): (i64, i64)) {
 }
 
 /// The buckets of a histogram: over the range, or over the data where it is open.
-fn span(
-    store: &Embedded,
-    query: &Query,
-    interval: Interval,
-) -> Result<Option<Buckets>, QueryError> {
+fn span(view: &View<'_>, query: &Query, interval: Interval) -> Result<Option<Buckets>, QueryError> {
     let mut low = query.range.from.map(Timestamp::as_millis);
     let mut high = query.range.to.map(|to| to.as_millis() - 1);
     if low.is_none() || high.is_none() {
@@ -354,7 +364,9 @@ fn span(
             if found.is_some_and(is_known) {
                 return Ok(());
             }
-            let cover = ask.as_ref().and_then(|ask| ready::cover(ask, query.range, None, segment));
+            let cover = ask
+                .as_ref()
+                .and_then(|ask| ready::cover(ask, query.range, None, segment, view.desk));
             match cover {
                 Some(Cover::Nothing) => return Ok(()),
                 Some(Cover::Part(part)) => match part.ends() {
@@ -374,7 +386,7 @@ fn span(
             other.into_iter().for_each(|other| widen(found, other));
             Ok::<_, QueryError>(())
         };
-        let found = gather(store, query, || None, read, absorb)?;
+        let found = gather(view, query, || None, read, absorb)?;
         low = low.or(found.map(|(low, _)| low));
         high = high.or(found.map(|(_, high)| high));
     }
@@ -407,7 +419,7 @@ struct Inside {
 
 /// The nested answer of each outer group.
 fn nested(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     outer: &Aggregation,
     groups: &[Ranked],
@@ -433,11 +445,11 @@ fn nested(
     let fields: Vec<Field> = fields.collect();
     if let ([Source::Time(Some(buckets))], Aggregation::Top(fields, k, _)) = (outer.as_slice(), sub)
         && buckets.count <= MAX_SINGLE_BUCKETS
-        && many_counts(store, query, fields, *buckets)?
+        && many_counts(view, query, fields, *buckets)?
     {
         return (0..buckets.count)
             .map(|number| {
-                let (groups, other) = top(store, &within(query, *buckets, number), fields, *k)?;
+                let (groups, other) = top(view, &within(query, *buckets, number), fields, *k)?;
                 Ok(Aggregated::Buckets { buckets: plain(groups), other })
             })
             .collect();
@@ -479,7 +491,7 @@ fn nested(
             let inside = inside.entry(group).or_default();
             match (sub, buckets) {
                 (Aggregation::Top(_, k, _), _) => {
-                    let some = tally::top(dimensions, counted, *k)?;
+                    let some = rank::top(dimensions, counted, *k)?;
                     collect(&mut inside.groups, &mut inside.total, some);
                 }
                 (Aggregation::Histogram(..), Some(buckets)) => {
@@ -490,7 +502,7 @@ fn nested(
         }
         Ok(())
     };
-    let mut inside = asking(store, query, fields, |asked| tallies(store, asked, new, fold))?;
+    let mut inside = asking(view, query, fields, |asked| tallies(view, asked, new, fold))?;
     let answer = |code: u128| {
         let mut inside = inside.remove(&code).unwrap_or_default();
         match (sub, buckets) {
@@ -535,23 +547,23 @@ fn within(query: &Query, buckets: Buckets, number: i64) -> Query {
 /// Whether the ready aggregates of a histogram of tops have so many counts that
 /// it is better not to add up all.
 fn many_counts(
-    store: &Embedded,
+    view: &View<'_>,
     query: &Query,
     fields: &[Field],
     buckets: Buckets,
 ) -> Result<bool, QueryError> {
     let Some(ask) = Ask::new(&query.filter, fields.to_vec()) else { return Ok(false) };
     let mut counts = 0;
-    for day in store.days_of(query) {
-        for segment in store.segments(day)?.unwrap_or_default().iter() {
-            if let Some(Cover::Part(part)) = ready::cover(&ask, query.range, Some(buckets), segment)
-            {
+    for segments in view.days(query.range) {
+        for segment in segments.iter() {
+            let cover = ready::cover(&ask, query.range, Some(buckets), segment, view.desk);
+            if let Some(Cover::Part(part)) = cover {
                 let one = part.bucket(buckets, segment).and_then(|_| part.size());
                 let all = one.map(|(_, counts)| counts).or_else(|| part.unit_counts());
                 counts += all.unwrap_or(0);
             }
         }
-        if counts > MANY * store.ready.options.few_counts {
+        if counts > MANY * view.desk.options.few_counts {
             return Ok(true);
         }
     }

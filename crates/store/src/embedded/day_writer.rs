@@ -12,6 +12,7 @@ use tantivy::{FutureResult, IndexWriter, TantivyError};
 
 use super::day;
 use super::merging::{Busy, ByLoad};
+use super::priority::quietly;
 use super::room::Room;
 use super::rows::{Row, Rows};
 
@@ -60,7 +61,15 @@ impl DayWriter {
             .memory_budget_per_thread((memory / threads).max(MIN_THREAD_BYTES))
             .num_merge_threads(1)
             .build();
-        let writer: IndexWriter<Row> = index.writer_with_options(options)?;
+        let open = || index.writer_with_options(options);
+        // Its merges inherit the priority. Where indexing is the bottleneck they keep up.
+        let writer: IndexWriter<Row> = match threads {
+            1 => quietly(open).unwrap_or_else(|_| {
+                let reason = "the thread that opened the index ended early".to_owned();
+                Err(TantivyError::InternalError(reason))
+            })?,
+            _ => open()?,
+        };
         let busy = Busy::default();
         busy.store(threads > 1, Ordering::Relaxed);
         match purpose {

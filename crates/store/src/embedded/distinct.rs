@@ -64,7 +64,7 @@ impl Distinct {
         segment: &Arc<Segment>,
     ) -> Result<(), QueryError> {
         let ask = asked.ask.as_ref();
-        match ask.and_then(|ask| ready::cover(ask, asked.query.range, None, segment)) {
+        match ask.and_then(|ask| ready::cover(ask, asked.query.range, None, segment, asked.desk)) {
             Some(Cover::Nothing) => return Ok(()),
             Some(Cover::Part(part)) => {
                 if self.take(&part, field, segment)? {

@@ -16,7 +16,9 @@ mod ids;
 pub mod life;
 mod merging;
 mod page;
+mod priority;
 mod quick;
+mod rank;
 mod ready;
 mod room;
 mod rows;
@@ -83,7 +85,7 @@ struct Days {
 #[derive(Default)]
 struct Entry {
     figures: Figures,
-    open: Option<OpenDay>,
+    open: Option<Arc<OpenDay>>,
     used: u64,
     /// When housekeeping was last called before the day was last written to.
     written: Option<Timestamp>,
@@ -171,18 +173,20 @@ impl Embedded {
         let Some(entry) = days.all.get_mut(&day) else { return Ok(None) };
         entry.used = clock;
         if let Some(open) = &entry.open {
-            return Ok(Some(Arc::clone(&open.segments)));
+            return Ok(Some(open.segments()));
         }
         let dir = self.day_dir(day);
         // The index library panics on some truncated files; nothing is shared with it here.
-        let opened = std::panic::catch_unwind(|| OpenDay::open(&dir)).unwrap_or_else(|_| {
+        let hold_from = self.config.ready.min_events;
+        let opened = std::panic::catch_unwind(|| OpenDay::open(&dir, hold_from));
+        let opened = opened.unwrap_or_else(|_| {
             let reason = "its files are cut or overwritten".to_owned();
             Err(TantivyError::DataCorruption(DataCorruption::comment_only(reason)))
         });
         match opened {
             Ok(open) => {
-                let segments = Arc::clone(&open.segments);
-                entry.open = Some(open);
+                let segments = open.segments();
+                entry.open = Some(Arc::new(open));
                 close_unused(&mut days);
                 Ok(Some(segments))
             }
@@ -203,10 +207,15 @@ impl Embedded {
         let entry = days.all.entry(day).or_default();
         entry.figures = figures.unwrap_or_default();
         entry.used = clock;
-        if let Some(open) = &mut entry.open {
-            open.refresh()?;
-        }
-        Ok(())
+        let open = entry.open.clone();
+        // Questions go on meanwhile.
+        drop(days);
+        open.map_or(Ok(()), |open| open.refresh())
+    }
+
+    /// A day, where it is open.
+    fn open_day(&self, day: Day) -> Option<Arc<OpenDay>> {
+        lock(&self.days).all.get(&day)?.open.clone()
     }
 
     /// Shows readers what was written to a day and is durable now.
@@ -286,11 +295,8 @@ impl Embedded {
 
     /// The days that a query may find something in, oldest first.
     fn days_of(&self, query: &Query) -> Vec<Day> {
-        let overlaps = |day: &Day| {
-            query.range.from.is_none_or(|from| from.day() <= *day)
-                && query.range.to.is_none_or(|to| day.start() < to)
-        };
-        lock(&self.days).all.keys().copied().filter(overlaps).collect()
+        let days = lock(&self.days);
+        days.all.keys().copied().filter(|day| query.range.reaches(*day)).collect()
     }
 
     /// Reads again how many bytes a day takes.
@@ -306,12 +312,6 @@ impl Embedded {
         let days = lock(&self.days);
         let figures = days.all.iter().map(|(day, entry)| (*day, entry.figures));
         figures.map(|(day, figures)| (day, (figures.events, figures.segments))).collect()
-    }
-
-    /// How many segments these days have.
-    fn segments_of(&self, days: &[Day]) -> usize {
-        let all = lock(&self.days);
-        days.iter().filter_map(|day| all.all.get(day)).map(|entry| entry.figures.segments).sum()
     }
 
     pub(crate) fn search(

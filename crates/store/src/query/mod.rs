@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use palisade_event::{EventId, Timestamp};
+use palisade_event::{Day, EventId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use aggregation::Buckets;
@@ -56,6 +56,11 @@ impl TimeRange {
     #[must_use]
     pub fn contains(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to)
+    }
+
+    /// Whether some instants of a day lie in it.
+    pub(crate) fn reaches(&self, day: Day) -> bool {
+        self.from.is_none_or(|from| from.day() <= day) && self.to.is_none_or(|to| day.start() < to)
     }
 }
 

@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::{fs, io};
 
 use palisade_event::Timestamp;
@@ -41,7 +40,7 @@ const FEW_VALUES: usize = 1000;
 /// Most values of a question on one segment.
 const MAX_VALUES: usize = 1_000_000;
 /// Largest counts that are kept in their order.
-const MAX_ORDER: usize = 2048;
+pub(super) const MAX_ORDER: usize = 2048;
 
 /// What a field's values are numbered by.
 struct Column {
@@ -89,8 +88,23 @@ struct Work {
     whole_only: bool,
 }
 
-fn too_many(values: usize, docs: u32) -> bool {
-    values > MAX_VALUES || values > FEW_VALUES.max(docs as usize / 2)
+/// Where answers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// To a file, where each byte must be worth it.
+    Disk,
+    /// To memory, where they go with their small segment.
+    Memory,
+}
+
+impl Home {
+    /// Whether a question has too many values on a segment.
+    fn is_too_small_for(self, values: usize, docs: u32) -> bool {
+        match self {
+            Self::Disk => values > MAX_VALUES || values > FEW_VALUES.max(docs as usize / 2),
+            Self::Memory => false,
+        }
+    }
 }
 
 fn joined(a: u32, b: u32) -> u64 {
@@ -98,7 +112,7 @@ fn joined(a: u32, b: u32) -> u64 {
 }
 
 /// Calls `each` with the documents of a filter in a range, in chunks.
-fn chunks(
+pub(super) fn chunks(
     ask: &Ask,
     range: TimeRange,
     segment: &Segment,
@@ -111,12 +125,17 @@ fn chunks(
 
 /// The columns that some questions of one filter need; without one that has
 /// too many values.
-fn columns(fields: &[Field], ask: &Ask, segment: &Segment) -> Result<Vec<Column>, TantivyError> {
+fn columns(
+    fields: &[Field],
+    ask: &Ask,
+    segment: &Segment,
+    home: Home,
+) -> Result<Vec<Column>, TantivyError> {
     let mut found: Vec<HashSet<u128>> = fields.iter().map(|_| HashSet::default()).collect();
     let all = TimeRange::default();
     chunks(ask, all, segment, |docs| {
         for (field, found) in fields.iter().zip(&mut found) {
-            if !field.is_text() && !too_many(found.len(), segment.docs()) {
+            if !field.is_text() && !home.is_too_small_for(found.len(), segment.docs()) {
                 found.extend(numbers(*field, segment, docs)?.into_iter().flatten());
             }
         }
@@ -130,7 +149,8 @@ fn columns(fields: &[Field], ask: &Ask, segment: &Segment) -> Result<Vec<Column>
             AnyColumn::Text(column) if field.is_text() => column.num_terms(),
             _ => values.len(),
         };
-        Ok((!too_many(len, segment.docs())).then_some(Column { field: *field, values, codes, len }))
+        let fits = !home.is_too_small_for(len, segment.docs());
+        Ok(fits.then_some(Column { field: *field, values, codes, len }))
     };
     fields.iter().zip(found).map(column).filter_map(Result::transpose).collect()
 }
@@ -141,13 +161,15 @@ fn find_pairs(
     columns: &[Column],
     ask: &Ask,
     segment: &Segment,
+    home: Home,
 ) -> Result<(), TantivyError> {
+    let fits = |work: &Work| !home.is_too_small_for(work.pairs.len(), segment.docs());
     if work.iter().all(|work| work.fields.len() < 2) {
         return Ok(());
     }
     chunks(ask, TimeRange::default(), segment, |docs| {
         let codes = read(columns, segment, docs)?;
-        for work in work.iter_mut().filter(|work| !too_many(work.pairs.len(), segment.docs())) {
+        for work in work.iter_mut().filter(|work| fits(work)) {
             let [a, b] = work.columns.as_slice() else { continue };
             let (Some(a), Some(b)) = (codes.get(*a), codes.get(*b)) else { continue };
             for (a, b) in a.iter().zip(b).filter(|(a, b)| **a != ABSENT && **b != ABSENT) {
@@ -287,12 +309,12 @@ type Answer = (i64, Option<Vec<u8>>);
 
 /// The answers to the questions of one filter, by their fields; `None` for one
 /// with too many values.
-fn answers(asks: &[&Ask], segment: &Arc<Segment>) -> Result<Vec<Answer>, TantivyError> {
+fn answers(asks: &[&Ask], segment: &Segment, home: Home) -> Result<Vec<Answer>, TantivyError> {
     let Some(ask) = asks.first() else { return Ok(Vec::new()) };
     let mut fields: Vec<Field> = asks.iter().flat_map(|ask| ask.fields.iter().copied()).collect();
     fields.sort_unstable();
     fields.dedup();
-    let columns = columns(&fields, ask, segment)?;
+    let columns = columns(&fields, ask, segment, home)?;
     let place = |field: &Field| columns.iter().position(|column| column.field == *field);
     let mut work = Vec::new();
     let mut places = Vec::new();
@@ -314,8 +336,8 @@ fn answers(asks: &[&Ask], segment: &Arc<Segment>) -> Result<Vec<Answer>, Tantivy
             whole_only: false,
         });
     }
-    find_pairs(&mut work, &columns, ask, segment)?;
-    let few = |work: &Work| !too_many(work.pairs.len(), segment.docs());
+    find_pairs(&mut work, &columns, ask, segment, home)?;
+    let few = |work: &Work| !home.is_too_small_for(work.pairs.len(), segment.docs());
     for work in work.iter_mut().filter(|work| few(work)) {
         work.prepare(&columns, segment.docs());
     }
@@ -360,7 +382,7 @@ pub(super) struct Draft {
 }
 
 /// Counts the answers of a segment.
-pub(super) fn count(asks: &[Ask], segment: &Arc<Segment>) -> Result<Draft, TantivyError> {
+pub(super) fn count(asks: &[Ask], segment: &Segment, home: Home) -> Result<Draft, TantivyError> {
     let mut table = Table {
         segment: segment.reader.segment_id().uuid_string(),
         docs: segment.docs(),
@@ -389,7 +411,7 @@ pub(super) fn count(asks: &[Ask], segment: &Arc<Segment>) -> Result<Draft, Tanti
         if matches == 0 || asked.is_empty() {
             continue;
         }
-        for (ask, (unit_ms, section)) in asked.iter().zip(answers(&asked, segment)?) {
+        for (ask, (unit_ms, section)) in asked.iter().zip(answers(&asked, segment, home)?) {
             let section = section.unwrap_or_default();
             let (len, crc) = (section.len() as u64, crc32c::crc32c(&section));
             let fields = ask.fields.clone();
@@ -402,6 +424,13 @@ pub(super) fn count(asks: &[Ask], segment: &Arc<Segment>) -> Result<Draft, Tanti
 }
 
 impl Draft {
+    /// The bytes of the file.
+    pub(super) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = write_head(&self.table)?;
+        self.sections.iter().for_each(|section| bytes.extend(section));
+        Ok(bytes)
+    }
+
     /// Writes the file, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let draft = path.with_added_extension(DRAFT);

@@ -34,7 +34,7 @@ pub(crate) fn check(store: &Embedded, day: Day) -> Result<Vec<String>, TantivyEr
                 continue;
             };
             asks.dedup_by(|a, b| a.text == b.text && a.fields == b.fields);
-            let fresh = build::count(&asks, segment)?;
+            let fresh = build::count(&asks, segment, build::Home::Disk)?;
             for row in &table.filters {
                 if !fresh.table.filters.contains(row) {
                     found.push(format!("{name}: '{}' matches other events", row.text));

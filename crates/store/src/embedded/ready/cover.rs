@@ -6,8 +6,10 @@ use std::sync::Arc;
 use palisade_event::Timestamp;
 
 use super::super::segment::{Segment, span};
-use super::Ask;
 use super::file::{File, Found, Section};
+use super::narrow::Narrowed;
+use super::slice::{self, Slice};
+use super::{Ask, Desk};
 use crate::query::{Buckets, Interval, TimeRange};
 
 /// Where the answer to a question on one segment is.
@@ -29,6 +31,8 @@ pub(in crate::embedded) struct Part {
     whole: bool,
     /// The units that the range covers.
     units: Range<usize>,
+    /// What of the range is before these and begins at a full minute.
+    slice: Option<Arc<Slice>>,
     /// What is left of the range.
     pub(in crate::embedded) edges: Vec<TimeRange>,
 }
@@ -40,13 +44,39 @@ pub(in crate::embedded) fn cover(
     range: TimeRange,
     buckets: Option<Buckets>,
     segment: &Segment,
+    desk: &Desk,
 ) -> Option<Cover> {
     let (first, last) = span(segment);
     if range.from.is_some_and(|from| last < from) || range.to.is_some_and(|to| to <= first) {
         return Some(Cover::Nothing);
     }
+    let narrowed = segment.parts.narrowed(ask, segment, desk);
+    let ask = match &*narrowed {
+        Narrowed::Nothing => return Some(Cover::Nothing),
+        Narrowed::Same => ask,
+        Narrowed::Simpler(other) => other,
+    };
+    let files = segment.parts.files();
+    let in_files = covered(ask, range, buckets, segment, &files, desk);
+    if in_files.is_some() || !desk.remembers(segment) {
+        return in_files;
+    }
+    let remembered = segment.parts.remembered(ask, segment, desk)?;
+    covered(ask, range, buckets, segment, &[remembered], desk)
+}
+
+/// Finds what in these files answers a question.
+fn covered(
+    ask: &Ask,
+    range: TimeRange,
+    buckets: Option<Buckets>,
+    segment: &Segment,
+    files: &[Arc<File>],
+    desk: &Desk,
+) -> Option<Cover> {
+    let (first, last) = span(segment);
     let mut narrow = None;
-    for file in segment.parts.files().iter() {
+    for file in files {
         let place = match file.find(&ask.text, &ask.fields) {
             None => continue,
             Some(Found::Nothing) => return Some(Cover::Nothing),
@@ -69,17 +99,42 @@ pub(in crate::embedded) fn cover(
             narrow = Some(Cover::Narrow);
             continue;
         }
-        let (units, edges) = match whole {
+        let (units, mut edges) = match whole {
             true => (0..section.units(), Vec::new()),
             false => match inside(&section, range, first, last) {
                 Some(inside) => inside,
                 None => return Some(Cover::Narrow),
             },
         };
+        let slice = sliced(&mut edges, range, last, |range| {
+            let of = || segment.parts.slice(ask, range, segment, file, place, desk);
+            if desk.slices(segment) { of() } else { None }
+        });
         let file = Arc::clone(file);
-        return Some(Cover::Part(Part { file, place, whole, units, edges }));
+        return Some(Cover::Part(Part { file, place, whole, units, slice, edges }));
     }
     narrow
+}
+
+/// Takes what begins at a full minute out of the edge where a range begins.
+fn sliced(
+    edges: &mut [TimeRange],
+    range: TimeRange,
+    last: Timestamp,
+    slice: impl FnOnce(TimeRange) -> Option<Arc<Slice>>,
+) -> Option<Arc<Slice>> {
+    let from = range.from?;
+    let edge = edges.iter_mut().find(|edge| edge.from == Some(from))?;
+    let begin = slice::minute(from);
+    let to = edge.to.filter(|to| *to <= last);
+    // A range that also ends in here moves on both sides.
+    let is_open = to.is_none() || to != range.to;
+    if !is_open || last < begin || to.is_some_and(|to| to <= begin) {
+        return None;
+    }
+    let found = slice(TimeRange { from: Some(begin), to })?;
+    edge.to = Some(begin);
+    Some(found)
 }
 
 /// The units that lie in a range, and what else lies in it.
@@ -216,6 +271,8 @@ impl Part {
                 for unit in before.chain(behind) {
                     section.unit(unit)?.for_each(|code, count| add(code, count.wrapping_neg()))?;
                 }
+                let slice = self.slice.iter().flat_map(|slice| &slice.counts);
+                slice.for_each(|(code, count)| add(*code, *count));
             }
         }
         let mut counts = Vec::with_capacity(sum.touched.len());
@@ -259,6 +316,16 @@ impl Part {
     /// only those wanted: calls `each` with the instant it begins at.
     fn by_unit(&self, wanted: Option<&[u32]>, mut each: impl FnMut(i64, u32, u64)) -> Option<()> {
         let section = self.section()?;
+        if let Some(slice) = &self.slice {
+            let at = slice.range.from?.as_millis();
+            match wanted {
+                None => slice.counts.iter().for_each(|(code, count)| each(at, *code, *count)),
+                Some(codes) => {
+                    let counts = codes.iter().map(|code| (*code, slice.get(*code)));
+                    counts.filter(|(_, count)| *count > 0).for_each(|(code, n)| each(at, code, n));
+                }
+            }
+        }
         for place in self.units.clone() {
             let at = section.unit_number(place)?.checked_mul(section.unit_ms)?;
             let unit = section.unit(place)?;
@@ -289,7 +356,7 @@ impl Part {
             let to = Some(at(to)).filter(|end| end.as_millis() == to);
             Some(TimeRange { from: Some(at(from)), to })
         };
-        let mut ends = Vec::new();
+        let mut ends: Vec<TimeRange> = self.slice.iter().map(|slice| slice.range).collect();
         if let Some(last) = self.units.clone().last() {
             ends.push(range(self.units.start)?);
             if last != self.units.start {
@@ -305,7 +372,7 @@ impl Part {
         if self.whole {
             return Some((section.total.sum(), section.total.len()));
         }
-        let mut size = (0u64, 0usize);
+        let mut size = self.slice.as_ref().map_or((0, 0), |slice| (slice.sum, slice.counts.len()));
         for unit in self.units.clone() {
             let unit = section.unit(unit)?;
             size = (size.0.saturating_add(unit.sum()), size.1 + unit.len());
@@ -316,6 +383,17 @@ impl Part {
     /// How many counts its units have together.
     pub(in crate::embedded) fn unit_counts(&self) -> Option<usize> {
         let section = self.section()?;
-        self.units.clone().map(|unit| section.unit(unit).map(|unit| unit.len())).sum()
+        let slice = self.slice.as_ref().map_or(0, |slice| slice.counts.len());
+        let units = self.units.clone().map(|unit| section.unit(unit).map(|unit| unit.len()));
+        units.sum::<Option<usize>>().map(|units| units + slice)
+    }
+
+    /// The counts of what is covered, with the largest at hand; `None` where the
+    /// file is damaged.
+    pub(super) fn summed(&self) -> Option<Arc<Slice>> {
+        match &self.slice {
+            Some(slice) if self.units.is_empty() => Some(Arc::clone(slice)),
+            _ => Some(Arc::new(Slice::new(TimeRange::default(), self.counts(None)?))),
+        }
     }
 }

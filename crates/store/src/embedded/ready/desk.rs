@@ -3,7 +3,7 @@
 
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use palisade_event::{Day, Domain};
@@ -14,6 +14,7 @@ use super::super::lock;
 use super::super::segment::Segment;
 use super::Ask;
 use super::keep::Kept;
+use super::memory::Budget;
 use crate::query::{Field, Filter, TimeRange};
 
 /// Questions that are remembered to see which come again.
@@ -29,6 +30,14 @@ pub struct ReadyOptions {
     pub min_events: u32,
     /// A question is slow from here on, in milliseconds.
     pub slow_ms: u64,
+    /// Of segments with fewer events than this nothing is remembered either.
+    pub min_remembered: u32,
+    /// Of segments with fewer events than this the part that a range cuts is
+    /// counted each time.
+    pub min_sliced: u32,
+    /// Bytes of memory that answers of smaller segments, and of parts of larger
+    /// ones, may take.
+    pub memory_bytes: u64,
     /// Bytes on disk that answers to questions that came again may take.
     pub max_asked_bytes: u64,
     /// Fewer counts than this are all added up, as fast as finding the largest.
@@ -43,6 +52,9 @@ impl Default for ReadyOptions {
         Self {
             min_events: 50_000,
             slow_ms: 20,
+            min_remembered: 64,
+            min_sliced: 20_000,
+            memory_bytes: 48 * 1024 * 1024,
             max_asked_bytes: 256 * 1024 * 1024,
             few_counts: 20_000,
             tally_bytes: 40 * 1024 * 1024,
@@ -72,6 +84,8 @@ pub(in crate::embedded) struct Desk {
     answered: AtomicU64,
     scanned: AtomicU64,
     wishes: Mutex<Wishes>,
+    /// What small segments remember.
+    pub(super) memory: Arc<Budget>,
     /// What is on disk; held while a file is made.
     pub(super) kept: Mutex<Kept>,
     pub(super) bytes: AtomicU64,
@@ -98,6 +112,7 @@ impl Desk {
             answered: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
             wishes: Mutex::default(),
+            memory: Arc::default(),
             kept: Mutex::default(),
             bytes: AtomicU64::new(0),
             news: AtomicU64::new(0),
@@ -168,13 +183,9 @@ impl Desk {
 
     /// The questions that came again and whose range reaches into a day.
     pub(super) fn wanted(&self, day: Day) -> Vec<Ask> {
-        let reaches = |range: &TimeRange| {
-            range.from.is_none_or(|from| from.day() <= day)
-                && range.to.is_none_or(|to| day.start() < to)
-        };
         let wishes = lock(&self.wishes);
         let wanted =
-            wishes.all.iter().filter(|wish| wish.times >= ASKED_AGAIN && reaches(&wish.range));
+            wishes.all.iter().filter(|wish| wish.times >= ASKED_AGAIN && wish.range.reaches(day));
         wanted.map(|wish| wish.ask.clone()).collect()
     }
 

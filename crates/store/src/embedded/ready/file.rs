@@ -180,6 +180,12 @@ impl File {
             })
     }
 
+    /// The text of the filter of a section.
+    pub(super) fn filter_of(&self, place: usize) -> Option<&str> {
+        let row = self.table.questions.get(place)?;
+        self.table.filters.get(row.filter).map(|filter| filter.text.as_str())
+    }
+
     pub(super) fn table(&self) -> &Table {
         &self.table
     }
@@ -201,8 +207,14 @@ impl File {
         let bytes = self.raw_section(place)?;
         let start = self.body as u64 + row.at;
         let whole = self.whole.get(place)?.get_or_init(|| {
-            let crc = match &self.path {
-                Some(path) => crc_on_disk(path, start, row.len).ok(),
+            let on_disk = self.path.as_ref().map(|path| crc_on_disk(path, start, row.len));
+            let crc = match on_disk {
+                Some(Ok(crc)) => Some(crc),
+                // Its name is gone, as its segment was merged: what is mapped is whole.
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    Some(crc32c::crc32c(bytes))
+                }
+                Some(Err(_)) => None,
                 None => Some(crc32c::crc32c(bytes)),
             };
             crc == Some(row.crc)

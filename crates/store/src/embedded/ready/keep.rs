@@ -10,6 +10,7 @@ use std::{fs, io};
 use palisade_event::{Day, Timestamp};
 use tantivy::TantivyError;
 
+use super::super::priority::quietly;
 use super::super::segment::Segment;
 use super::super::{Embedded, day};
 use super::build;
@@ -77,13 +78,15 @@ pub(in crate::embedded) fn maintain(store: &Embedded, now: Timestamp) -> bool {
             }
         };
         let Some(missing) = missing else {
+            release(store, day);
             kept.settled.insert(day, figures);
             continue;
         };
-        match make(&missing) {
+        match make(store, day, &missing) {
             Ok(()) => made = true,
             Err(error) => {
                 tracing::warn!(%day, %error, "cannot keep ready aggregates; tried again later");
+                release(store, day);
                 kept.settled.insert(day, figures);
                 continue;
             }
@@ -96,6 +99,14 @@ pub(in crate::embedded) fn maintain(store: &Embedded, now: Timestamp) -> bool {
     }
     store.ready.bytes.store(kept.bytes(), Ordering::Relaxed);
     made
+}
+
+/// Shows the merged segments of a day that were held back till their answers
+/// were counted.
+fn release(store: &Embedded, day: Day) {
+    if let Some(open) = store.open_day(day) {
+        open.held().iter().for_each(|merged| open.release(merged));
+    }
 }
 
 impl Kept {
@@ -155,17 +166,26 @@ fn look(store: &Embedded, kept: &mut Kept, day: Day) -> io::Result<Option<Missin
 }
 
 fn opened(store: &Embedded, day: Day, id: &str, path: PathBuf, asks: Vec<Ask>) -> Option<Missing> {
-    let segments = store.segments(day).ok().flatten()?;
-    let is_it = |segment: &&Arc<Segment>| segment.reader.segment_id().uuid_string() == id;
-    let segment = Arc::clone(segments.iter().find(is_it)?);
+    // Opens the day where it is not open.
+    store.segments(day).ok().flatten()?;
+    let segment = store.open_day(day)?.segment(id)?;
     Some(Missing { segment, path, asks })
 }
 
-fn make(missing: &Missing) -> Result<(), TantivyError> {
+fn make(store: &Embedded, day: Day, missing: &Missing) -> Result<(), TantivyError> {
     let began = std::time::Instant::now();
-    let draft = build::count(&missing.asks, &missing.segment)?;
-    draft.write(&missing.path)?;
+    let count = || {
+        let draft = build::count(&missing.asks, &missing.segment, build::Home::Disk)?;
+        Ok(draft.write(&missing.path)?)
+    };
+    quietly(count).unwrap_or_else(|_| {
+        let reason = "the thread that counted in advance ended early".to_owned();
+        Err(TantivyError::InternalError(reason))
+    })?;
     missing.segment.parts.reload();
+    if let Some(open) = store.open_day(day) {
+        open.release(&missing.segment);
+    }
     tracing::debug!(
         events = missing.segment.docs(),
         millis = began.elapsed().as_millis() as u64,
@@ -220,7 +240,7 @@ pub(super) fn remake(store: &Embedded, day: Day) -> Result<(), TantivyError> {
         if last.as_ref() == Some(&missing.path) {
             break;
         }
-        make(&missing)?;
+        make(store, day, &missing)?;
         last = Some(missing.path);
     }
     store.measure(day);

@@ -7,9 +7,12 @@
 //! and for units of time of a minute to an hour. Counts, histograms and tops are
 //! derived from that; what lies in a part of a unit, and what no file answers,
 //! is counted from the events. `file` and `list` are the format, `build` counts,
-//! `cover` finds what answers a question, `top` finds the largest without
-//! adding all up, `desk` knows what is asked, `keep` makes the files and removes
-//! them, `check` compares.
+//! `cover` finds what answers a question, `narrow` what a filter comes to on one
+//! segment, `top` finds the largest without adding all up
+//! (`listed` is one of its lists), `desk` knows what is
+//! asked, `keep` makes the files and removes them, `memory` holds the same for
+//! segments too small for a file, `slice` what a range cuts off of larger ones,
+//! `check` compares.
 
 mod build;
 mod check;
@@ -18,6 +21,10 @@ mod desk;
 mod file;
 mod keep;
 mod list;
+mod listed;
+mod memory;
+mod narrow;
+mod slice;
 mod top;
 
 use std::path::{Path, PathBuf};
@@ -33,8 +40,13 @@ use self::file::File;
 pub(super) use self::file::Section;
 pub(super) use self::keep::maintain;
 pub(super) use self::list::Values;
+use self::memory::Memory;
+use self::narrow::Narrowed;
+use self::slice::Remembered;
 pub(super) use self::top::top;
 use super::lock;
+use super::quick::HashMap;
+use super::segment::Segment;
 use crate::query::{Field, Filter};
 
 /// Ending of the file that answers the questions of the dashboards.
@@ -45,6 +57,8 @@ const ASKED: &str = "asked";
 const DRAFT: &str = "draft";
 /// Longest text of a filter whose answers are kept, in bytes.
 const MAX_FILTER_BYTES: usize = 1024;
+/// Most questions of which a segment remembers what they come to.
+const MAX_NARROWED: usize = 64;
 
 /// A question that can be kept: how many events of a filter have each value of
 /// the fields.
@@ -66,6 +80,21 @@ impl Ask {
         let filter = ordered(filter.simplified()).simplified();
         let text = filter.to_string();
         (text.len() <= MAX_FILTER_BYTES).then_some(Self { filter, text, fields })
+    }
+
+    /// Whether its filter asks for values of a field.
+    fn mentions(&self, field: Field) -> bool {
+        fn mentions(filter: &Filter, field: Field) -> bool {
+            match filter {
+                Filter::And(parts) | Filter::Or(parts) => {
+                    parts.iter().any(|part| mentions(part, field))
+                }
+                Filter::Not(inner) => mentions(inner, field),
+                Filter::In(other, _) => *other == field,
+                _ => false,
+            }
+        }
+        mentions(&self.filter, field)
     }
 }
 
@@ -90,7 +119,10 @@ fn ordered(filter: Filter) -> Filter {
     }
 }
 
-/// The files of one segment.
+/// What questions came to on a segment, by the text of the filter and the fields.
+type ByQuestion = HashMap<(String, Vec<Field>), Arc<Narrowed>>;
+
+/// The files of one segment, and what is remembered of it.
 pub(super) struct Parts {
     dir: PathBuf,
     segment: String,
@@ -100,6 +132,12 @@ pub(super) struct Parts {
     is_cut: bool,
     /// Once they were looked for.
     files: Mutex<Option<Arc<Vec<Arc<File>>>>>,
+    /// Answers that were counted when they were asked for, of a small segment.
+    memory: Mutex<Memory>,
+    /// What ranges cut off of it, the one used last at the end.
+    slices: Mutex<Vec<Remembered>>,
+    /// What questions came to here.
+    narrowed: Mutex<ByQuestion>,
 }
 
 impl Parts {
@@ -110,7 +148,36 @@ impl Parts {
             docs: reader.max_doc(),
             is_cut: reader.has_deletes(),
             files: Mutex::default(),
+            memory: Mutex::default(),
+            slices: Mutex::default(),
+            narrowed: Mutex::default(),
         }
+    }
+
+    /// What a question comes to on this segment, its own.
+    fn narrowed(&self, ask: &Ask, segment: &Segment, desk: &Desk) -> Arc<Narrowed> {
+        if ask.filter == Filter::All {
+            return Arc::new(Narrowed::Same);
+        }
+        let key = (ask.text.clone(), ask.fields.clone());
+        if let Some(known) = lock(&self.narrowed).get(&key) {
+            return Arc::clone(known);
+        }
+        let mut files = self.files().to_vec();
+        if desk.remembers(segment) {
+            // Every event has these two, and rights and dialects ask by them.
+            for field in [Field::Domain, Field::Kind] {
+                let all = Ask::new(&Filter::All, vec![field]).filter(|_| ask.mentions(field));
+                files.extend(all.and_then(|all| self.remembered(&all, segment, desk)));
+            }
+        }
+        let narrowed = Arc::new(narrow::narrowed(ask, segment, &files));
+        let mut all = lock(&self.narrowed);
+        if all.len() >= MAX_NARROWED {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&narrowed));
+        narrowed
     }
 
     fn path(&self) -> PathBuf {
@@ -138,6 +205,11 @@ impl Parts {
         files
     }
 
+    /// Opens the files while they are there by name.
+    pub(super) fn load(&self) {
+        drop(self.files());
+    }
+
     /// Whether a file is of this segment.
     fn owns(&self, path: &Path, ending: &str) -> bool {
         path.extension().is_some_and(|end| end == ending)
@@ -149,6 +221,7 @@ impl Parts {
     /// Looks for the files again.
     fn reload(&self) {
         *lock(&self.files) = None;
+        lock(&self.narrowed).clear();
     }
 
     /// Takes out a file that turned out to be damaged; it is counted again.

@@ -11,12 +11,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex};
 
-use super::super::dimension::{Dimension, Raw, Source, read_texts, text_hash};
+use super::super::aggregate::View;
+use super::super::dimension::{Dimension, Raw, Source};
+use super::super::lock;
 use super::super::quick::HashMap;
-use super::super::segment::{AnyColumn, Segment};
-use super::super::tally::{Asked, Ranked, Stop, Tally, part_of};
-use super::super::{Embedded, lock};
+use super::super::rank::Ranked;
+use super::super::segment::Segment;
+use super::super::tally::{Asked, Stop, Tally, part_of};
 use super::cover::{Cover, Part, cover};
+use super::listed::{Ident, List};
 use crate::query::{Field, Query, TimeRange};
 use crate::{Key, QueryError};
 
@@ -30,45 +33,40 @@ const MAX_SURVIVORS: usize = 10_000;
 /// Least counts that are compared first in each list.
 const FIRST_COMPARED: usize = 64;
 
-/// The same value everywhere: for each field its value, for text its hash.
-type Ident = [u128; 2];
-
 type Answer = (Vec<Ranked>, u64);
 
 /// The `k` most frequent combinations of the fields, and how many events the
 /// others had; `None` where all must be added up.
 pub(in crate::embedded) fn top(
-    store: &Embedded,
+    view: &View<'_>,
     asked: &Asked<'_>,
     fields: &[Field],
     k: usize,
 ) -> Result<Option<Answer>, QueryError> {
     let Some(ask) = &asked.ask else { return Ok(None) };
     let (mut parts, mut rest, mut missed, mut counts) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for day in store.days_of(asked.query) {
-        for segment in store.segments(day)?.unwrap_or_default().iter() {
-            match cover(ask, asked.query.range, None, segment) {
-                Some(Cover::Narrow) => {
-                    rest.push(Work::Count(Arc::clone(segment), asked.query.range));
-                }
-                None => {
-                    missed.push(Arc::clone(segment));
-                    rest.push(Work::Count(Arc::clone(segment), asked.query.range));
-                }
-                Some(Cover::Nothing) => {}
-                Some(Cover::Part(part)) => {
-                    let Some((sum, len)) = part.size() else { return Ok(None) };
-                    counts += len;
-                    let edges = part.edges.iter();
-                    rest.extend(edges.map(|edge| Work::Count(Arc::clone(segment), *edge)));
-                    if sum > 0 {
-                        parts.push((Arc::clone(segment), part));
-                    }
+    for segment in view.segments(asked.query.range) {
+        match cover(ask, asked.query.range, None, segment, view.desk) {
+            Some(Cover::Narrow) => {
+                rest.push(Work::Count(Arc::clone(segment), asked.query.range));
+            }
+            None => {
+                missed.push(Arc::clone(segment));
+                rest.push(Work::Count(Arc::clone(segment), asked.query.range));
+            }
+            Some(Cover::Nothing) => {}
+            Some(Cover::Part(part)) => {
+                let Some((sum, len)) = part.size() else { return Ok(None) };
+                counts += len;
+                let edges = part.edges.iter();
+                rest.extend(edges.map(|edge| Work::Count(Arc::clone(segment), *edge)));
+                if sum > 0 {
+                    parts.push((Arc::clone(segment), part));
                 }
             }
         }
     }
-    if counts < store.ready.options.few_counts {
+    if counts < view.desk.options.few_counts {
         return Ok(None);
     }
     missed.iter().for_each(|segment| asked.scans(segment));
@@ -148,195 +146,6 @@ fn both<T: Send>(
     });
     let failed = || QueryError::Failed("a thread that read the store ended early".to_owned());
     Ok((mine, other.map_err(|_| failed())?))
-}
-
-/// The counts of one segment.
-struct List {
-    segment: Arc<Segment>,
-    part: Part,
-    /// By ascending code, where the range covers a part of the segment; else
-    /// they are read from the file.
-    counts: Option<Vec<(u32, u64)>>,
-    sum: u64,
-    most: u64,
-}
-
-impl List {
-    fn new(segment: Arc<Segment>, part: Part) -> Option<Self> {
-        if part.is_whole() {
-            let section = part.section()?;
-            let (sum, most) = (section.total.sum(), section.order().next()?.1);
-            return Some(Self { segment, part, counts: None, sum, most });
-        }
-        let counts = part.counts(None)?;
-        let sum = counts.iter().map(|(_, count)| count).sum();
-        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-        Some(Self { segment, part, counts: Some(counts), sum, most })
-    }
-
-    /// The count of a code.
-    fn get(&self, code: u32) -> Option<u64> {
-        let Some(counts) = &self.counts else { return self.part.section()?.total.get(code) };
-        let place = counts.binary_search_by_key(&code, |(code, _)| *code).ok();
-        Some(place.and_then(|place| counts.get(place)).map_or(0, |(_, count)| *count))
-    }
-
-    /// The largest counts, by ascending code.
-    fn largest(&self, most: usize) -> Option<Vec<(u32, u64)>> {
-        let mut largest: Vec<(u32, u64)> = match &self.counts {
-            None => self.part.section()?.order().take(most).collect(),
-            Some(counts) if counts.len() <= most => counts.clone(),
-            Some(counts) => {
-                let mut counts = counts.clone();
-                counts.select_nth_unstable_by_key(most, |(_, count)| Reverse(*count));
-                counts.truncate(most);
-                counts
-            }
-        };
-        largest.sort_unstable();
-        Some(largest)
-    }
-
-    /// The counts that are at least so large, by ascending code.
-    fn at_least(&self, least: u64) -> Option<Vec<(u32, u64)>> {
-        let mut found = Vec::new();
-        if let Some(counts) = &self.counts {
-            found.extend(counts.iter().filter(|(_, count)| *count >= least));
-            return Some(found);
-        }
-        let section = self.part.section()?;
-        let mut ended = false;
-        for entry in section.order() {
-            if entry.1 < least {
-                ended = true;
-                break;
-            }
-            found.push(entry);
-        }
-        if ended || found.len() >= section.total.len() {
-            found.sort_unstable();
-            return Some(found);
-        }
-        // The order does not reach so far.
-        found.clear();
-        section.total.for_each(|code, count| {
-            if count >= least {
-                found.push((code, count));
-            }
-        })?;
-        Some(found)
-    }
-
-    /// The codes of each field, by place in the section's fields.
-    fn columns(&self, codes: &[u32]) -> Option<[Vec<u32>; 2]> {
-        let section = self.part.section()?;
-        let Some(pairs) = section.pairs() else { return Some([codes.to_vec(), Vec::new()]) };
-        let pairs: Option<Vec<u128>> = codes.iter().map(|code| pairs.get(*code)).collect();
-        let pairs = pairs?;
-        let first = pairs.iter().map(|pair| (pair >> 32) as u32).collect();
-        Some([first, pairs.iter().map(|pair| *pair as u32).collect()])
-    }
-
-    /// What these codes stand for, in the order of the fields that were asked for.
-    fn idents(&self, fields: &[Field], codes: &[u32]) -> Result<Option<Vec<Ident>>, QueryError> {
-        let (Some(section), Some(columns)) = (self.part.section(), self.columns(codes)) else {
-            return Ok(None);
-        };
-        let mut idents = vec![[0; 2]; codes.len()];
-        for (place, field) in section.fields.iter().enumerate() {
-            let Some(at) = fields.iter().position(|other| other == field) else { return Ok(None) };
-            let Some(column) = columns.get(place) else { return Ok(None) };
-            let values: Vec<u128> = if field.is_text() {
-                let AnyColumn::Text(texts) = self.segment.column(*field)? else { return Ok(None) };
-                let mut ordinals: Vec<u64> = column.iter().map(|code| u64::from(*code)).collect();
-                ordinals.sort_unstable();
-                ordinals.dedup();
-                let mut hashes = Vec::with_capacity(ordinals.len());
-                read_texts(texts, &ordinals, |text| hashes.push(text_hash(text)))?;
-                let hash = |code: &u32| {
-                    let place = ordinals.binary_search(&u64::from(*code)).unwrap_or(usize::MAX);
-                    hashes.get(place).copied().unwrap_or(0)
-                };
-                column.iter().map(hash).collect()
-            } else {
-                let values = section.dictionary(place);
-                let value = |code: &u32| values.and_then(|values| values.get(*code));
-                match column.iter().map(value).collect() {
-                    Some(values) => values,
-                    None => return Ok(None),
-                }
-            };
-            for (ident, value) in idents.iter_mut().zip(values) {
-                if let Some(slot) = ident.get_mut(at) {
-                    *slot = value;
-                }
-            }
-        }
-        Ok(Some(idents))
-    }
-
-    /// The values that a code stands for.
-    fn raw(&self, fields: &[Field], code: u32) -> Result<Option<Vec<Raw>>, QueryError> {
-        let (Some(section), Some(columns)) = (self.part.section(), self.columns(&[code])) else {
-            return Ok(None);
-        };
-        let mut values = Vec::new();
-        for field in fields {
-            let place = section.fields.iter().position(|other| other == field);
-            let code = place.and_then(|place| columns.get(place)).and_then(|column| column.first());
-            let (Some(place), Some(code)) = (place, code) else { return Ok(None) };
-            if field.is_text() {
-                let AnyColumn::Text(texts) = self.segment.column(*field)? else { return Ok(None) };
-                let mut text = String::new();
-                texts
-                    .ord_to_str(u64::from(*code), &mut text)
-                    .map_err(tantivy::TantivyError::from)?;
-                values.push(Raw::Text(text));
-            } else {
-                let value = section.dictionary(place).and_then(|values| values.get(*code));
-                let Some(value) = value else { return Ok(None) };
-                values.push(Raw::Number(value));
-            }
-        }
-        Ok(Some(values))
-    }
-
-    /// The count of some values; `None` where the file is damaged.
-    fn look_up(&self, fields: &[Field], raw: &[Raw]) -> Result<Option<u64>, QueryError> {
-        let Some(section) = self.part.section() else { return Ok(None) };
-        let mut key = 0u128;
-        for (place, field) in section.fields.iter().enumerate() {
-            let at = fields.iter().position(|other| other == field);
-            let code = match at.and_then(|at| raw.get(at)) {
-                Some(Raw::Text(text)) => {
-                    let AnyColumn::Text(texts) = self.segment.column(*field)? else {
-                        return Ok(Some(0));
-                    };
-                    let found =
-                        texts.dictionary().term_ord(text).map_err(tantivy::TantivyError::from)?;
-                    found.map(|ordinal| ordinal as u32)
-                }
-                Some(Raw::Number(value)) => {
-                    match section.dictionary(place).and_then(|values| values.find(*value)) {
-                        Some(found) => found,
-                        None => return Ok(None),
-                    }
-                }
-                _ => return Ok(None),
-            };
-            let Some(code) = code else { return Ok(Some(0)) };
-            key = key << 32 | u128::from(code);
-        }
-        let code = match section.pairs() {
-            None => key as u32,
-            Some(pairs) => match pairs.find(key) {
-                None => return Ok(None),
-                Some(None) => return Ok(Some(0)),
-                Some(Some(code)) => code,
-            },
-        };
-        Ok(self.get(code))
-    }
 }
 
 /// What was counted one by one.
@@ -611,6 +420,7 @@ mod tests {
         Credentials, Endpoint, Event, EventId, EventKind, SensorId, Timestamp, Untrusted,
     };
 
+    use super::super::super::Embedded;
     use super::super::{Ask, ReadyOptions};
     use super::*;
     use crate::Config;
@@ -670,7 +480,8 @@ mod tests {
                     desk: &store.ready,
                     missed: AtomicBool::new(false),
                 };
-                let (groups, other) = top(&store, &asked, &fields, k).unwrap().unwrap();
+                let view = View::new(&store, &Query::ALL).unwrap();
+                let (groups, other) = top(&view, &asked, &fields, k).unwrap().unwrap();
                 let text = |key: &Key| match key {
                     Key::Text(text) => text.clone(),
                     Key::Integer(number) => number.to_string(),
