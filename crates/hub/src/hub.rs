@@ -293,7 +293,7 @@ impl Hub {
         set(&metrics.store_bytes, store.bytes);
         set(&metrics.store_behind, store.behind_secs);
         let stats = inner.health.stats();
-        set(&metrics.store_expired, stats.expired);
+        set(&metrics.store_removed_days, stats.of_removed_days);
         set(&metrics.ready_answers, stats.ready_answers);
         set(&metrics.ready_misses, stats.ready_misses);
         set(&metrics.ready_bytes, stats.ready_bytes);

@@ -206,7 +206,7 @@ impl Ingest {
             self.sensors.seen(sensor, *domain, who, from, now);
         }
         self.metrics.accepted.inc_by(accepted);
-        self.metrics.expired.inc_by(expired);
+        self.metrics.past_retention.inc_by(expired);
         self.metrics.duplicate.inc_by(u64::from(receipt.duplicate));
         for (_, why) in refused.iter().filter(|_| arrival == Arrival::Delivered) {
             self.metrics.quarantined.get_or_create(&Reason { reason: why.class }).inc();

@@ -29,7 +29,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) accepted: Counter,
     pub(crate) duplicate: Counter,
-    pub(crate) expired: Counter,
+    pub(crate) past_retention: Counter,
     pub(crate) quarantined: Family<Reason, Counter>,
     pub(crate) refused: Counter,
     pub(crate) stored: Counter,
@@ -42,7 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) store_events: Gauge,
     pub(crate) store_bytes: Gauge,
     pub(crate) store_behind: Gauge,
-    pub(crate) store_expired: Gauge,
+    pub(crate) store_removed_days: Gauge,
     pub(crate) ready_answers: Gauge,
     pub(crate) ready_misses: Gauge,
     pub(crate) ready_bytes: Gauge,
@@ -86,10 +86,10 @@ impl Metrics {
                 "events_duplicate",
                 "Events that were here already"
             ),
-            expired: made!(
+            past_retention: made!(
                 Counter::default(),
-                "events_expired",
-                "Events that came when their life in the store was over, and were not kept"
+                "events_past_retention",
+                "Events that came when their life was over: answered for at the door, never stored"
             ),
             quarantined: made!(
                 Family::default(),
@@ -123,10 +123,10 @@ impl Metrics {
                 "store_behind_seconds",
                 "Seconds that the oldest event has waited which the store does not have yet"
             ),
-            store_expired: made!(
+            store_removed_days: made!(
                 Gauge::default(),
-                "store_expired_events",
-                "Events that came after their day had been removed, since the start"
+                "store_events_of_removed_days",
+                "Events that were taken and not stored, as their day was removed meanwhile for want of space, since the start"
             ),
             ready_answers: made!(
                 Gauge::default(),

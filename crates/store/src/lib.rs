@@ -98,8 +98,9 @@ pub struct Stats {
     pub days: u32,
     /// Days that could not be read and were put aside (`*.corrupt`).
     pub corrupt_days: u32,
-    /// Events that came after their day was removed, since the store was opened.
-    pub expired: u64,
+    /// Events that were appended and not stored, as their day was removed for want
+    /// of space, since the store was opened.
+    pub of_removed_days: u64,
     /// How often aggregates counted in advance answered for a segment.
     pub ready_answers: u64,
     /// How often the events of a segment were counted that is large enough for

@@ -198,7 +198,7 @@ fn above_its_bound_the_store_loses_its_oldest_days_but_never_today() {
     drop(store);
     let store = Store::open(dir.path(), &config).unwrap();
     assert_eq!(add(&store, &events(5000..5010, 5)), 0);
-    assert_eq!((count(&store), store.stats().expired), (3000, 10));
+    assert_eq!((count(&store), store.stats().of_removed_days), (3000, 10));
     drop(store);
     let config = Config { max_bytes: Some(1), ..Config::default() };
     let store = Store::open(dir.path(), &config).unwrap();

@@ -67,7 +67,7 @@ pub struct Embedded {
     /// Held while housekeeping works.
     upkeep: Mutex<()>,
     /// Events that came after their day was removed.
-    expired: AtomicU64,
+    of_removed_days: AtomicU64,
     /// Number of the first day that was not removed for want of space.
     floor: AtomicI32,
     ready: ready::Desk,
@@ -109,7 +109,7 @@ impl Embedded {
             writing: Mutex::default(),
             known: Mutex::default(),
             upkeep: Mutex::default(),
-            expired: AtomicU64::new(0),
+            of_removed_days: AtomicU64::new(0),
             floor: AtomicI32::new(upkeep::floor(dir).map_or(i32::MIN, Day::number)),
             ready: ready::Desk::new(config.ready),
         };
@@ -230,8 +230,8 @@ impl Embedded {
         Ok(())
     }
 
-    fn count_expired(&self, events: usize) {
-        self.expired.fetch_add(events as u64, Ordering::Relaxed);
+    fn count_of_removed_day(&self, events: usize) {
+        self.of_removed_days.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn append(&self, events: &[Arc<Event>]) -> Result<Vec<bool>, AppendError> {
@@ -389,7 +389,7 @@ impl Embedded {
             bytes: sum(|figures| figures.bytes),
             days: u32::try_from(days.all.len()).unwrap_or(u32::MAX),
             corrupt_days: days.corrupt,
-            expired: self.expired.load(Ordering::Relaxed),
+            of_removed_days: self.of_removed_days.load(Ordering::Relaxed),
             ready_answers,
             ready_misses,
             ready_bytes,

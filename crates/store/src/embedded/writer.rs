@@ -60,7 +60,7 @@ impl Writing {
             let of_day: Vec<(usize, &Arc<Event>)> =
                 numbers.iter().filter_map(|number| Some((*number, events.get(*number)?))).collect();
             if store.is_removed(day) {
-                store.count_expired(of_day.len());
+                store.count_of_removed_day(of_day.len());
                 continue;
             }
             let ids: Vec<u128> = of_day.iter().map(|(_, event)| event.id.as_u128()).collect();
