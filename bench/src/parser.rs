@@ -26,6 +26,7 @@ pub(crate) fn run() {
     for line in log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match parse_sshd(line, &context) {
             Parsed::Observation(_) => events += 1,
+            Parsed::Several(observations) => events += observations.len(),
             Parsed::Irrelevant => irrelevant += 1,
             Parsed::Unparsed => unknown += 1,
         }

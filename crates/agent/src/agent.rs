@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::{Event, HostName, SensorId};
+use palisade_rules::LogFormat;
 use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, ParserName, SourceConfig};
+use crate::config::{Config, SourceConfig};
 use crate::cursor::{self, Tracker};
 use crate::dead_letter::DeadLetters;
 use crate::forward::{Forward, LAST_TRY};
@@ -174,7 +175,7 @@ impl Agent {
     }
 }
 
-fn parser(source: &SourceConfig) -> ParserName {
+fn parser(source: &SourceConfig) -> LogFormat {
     match source {
         SourceConfig::File(file) => file.parser,
         SourceConfig::Journal(journal) => journal.parser,

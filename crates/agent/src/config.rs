@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use palisade_event::HostName;
+use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::uplink::Target;
@@ -86,7 +87,7 @@ pub struct FileSource {
     pub path: PathBuf,
     /// What reads its lines.
     #[serde(default)]
-    pub parser: ParserName,
+    pub parser: LogFormat,
     /// The zone of times without one: `UTC`, `+01:00`, `Europe/Berlin`;
     /// default: the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,22 +107,13 @@ pub struct JournalSource {
     pub programs: Vec<String>,
     /// What reads the messages.
     #[serde(default)]
-    pub parser: ParserName,
+    pub parser: LogFormat,
     /// Where to begin at the very first start.
     #[serde(default)]
     pub from: StartFrom,
     /// The command; default `journalctl`, found in the search path.
     #[serde(default = "journalctl")]
     pub command: PathBuf,
-}
-
-/// What reads the lines of a source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ParserName {
-    /// OpenSSH's server.
-    #[default]
-    Sshd,
 }
 
 /// Where a source begins at its very first start; later starts go on where
@@ -150,7 +142,7 @@ impl SourceConfig {
     pub fn sshd_file(path: impl AsRef<Path>) -> Self {
         Self::File(FileSource {
             path: path.as_ref().into(),
-            parser: ParserName::Sshd,
+            parser: LogFormat::Sshd,
             zone: None,
             from: StartFrom::End,
         })
@@ -161,7 +153,7 @@ impl SourceConfig {
     pub fn sshd_journal() -> Self {
         Self::Journal(JournalSource {
             programs: sshd_programs(),
-            parser: ParserName::Sshd,
+            parser: LogFormat::Sshd,
             from: StartFrom::End,
             command: journalctl(),
         })
@@ -189,6 +181,12 @@ impl SourceConfig {
                         "sources: programs must be one or more names of letters, digits, '.', '_' or '-'"
                             .to_owned(),
                     );
+                }
+                if journal.parser != LogFormat::Sshd {
+                    mistakes.push(format!(
+                        "sources: parser '{}' reads files; of the journal sshd's messages alone are read",
+                        journal.parser
+                    ));
                 }
                 if journal.command.as_os_str().is_empty() {
                     mistakes.push("sources: command must not be empty".to_owned());

@@ -27,7 +27,8 @@ mod zone;
 
 pub use agent::{Agent, StartError};
 pub use config::{
-    Config, FileSource, HubConfig, JournalSource, ParserName, SourceConfig, SpoolConfig, StartFrom,
+    Config, FileSource, HubConfig, JournalSource, SourceConfig, SpoolConfig, StartFrom,
 };
 pub use metrics::{Counter, Metrics};
-pub use uplink::{HttpError, HttpUplink, SendError, Uplink};
+pub use palisade_rules::LogFormat;
+pub use uplink::{HttpError, HttpUplink, SendError, Uplink, client_tls};

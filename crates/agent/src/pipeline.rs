@@ -12,14 +12,15 @@ use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::encode_event;
 use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp};
-use palisade_rules::{LineContext, Observation, Parsed, parse_sshd, parse_sshd_message};
+use palisade_rules::{
+    LineContext, LogFormat, MAX_REPEATED_EVENTS, Observation, Parsed, parse_sshd_message,
+};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::config::ParserName;
 use crate::cursor::{FileKey, Tracker};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
@@ -31,8 +32,6 @@ const MAX_BATCH_EVENTS: usize = 512;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Most lines that are looked at for one append, with or without events.
 const MAX_BATCH_LINES: usize = 4096;
-/// Most events that one "message repeated N times" becomes.
-const MAX_REPEATED_EVENTS: u32 = 100;
 /// How long the end of the agent waits for what is still queued.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -40,7 +39,7 @@ pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct SourceInfo {
     /// Part of the event ids: the path, or a name for the journal.
     pub(crate) name: String,
-    pub(crate) parser: ParserName,
+    pub(crate) parser: LogFormat,
     pub(crate) zone: jiff::tz::TimeZone,
     pub(crate) tracker: Tracker,
 }
@@ -208,7 +207,14 @@ impl Pipeline {
                     "a line was not understood"
                 );
             }
-            Parsed::Observation(observation) => self.observed(source, &line, *observation, batch),
+            Parsed::Observation(observation) => {
+                self.observed(source, &line, 0, *observation, batch);
+            }
+            Parsed::Several(observations) => {
+                for (part, observation) in (0..).zip(observations) {
+                    self.observed(source, &line, part, observation, batch);
+                }
+            }
         }
         match line.place {
             Place::File { key, end, .. } => {
@@ -221,20 +227,26 @@ impl Pipeline {
     }
 
     fn parse(&self, source: &SourceInfo, line: &Line) -> Parsed {
-        match (source.parser, &line.place) {
-            (ParserName::Sshd, Place::File { .. }) => {
+        match &line.place {
+            Place::File { .. } => {
                 let now = Timestamp::from(SystemTime::now());
-                parse_sshd(&line.bytes, &LineContext { now, zone: source.zone.clone() })
+                source.parser.parse(&line.bytes, &LineContext { now, zone: source.zone.clone() })
             }
-            (ParserName::Sshd, Place::Journal { at, host, .. }) => {
-                parse_sshd_message(&line.bytes, *at, host.clone())
-            }
+            Place::Journal { at, host, .. } => parse_sshd_message(&line.bytes, *at, host.clone()),
         }
     }
 
-    /// Makes the events of one line. Their ids come from the line and its
-    /// place, so that reading it again makes the same events.
-    fn observed(&self, source: &SourceInfo, line: &Line, seen: Observation, batch: &mut Batch) {
+    /// Makes the events of one thing that a line says. Their ids come from the
+    /// line and, where the same text may stand in a log twice, from its place, so
+    /// that reading it again makes the same events.
+    fn observed(
+        &self,
+        source: &SourceInfo,
+        line: &Line,
+        part: u32,
+        mut seen: Observation,
+        batch: &mut Batch,
+    ) {
         let place = match &line.place {
             // Not how often the file was truncated: lines that are still there
             // afterwards are the same events.
@@ -246,33 +258,29 @@ impl Pipeline {
             Place::Journal { cursor, .. } => cursor.as_bytes().to_vec(),
         };
         let at = seen.observed_at;
-        let mut event = Event::new(EventId::from_u128(0), seen.kind, at, self.sensor.clone());
-        event.host = self.host.clone().or(seen.host);
-        event.category = seen.category;
-        event.source = seen.source;
-        event.session = seen.session;
-        event.credentials = seen.credentials;
-        event.request = seen.request;
-        event.client = seen.client;
-        event.attributes = seen.attributes;
+        seen.host = self.host.clone().or(seen.host);
         if let Place::Journal { pid: Some(pid), .. } = &line.place {
-            event.attributes.insert("pid".into(), AttributeValue::Integer(i64::from(*pid)));
+            seen.attributes.insert("pid".into(), AttributeValue::Integer(i64::from(*pid)));
         }
         if line.truncated {
             // The address stands at the end, which is missing.
-            event.source = None;
-            event.attributes.insert("truncated".into(), AttributeValue::Flag(true));
+            seen.source = None;
+            seen.attributes.insert("truncated".into(), AttributeValue::Flag(true));
         }
         let times = seen.repeat.clamp(1, MAX_REPEATED_EVENTS);
         if seen.repeat > 1 {
             let repeated = AttributeValue::Integer(i64::from(seen.repeat));
-            event.attributes.insert("repeated".into(), repeated);
+            seen.attributes.insert("repeated".into(), repeated);
         }
         for time in 0..times {
-            let parts: [&[u8]; 4] =
-                [source.name.as_bytes(), &place, &line.bytes, &time.to_be_bytes()];
-            event.id = EventId::derived(at, &parts);
-            batch.push(&event);
+            let id = match source.parser.is_json() {
+                true => source.parser.event_id(&line.bytes, &seen, (part, time, 0)),
+                false => EventId::derived(
+                    at,
+                    &[source.name.as_bytes(), &place, &line.bytes, &time.to_be_bytes()],
+                ),
+            };
+            batch.push(&seen.clone().into_event(id, self.sensor.clone()));
         }
     }
 

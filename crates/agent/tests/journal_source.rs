@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use palisade_agent::{JournalSource, ParserName, SourceConfig, StartFrom};
+use palisade_agent::{JournalSource, LogFormat, SourceConfig, StartFrom};
 use palisade_event::EventKind;
 use support::{MemoryHub, Mood, Running, config, until};
 
@@ -27,7 +27,7 @@ fn script(folder: &Path, body: &str) -> PathBuf {
 fn source(command: PathBuf) -> SourceConfig {
     SourceConfig::Journal(JournalSource {
         programs: vec!["sshd".into(), "sshd-session".into()],
-        parser: ParserName::Sshd,
+        parser: LogFormat::Sshd,
         from: StartFrom::End,
         command,
     })

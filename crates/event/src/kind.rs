@@ -86,6 +86,12 @@ kinds! {
     DataReceived "data.received",
         "A client sent bytes that are not the protocol of the honeypot service.",
         "honeypot", "source, session, request (the bytes)";
+    PayloadCaptured "payload.captured",
+        "An attacker sent or fetched a file, which was kept.",
+        "honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5";
+    ClientIdentified "client.identified",
+        "A client of a honeypot said what software it is, or was recognised.",
+        "log parser", "source, session, client, fingerprints";
     SessionClosed "session.closed",
         "A honeypot session ended.",
         "honeypot", "session, attributes.reason, duration_ms, bytes_in, bytes_out";

@@ -6,4 +6,7 @@
 pub mod fail2ban;
 pub mod parser;
 
-pub use parser::{LineContext, Observation, Parsed, parse_sshd, parse_sshd_message};
+pub use parser::{
+    LineContext, LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Observation,
+    Parsed, ReadLine, UnknownFormat, parse_sshd, parse_sshd_message,
+};

@@ -1,5 +1,5 @@
-//! The log samples of `fixtures/logs/sshd`: each `NAME.log` has lines as
-//! OpenSSH writes them, `NAME.expected` one line of outcome for each.
+//! The log samples of `fixtures/logs/FORMAT`: each `NAME.log` has lines as the
+//! program writes them, `NAME.expected` one line of outcome for each.
 //!
 //! After a wanted change, `PALISADE_BLESS=1 cargo test -p palisade-rules`
 //! rewrites the expectations; read the difference before committing it.
@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use palisade_rules::{LineContext, Observation, Parsed, parse_sshd};
+use palisade_rules::{LineContext, LogFormat, Observation, Parsed};
 
 fn context() -> LineContext {
     let zone = jiff::tz::TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
@@ -24,9 +24,21 @@ fn show(observation: &Observation) -> String {
             let _ = write!(line, " port={port}");
         }
     }
+    if let Some(end) = observation.target {
+        let _ = write!(line, " target={}", end.address);
+        if let Some(port) = end.port {
+            let _ = write!(line, ":{port}");
+        }
+        if let Some(transport) = end.transport {
+            let _ = write!(line, "/{}", transport.as_str());
+        }
+    }
     if let Some(credentials) = &observation.credentials {
         if let Some(user) = &credentials.username {
             let _ = write!(line, " user=\"{user}\"");
+        }
+        if let Some(password) = &credentials.password {
+            let _ = write!(line, " password=\"{password}\"");
         }
         if let Some(outcome) = credentials.outcome {
             let _ = write!(line, " outcome={}", outcome.as_str());
@@ -40,6 +52,21 @@ fn show(observation: &Observation) -> String {
             let _ = write!(line, " {name}=\"{text}\"");
         }
     }
+    if let Some(session) = &observation.session {
+        let _ = write!(line, " session={session}");
+    }
+    if let Some(prints) = &observation.fingerprints {
+        let _ = write!(line, " fingerprints={}", serde_json::to_string(prints).unwrap());
+    }
+    if let Some(payload) = observation.payload {
+        let _ = write!(line, " payload={payload}");
+    }
+    if let Some(name) = &observation.payload_name {
+        let _ = write!(line, " payload_name=\"{name}\"");
+    }
+    if let Some(cve) = &observation.cve {
+        let _ = write!(line, " cve={cve}");
+    }
     for (name, value) in &observation.attributes {
         let _ = write!(line, " {name}={value}");
     }
@@ -49,32 +76,36 @@ fn show(observation: &Observation) -> String {
     line
 }
 
-fn outcome(line: &[u8], cx: &LineContext) -> String {
-    match parse_sshd(line, cx) {
+fn outcome(format: LogFormat, line: &[u8], cx: &LineContext) -> String {
+    match format.parse(line, cx) {
         Parsed::Observation(observation) => show(&observation),
+        Parsed::Several(observations) => {
+            assert!(!observations.is_empty());
+            observations.iter().map(show).collect::<Vec<_>>().join(" + ")
+        }
         Parsed::Irrelevant => "irrelevant".into(),
         Parsed::Unparsed => "unparsed".into(),
     }
 }
 
-#[test]
-fn every_sample_line_has_its_expected_outcome() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/logs/sshd"));
+fn check(format: LogFormat) {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/logs"));
+    let folder = folder.join(format.as_str());
     let mut logs: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .collect();
     logs.sort();
-    assert!(logs.len() >= 5, "the samples are missing in {}", folder.display());
     let cx = context();
+    let mut lines = 0;
     for log in logs {
         let bytes = std::fs::read(&log).unwrap();
         let got: String = bytes
             .strip_suffix(b"\n")
             .unwrap_or(&bytes)
             .split(|b| *b == b'\n')
-            .map(|line| outcome(line, &cx) + "\n")
+            .map(|line| outcome(format, line, &cx) + "\n")
             .collect();
         let file = log.with_extension("expected");
         if std::env::var_os("PALISADE_BLESS").is_some() {
@@ -85,5 +116,12 @@ fn every_sample_line_has_its_expected_outcome() {
             assert_eq!(got, expected, "{}:{}", log.display(), number + 1);
         }
         assert_eq!(got.lines().count(), expected.lines().count(), "{}", log.display());
+        lines += got.lines().count();
     }
+    assert!(lines >= 5, "the samples are missing in {}", folder.display());
+}
+
+#[test]
+fn every_sample_line_has_its_expected_outcome() {
+    LogFormat::ALL.into_iter().for_each(check);
 }

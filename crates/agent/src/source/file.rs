@@ -24,12 +24,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use palisade_rules::MAX_JSON_LINE_BYTES;
 use tokio::time::Instant;
 
 use super::follow::{Follow, Step, identity};
 use super::rotated::{Done, Known, between, find};
 use super::watch::Watch;
-use super::{Ended, Health, Outlet, Place};
+use super::{Ended, Health, MAX_LINE_BYTES, Outlet, Place};
 use crate::backoff::Backoff;
 use crate::config::{FileSource, StartFrom};
 use crate::cursor::{Cursor, Tracker};
@@ -53,6 +54,7 @@ pub(crate) struct FileTask {
     source: usize,
     path: PathBuf,
     from: StartFrom,
+    max_line_bytes: usize,
     outlet: Outlet,
     tracker: Tracker,
     health: Health,
@@ -106,6 +108,11 @@ impl FileTask {
             source,
             path: config.path.clone(),
             from: config.from,
+            // Part of a JSON object cannot be read.
+            max_line_bytes: match config.parser.is_json() {
+                true => MAX_JSON_LINE_BYTES,
+                false => MAX_LINE_BYTES,
+            },
             outlet,
             tracker,
             health: Health::new(config.path.display().to_string()),
@@ -265,8 +272,9 @@ impl FileTask {
             }
             let mut follow = self.followed.remove(index);
             let had = follow.head().len();
+            let max_line_bytes = self.max_line_bytes;
             let (follow, step) = tokio::task::spawn_blocking(move || {
-                let step = follow.step();
+                let step = follow.step(max_line_bytes);
                 let step = match step {
                     Ok(Step::Truncated) => follow.anew().map(|anew| (Step::Truncated, Some(anew))),
                     step => step.map(|step| (step, None)),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::MAX_LINE_BYTES;
 use crate::cursor::{FileKey, HEAD_BYTES};
 
 /// Bytes of one read.
@@ -38,7 +37,7 @@ pub(super) struct Follow {
     start: u64,
     /// Where the last whole line ended, or reading began.
     handed_over: u64,
-    /// The partial line, at most [`MAX_LINE_BYTES`] of it.
+    /// The partial line, as much of it as a line may have.
     partial: Vec<u8>,
     /// Bytes of the partial line beyond those.
     excess: u64,
@@ -294,7 +293,7 @@ impl Follow {
     }
 
     /// Reads once. Blocks.
-    pub(super) fn step(&mut self) -> io::Result<Step> {
+    pub(super) fn step(&mut self, max_line_bytes: usize) -> io::Result<Step> {
         if self.is_truncated()? {
             return Ok(Step::Truncated);
         }
@@ -312,11 +311,11 @@ impl Follow {
         buffer.truncate(count);
         self.tail.extend(buffer.iter().skip(count.saturating_sub(TAIL_BYTES)));
         self.tail.drain(..self.tail.len().saturating_sub(TAIL_BYTES));
-        Ok(Step::Lines(self.cut(&buffer)))
+        Ok(Step::Lines(self.cut(&buffer, max_line_bytes)))
     }
 
     /// Cuts new bytes into lines.
-    fn cut(&mut self, bytes: &[u8]) -> Vec<Cut> {
+    fn cut(&mut self, bytes: &[u8], max_line_bytes: usize) -> Vec<Cut> {
         let mut lines = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -329,7 +328,7 @@ impl Follow {
             }
             let newline = rest.iter().position(|byte| *byte == b'\n');
             let part = rest.get(..newline.unwrap_or(rest.len())).unwrap_or_default();
-            let room = MAX_LINE_BYTES.saturating_sub(self.partial.len());
+            let room = max_line_bytes.saturating_sub(self.partial.len());
             self.partial.extend(part.iter().take(room));
             self.excess += part.len().saturating_sub(room) as u64;
             let Some(newline) = newline else { break };
@@ -360,6 +359,7 @@ impl Follow {
 mod tests {
     use std::io::{Seek as _, Write as _};
 
+    use super::super::MAX_LINE_BYTES;
     use super::*;
 
     fn follow(text: &[u8]) -> (tempfile::NamedTempFile, Follow) {
@@ -371,7 +371,7 @@ mod tests {
 
     fn all(follow: &mut Follow) -> Vec<Cut> {
         let mut lines = Vec::new();
-        while let Step::Lines(more) = follow.step().unwrap() {
+        while let Step::Lines(more) = follow.step(MAX_LINE_BYTES).unwrap() {
             lines.extend(more);
         }
         lines
@@ -425,7 +425,7 @@ mod tests {
         file.as_file().set_len(600).unwrap();
         file.as_file_mut().seek(std::io::SeekFrom::End(0)).unwrap();
         file.write_all("another line\n".repeat(80).as_bytes()).unwrap();
-        assert!(matches!(follow.step().unwrap(), Step::Truncated));
+        assert!(matches!(follow.step(MAX_LINE_BYTES).unwrap(), Step::Truncated));
     }
 
     #[test]
@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(all(&mut follow).len(), 1);
         file.as_file().set_len(0).unwrap();
         file.reopen().unwrap().write_all(b"another, longer one\n").unwrap();
-        assert!(matches!(follow.step().unwrap(), Step::Truncated));
+        assert!(matches!(follow.step(MAX_LINE_BYTES).unwrap(), Step::Truncated));
         let mut anew = follow.anew().unwrap();
         assert_eq!(all(&mut anew)[0].bytes, b"another, longer one");
         assert_ne!(anew.key(), follow.key());

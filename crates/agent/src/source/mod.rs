@@ -23,7 +23,8 @@ use crate::metrics::Metrics;
 pub(crate) const LINE_QUEUE: usize = 4096;
 /// Most bytes of these lines; full: sources stop reading.
 const LINE_QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// Longest line in bytes; what is longer is cut and marked.
+/// Longest line in bytes; what is longer is cut and marked. Lines of JSON have
+/// a longer one of their own.
 pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// What a source hands to the pipeline.
@@ -42,7 +43,7 @@ pub(crate) struct Line {
     pub(crate) source: usize,
     /// Without its newline.
     pub(crate) bytes: Vec<u8>,
-    /// Whether it was longer than [`MAX_LINE_BYTES`].
+    /// Whether it was longer than a line may be.
     pub(crate) truncated: bool,
     /// Where it was.
     pub(crate) place: Place,

@@ -10,6 +10,7 @@ use palisade_event::wire::Receipt;
 
 pub(crate) use http::Target;
 pub use http::{HttpError, HttpUplink};
+pub use tls::client_tls;
 pub(crate) use tls::parse_pin;
 
 /// Delivers records to a hub.

@@ -40,6 +40,19 @@ pub(crate) fn parse_pin(text: &str) -> Result<[u8; 32], String> {
     Ok(pin)
 }
 
+/// TLS settings for a connection to the outside: believes the one certificate
+/// with this fingerprint, or those that the authorities in a file have signed,
+/// or those of the system's authorities.
+///
+/// # Errors
+/// One sentence that says what cannot be used.
+pub fn client_tls(pin: Option<&str>, authorities: Option<&Path>) -> Result<ClientConfig, String> {
+    let pin = pin.map(parse_pin).transpose().map_err(|mistake| mistake.replace("hub.", ""))?;
+    let mut config = client(pin, authorities).map_err(|error| error.to_string())?;
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
 /// The TLS settings for a pin, a file of authorities, or the system's.
 pub(super) fn client(
     pin: Option<[u8; 32]>,

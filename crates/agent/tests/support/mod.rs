@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palisade_agent::{
-    Agent, Config, FileSource, ParserName, SendError, SourceConfig, SpoolConfig, StartFrom, Uplink,
+    Agent, Config, FileSource, LogFormat, SendError, SourceConfig, SpoolConfig, StartFrom, Uplink,
 };
 use palisade_event::wire::{Receipt, decode_event};
 use palisade_event::{Event, EventId, EventKind, SensorId};
@@ -156,7 +156,7 @@ pub(crate) fn append_text(path: &Path, text: &[u8]) {
 pub(crate) fn file_source(path: &Path) -> SourceConfig {
     SourceConfig::File(FileSource {
         path: path.into(),
-        parser: ParserName::Sshd,
+        parser: LogFormat::Sshd,
         zone: Some("UTC".into()),
         from: StartFrom::Start,
     })

@@ -4,15 +4,20 @@
 //! [`Parsed::Unparsed`], so that the caller can count it; a line that it
 //! understands and that adds nothing is [`Parsed::Irrelevant`].
 
+mod endlessh;
+mod format;
+mod json;
 mod peer;
 mod sshd;
 mod syslog;
 
 use palisade_event::{
-    Attributes, Category, Credentials, Endpoint, EventKind, HostName, SessionId, Timestamp,
-    Untrusted,
+    AnalyzerName, AttributeValue, Attributes, Category, Credentials, Endpoint, Event, EventId,
+    EventKind, Fingerprints, HostName, PayloadHash, SensorId, SessionId, Timestamp, Untrusted,
 };
 
+pub use format::{LogFormat, LogReader, MAX_REPEATED_EVENTS, ReadLine, UnknownFormat};
+pub use json::MAX_JSON_LINE_BYTES;
 pub use sshd::{parse_sshd, parse_sshd_message};
 
 /// What a line cannot say by itself.
@@ -29,6 +34,8 @@ pub struct LineContext {
 pub enum Parsed {
     /// Something happened.
     Observation(Box<Observation>),
+    /// One line says that several things happened, in their order; never empty.
+    Several(Vec<Observation>),
     /// Understood, and nothing new: the line of another program, a repetition
     /// of what another line says already, the housekeeping of the service.
     Irrelevant,
@@ -48,6 +55,8 @@ pub struct Observation {
     /// Where it came from. `None` where the line has a name instead of an
     /// address (then `attributes.source_name`), or none at all.
     pub source: Option<Endpoint>,
+    /// Where it went.
+    pub target: Option<Endpoint>,
     /// What was tried at a login.
     pub credentials: Option<Credentials>,
     /// The client's own banner.
@@ -60,6 +69,68 @@ pub struct Observation {
     pub attributes: Attributes,
     /// The type of service, in the words of honeypot networks.
     pub category: Option<Category>,
+    /// The daemon that wrote the log, where it is one of a honeypot.
+    pub analyzer: Option<AnalyzerName>,
+    /// What gives the client away.
+    pub fingerprints: Option<Box<Fingerprints>>,
+    /// The file that was captured.
+    pub payload: Option<PayloadHash>,
+    /// What the attacker called that file.
+    pub payload_name: Option<Untrusted>,
+    /// The vulnerability that was aimed at.
+    pub cve: Option<Box<str>>,
     /// How many times it happened; more than 1 for "message repeated N times".
     pub repeat: u32,
+}
+
+impl Observation {
+    /// An observation of which only the necessary is known.
+    #[must_use]
+    pub fn new(kind: EventKind, observed_at: Timestamp) -> Self {
+        Self {
+            kind,
+            observed_at,
+            host: None,
+            source: None,
+            target: None,
+            credentials: None,
+            client: None,
+            request: None,
+            session: None,
+            attributes: Attributes::new(),
+            category: None,
+            analyzer: None,
+            fingerprints: None,
+            payload: None,
+            payload_name: None,
+            cve: None,
+            repeat: 1,
+        }
+    }
+
+    /// Adds an attribute.
+    pub(crate) fn note(&mut self, name: &str, value: impl Into<AttributeValue>) {
+        self.attributes.insert(name.into(), value.into());
+    }
+
+    /// The event it is. Its id is the caller's, who knows where it was read.
+    #[must_use]
+    pub fn into_event(self, id: EventId, sensor: SensorId) -> Event {
+        let mut event = Event::new(id, self.kind, self.observed_at, sensor);
+        event.host = self.host;
+        event.category = self.category;
+        event.source = self.source;
+        event.target = self.target;
+        event.session = self.session;
+        event.credentials = self.credentials;
+        event.request = self.request;
+        event.client = self.client;
+        event.analyzer = self.analyzer;
+        event.fingerprints = self.fingerprints;
+        event.payload = self.payload;
+        event.payload_name = self.payload_name;
+        event.cve = self.cve;
+        event.attributes = self.attributes;
+        event
+    }
 }

@@ -190,17 +190,15 @@ impl<'a> Fact<'a> {
             outcome: self.outcome,
         });
         Observation {
-            kind: self.kind,
-            observed_at: at,
             host,
             source: self.peer.and_then(|peer| peer.source),
             credentials,
             client: self.client.map(Untrusted::from),
             request: self.request.map(Untrusted::from),
-            session: None,
             attributes,
             category: Category::new(CATEGORY).ok(),
             repeat: self.repeat,
+            ..Observation::new(self.kind, at)
         }
     }
 }
