@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::outbound::{self, OutboundConfig};
+
 /// Smallest bound of the hub's spool: one whole batch must fit, twice.
 const MIN_SPOOL_BYTES: u64 = 64 * 1024 * 1024;
 /// Smallest segment of the hub's spool.
@@ -29,6 +31,8 @@ pub struct Config {
     pub quarantine: QuarantineConfig,
     /// Where this installation is, for the map. Default: unknown.
     pub home: Option<Home>,
+    /// Where events are forwarded to. Default: nowhere.
+    pub outbound: Vec<OutboundConfig>,
 }
 
 /// Settings of the queue between ingest and store.
@@ -138,6 +142,7 @@ impl Config {
                 mistakes.push(format!("home.lon: expected -180 to 180, found {}", home.lon));
             }
         }
+        mistakes.extend(outbound::mistakes(&self.outbound));
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 }

@@ -12,6 +12,9 @@ pub enum IngestError {
     /// The principal may not deliver events.
     #[error("this credential may not deliver events")]
     Forbidden,
+    /// More than is taken at once: smaller parts.
+    #[error("{0}")]
+    TooLarge(String),
     /// The spool is full or the disk is: try again after so many seconds.
     #[error("the hub cannot take events now: {reason}")]
     Busy {

@@ -25,12 +25,15 @@ use crate::background::Background;
 use crate::config::{Config, Home};
 use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
+use crate::feed::{FEED_CHUNKS, Feed, Stored};
 use crate::health::Health;
 use crate::ingest::Ingest;
+use crate::lines::{self, LinesReceipt};
 use crate::listing::{QuarantineList, SensorStatus};
 use crate::live::{LIVE_EVENTS, Live, Shown};
 use crate::lock::{Lock, Locked, make_dir};
 use crate::metrics::Metrics;
+use crate::outbound::{Forwarder, Origin, Outlets};
 use crate::quarantine::Quarantine;
 use crate::query::{self, Queries};
 use crate::recent::Recent;
@@ -64,6 +67,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     live: broadcast::Sender<Shown>,
+    feed: broadcast::Sender<Stored>,
+    outlets: Arc<Outlets>,
     /// Live subscriptions end.
     closed: CancellationToken,
     /// The writer stores what is left, then ends.
@@ -133,6 +138,41 @@ impl Hub {
     ) -> Result<Receipt, IngestError> {
         let now = Timestamp::from(SystemTime::now());
         self.inner.ingest.restore(who, records, now).await
+    }
+
+    /// Takes lines of a log, separated by line breaks. Lines that cannot be read
+    /// go to quarantine. Their events are from the sensor of `who`; those of the
+    /// local operator from `sensor`.
+    ///
+    /// # Errors
+    /// [`IngestError`]: nothing was taken; the sender tries again.
+    pub async fn accept_lines(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        source: &lines::Source,
+        body: bytes::Bytes,
+    ) -> Result<LinesReceipt, IngestError> {
+        let now = Timestamp::from(SystemTime::now());
+        lines::accept(&self.inner.ingest, who, from, source, body, now).await
+    }
+
+    /// The forwarders of all targets that the settings name: each is to be run
+    /// with a transport. Only the first call has any.
+    #[must_use]
+    pub fn forwarders(&self) -> Vec<Forwarder> {
+        let quarantine = &self.inner.quarantine;
+        let outlets = self.inner.outlets.0.iter();
+        outlets
+            .filter_map(|outlet| Forwarder::new(Arc::clone(outlet), Arc::clone(quarantine)))
+            .collect()
+    }
+
+    /// Events as they are stored, all of them and enriched, for dialects that
+    /// hand them on; a few may come twice where the store fails.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.inner.feed.subscribe(), self.inner.closed.clone())
     }
 
     /// Remembers which version of its software the sensor of `who` runs.
@@ -273,6 +313,7 @@ impl Hub {
             },
             demo: inner.demo.load(Ordering::Relaxed),
             home: inner.home,
+            outbound: inner.outlets.status(),
         }
     }
 
@@ -300,6 +341,7 @@ impl Hub {
         set(&metrics.state_up, u64::from(self.status().state.ok));
         set(&metrics.quarantine_records, inner.quarantine.kept());
         set(&metrics.quarantine_dropped, inner.quarantine.dropped());
+        metrics.outbound(&inner.outlets.status());
         metrics.text()
     }
 
@@ -320,6 +362,7 @@ impl Hub {
         // 3. Subscribers go, 4. the spool, 5. the state.
         inner.closed.cancel();
         inner.ingest.spool.close().await;
+        inner.outlets.close().await;
         let now = Timestamp::from(SystemTime::now());
         if let Err(error) = inner.sensors.flush(now).await {
             tracing::error!(%error, "cannot write the sensors down; they wait for the next start");
@@ -336,6 +379,8 @@ struct Opened {
     reader: Reader,
     store: Arc<Locked<Store>>,
     enricher: Arc<Enricher>,
+    origin: Origin,
+    outlets: Outlets,
 }
 
 impl Opened {
@@ -354,6 +399,8 @@ impl Opened {
         };
         let (spool, reader) =
             Spool::open(&spool_dir, spool_config).map_err(|error| OpenError(error.to_string()))?;
+        let origin = Origin::open(&hub_dir)?;
+        let outlets = Outlets::open(&hub_dir.join("outbound"), &config.outbound, &origin)?;
         let store =
             Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
         Ok(Self {
@@ -363,6 +410,8 @@ impl Opened {
             reader,
             store: Arc::new(Locked::new(store, lock)),
             enricher,
+            origin,
+            outlets,
         })
     }
 
@@ -381,6 +430,8 @@ impl Opened {
         let outage = Duration::from_secs(self.config.state.outage_secs.into());
         let auth = Arc::new(Auth::new(&state, outage));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
+        let (feed, _) = broadcast::channel(FEED_CHUNKS);
+        let outlets = Arc::new(self.outlets);
         let drain = CancellationToken::new();
         let writer = Writer::new(
             self.reader,
@@ -393,6 +444,8 @@ impl Opened {
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
                 live: live.clone(),
+                outlets: Arc::clone(&outlets),
+                feed: feed.clone(),
                 drain: drain.clone(),
             },
         );
@@ -412,6 +465,7 @@ impl Opened {
             recent,
             metrics: Arc::clone(&metrics),
             retention_days: self.config.store.retention_days,
+            origin: self.origin,
             closed: CancellationToken::new(),
         };
         let mut tasks = JoinSet::new();
@@ -432,6 +486,8 @@ impl Opened {
                 metrics,
                 health,
                 live,
+                feed,
+                outlets,
                 closed: CancellationToken::new(),
                 drain,
                 tasks: Mutex::new(tasks),

@@ -16,6 +16,7 @@ use crate::auth::{Identity, Permission, Principal};
 use crate::error::IngestError;
 use crate::lock::Locked;
 use crate::metrics::{Metrics, Reason};
+use crate::outbound::Origin;
 use crate::quarantine::{Quarantine, Rejected, shown};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
@@ -50,6 +51,7 @@ pub(crate) struct Ingest {
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) retention_days: u32,
+    pub(crate) origin: Origin,
     pub(crate) closed: CancellationToken,
 }
 
@@ -62,6 +64,15 @@ pub(crate) enum Arrival {
     /// receipt and places stay as they are. A record that cannot be taken is
     /// not kept here, as whoever restores has it; and no sensor is alive by it.
     Restored,
+}
+
+/// A record that whoever read it could not make an event of.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread<'a> {
+    /// Its place in what was delivered.
+    pub(crate) index: u32,
+    pub(crate) record: &'a [u8],
+    pub(crate) reason: String,
 }
 
 /// How events are attributed, from the credential.
@@ -94,7 +105,20 @@ impl Ingest {
         records: &[&[u8]],
         now: Timestamp,
     ) -> Result<Receipt, IngestError> {
-        self.arrive(who, from, records, now, Arrival::Delivered).await
+        self.arrive(who, from, records, &[], now, Arrival::Delivered).await
+    }
+
+    /// Takes events that were read from another form, and keeps what could not
+    /// be read in quarantine.
+    pub(crate) async fn accept_read(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        records: &[&[u8]],
+        unread: &[Unread<'_>],
+        now: Timestamp,
+    ) -> Result<Receipt, IngestError> {
+        self.arrive(who, from, records, unread, now, Arrival::Delivered).await
     }
 
     /// Takes back what a hub had; see [`Arrival::Restored`].
@@ -104,7 +128,7 @@ impl Ingest {
         records: &[&[u8]],
         now: Timestamp,
     ) -> Result<Receipt, IngestError> {
-        self.arrive(who, None, records, now, Arrival::Restored).await
+        self.arrive(who, None, records, &[], now, Arrival::Restored).await
     }
 
     async fn arrive(
@@ -112,6 +136,7 @@ impl Ingest {
         who: &Principal,
         from: Option<IpAddr>,
         records: &[&[u8]],
+        unread: &[Unread<'_>],
         now: Timestamp,
         arrival: Arrival,
     ) -> Result<Receipt, IngestError> {
@@ -122,7 +147,7 @@ impl Ingest {
         if !who.may(needed) {
             return Err(IngestError::Forbidden);
         }
-        let taken = self.take(who, from, records, now, arrival).await;
+        let taken = self.take(who, from, records, unread, now, arrival).await;
         if taken.is_err() {
             self.metrics.refused.inc();
         }
@@ -134,6 +159,7 @@ impl Ingest {
         who: &Principal,
         from: Option<IpAddr>,
         records: &[&[u8]],
+        unread: &[Unread<'_>],
         now: Timestamp,
         arrival: Arrival,
     ) -> Result<Receipt, IngestError> {
@@ -142,7 +168,9 @@ impl Ingest {
         }
         let (sensor, domain) = match who.identity() {
             _ if arrival == Arrival::Restored => (None, None),
-            Identity::Key { sensor, domain, .. } => (Some(sensor.clone()), Some(*domain)),
+            Identity::Key { sensor, domain, .. } | Identity::Publisher { sensor, domain } => {
+                (Some(sensor.clone()), Some(*domain))
+            }
             Identity::Local { sensor } => (sensor.clone(), None),
             Identity::Ews { name, domain, .. } => (Some(name.clone()), Some(*domain)),
             Identity::Account { .. } | Identity::Public => return Err(IngestError::Forbidden),
@@ -155,6 +183,12 @@ impl Ingest {
         let mut receipt = Receipt::default();
         let mut fresh = Vec::new();
         let mut refused = Vec::new();
+        for one in unread {
+            let why = Refused { class: MALFORMED, reason: one.reason.clone() };
+            let reason = shown(&why.reason);
+            receipt.quarantined.push(Quarantined { index: one.index, reason });
+            refused.push((one.record, why));
+        }
         let mut expired = 0;
         let mut ids = HashSet::new();
         let mut deliverers = BTreeMap::new();
@@ -163,7 +197,9 @@ impl Ingest {
                 Ok(taken) => {
                     deliverers.insert(taken.event.sensor.clone(), taken.event.domain);
                     let id = taken.event.id;
-                    if !ids.insert(id) || self.recent().contains(id) {
+                    let came_back =
+                        arrival == Arrival::Delivered && self.origin.has_seen(&taken.event);
+                    if came_back || !ids.insert(id) || self.recent().contains(id) {
                         receipt.duplicate += 1;
                     } else if self.store.is_expired(&taken.event, now) {
                         // Taken, and gone at once as its rule says: a resend of an

@@ -9,13 +9,16 @@ mod background;
 mod config;
 mod enrich;
 mod error;
+mod feed;
 mod health;
 mod hub;
 mod ingest;
+mod lines;
 mod listing;
 mod live;
 mod lock;
 mod metrics;
+mod outbound;
 mod quarantine;
 mod query;
 mod recent;
@@ -28,13 +31,22 @@ mod writer;
 pub use auth::{Permission, Principal};
 pub use config::{Config, GeoConfig, Home, QuarantineConfig, SpoolConfig};
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
+pub use feed::{Feed, FeedItem};
 pub use hub::Hub;
+pub use lines::{
+    LinesReceipt, MAX_BODY_EVENTS, MAX_BODY_LINES, Source as LineSource, read_log_line,
+};
 pub use listing::{
     EwsSecret, EwsUserInfo, KeyInfo, NewEwsUser, NewKey, QuarantineList, QuarantinedRecord,
     SensorStatus, Session, SessionInfo, SignedIn,
 };
 pub use live::{Live, LiveItem};
 pub use lock::DataLock;
+pub use outbound::{
+    Forwarder, OutboundConfig, OutboundKind, OutboundStatus, SendError, Sent, Transport, VIA,
+    read_secret,
+};
+pub use palisade_rules::{LogFormat, UnknownFormat};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use status::{

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::outbound::OutboundStatus;
+
 /// Upper bounds of query times, in seconds.
 const QUERY_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
@@ -16,6 +18,12 @@ const QUERY_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5,
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: &'static str,
+}
+
+/// A target that events are forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Target {
+    pub(crate) target: String,
 }
 
 /// How a sign-in ended.
@@ -53,6 +61,14 @@ pub(crate) struct Metrics {
     pub(crate) live_lagged: Counter,
     pub(crate) sign_ins: Family<Outcome, Counter>,
     pub(crate) query_seconds: Histogram,
+    outbound_pending: Family<Target, Gauge>,
+    outbound_bytes: Family<Target, Gauge>,
+    outbound_sent: Family<Target, Gauge>,
+    outbound_left_out: Family<Target, Gauge>,
+    outbound_refused: Family<Target, Gauge>,
+    outbound_dropped: Family<Target, Gauge>,
+    outbound_retries: Family<Target, Gauge>,
+    outbound_failing: Family<Target, Gauge>,
 }
 
 impl Metrics {
@@ -166,7 +182,66 @@ impl Metrics {
             ),
             sign_ins: made!(Family::default(), "sign_ins", "Attempts to sign in"),
             query_seconds,
+            outbound_pending: made!(
+                Family::default(),
+                "outbound_pending_events",
+                "Events that wait for a target"
+            ),
+            outbound_bytes: made!(
+                Family::default(),
+                "outbound_bytes",
+                "Bytes of a target's queue on disk"
+            ),
+            outbound_sent: made!(
+                Family::default(),
+                "outbound_sent_events",
+                "Events that a target has confirmed, since the start"
+            ),
+            outbound_left_out: made!(
+                Family::default(),
+                "outbound_left_out_events",
+                "Events that a target's dialect cannot express, since the start"
+            ),
+            outbound_refused: made!(
+                Family::default(),
+                "outbound_refused_events",
+                "Events that a target refuses, since the start"
+            ),
+            outbound_dropped: made!(
+                Family::default(),
+                "outbound_dropped_events",
+                "Events dropped as a target's queue was full, ever"
+            ),
+            outbound_retries: made!(
+                Family::default(),
+                "outbound_retries",
+                "Deliveries to a target that failed and were repeated, since the start"
+            ),
+            outbound_failing: made!(
+                Family::default(),
+                "outbound_failing",
+                "Whether the last delivery to a target failed: 1 or 0"
+            ),
             registry,
+        }
+    }
+
+    /// Notes how the targets are doing.
+    pub(crate) fn outbound(&self, targets: &[OutboundStatus]) {
+        for status in targets {
+            let target = Target { target: status.name.to_string() };
+            let set = |family: &Family<Target, Gauge>, value: u64| {
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                family.get_or_create(&target).set(value);
+            };
+            set(&self.outbound_pending, status.pending);
+            set(&self.outbound_bytes, status.bytes);
+            set(&self.outbound_sent, status.sent);
+            set(&self.outbound_left_out, status.left_out);
+            set(&self.outbound_refused, status.refused);
+            set(&self.outbound_dropped, status.dropped);
+            set(&self.outbound_retries, status.retries);
+            set(&self.outbound_failing, u64::from(status.error.is_some()));
         }
     }
 

@@ -96,6 +96,7 @@ impl Sensors {
         let (kind, key_id) = match who.identity() {
             Identity::Key { id, .. } => (SensorKind::Agent, Some(id)),
             Identity::Ews { .. } => (SensorKind::Ews, None),
+            Identity::Publisher { .. } => (SensorKind::Agent, None),
             _ if sensor.as_str() == DEMO_SENSOR => (SensorKind::Demo, None),
             _ => (SensorKind::Local, None),
         };

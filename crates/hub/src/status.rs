@@ -4,6 +4,7 @@ use palisade_event::Timestamp;
 use serde::Serialize;
 
 use crate::config::Home;
+use crate::outbound::OutboundStatus;
 
 /// How the hub is doing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +29,8 @@ pub struct Status {
     pub demo: bool,
     /// Where this installation is.
     pub home: Option<Home>,
+    /// Where events are forwarded to.
+    pub outbound: Vec<OutboundStatus>,
 }
 
 /// Whether the store keeps up.

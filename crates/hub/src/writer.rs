@@ -25,10 +25,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::enrich::Enricher;
+use crate::feed::Stored;
 use crate::health::Health;
 use crate::ingest::UNSTORABLE;
 use crate::live::Shown;
 use crate::metrics::{Metrics, Reason};
+use crate::outbound::Outlets;
 use crate::quarantine::{Quarantine, Rejected};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
@@ -58,6 +60,8 @@ pub(crate) struct Parts<S> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) live: broadcast::Sender<Shown>,
+    pub(crate) outlets: Arc<Outlets>,
+    pub(crate) feed: broadcast::Sender<Stored>,
     /// Store what is in the spool, then end.
     pub(crate) drain: CancellationToken,
 }
@@ -273,16 +277,21 @@ impl<S: Sink> Writer<S> {
         Ok(())
     }
 
-    /// Appends events to the store; those that were new.
+    /// Appends events to the store, and passes on those that were new: to the
+    /// queues of targets, where they are durable before the hub's spool is
+    /// freed, and to feeds.
     fn append(
         &self,
         events: Vec<Arc<Event>>,
     ) -> impl Future<Output = Result<Fresh, Failure>> + use<S> {
         let sink = Arc::clone(&self.parts.sink);
         let recent = Arc::clone(&self.parts.recent);
-        blocking(move || {
+        let (outlets, feed) = (Arc::clone(&self.parts.outlets), self.parts.feed.clone());
+        let is_wanted = !outlets.0.is_empty() || feed.receiver_count() > 0;
+        let appended = blocking(move || {
             let flags = sink.append(&events)?;
             let mut fresh = Fresh::default();
+            let mut new = Vec::new();
             let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
             for (event, is_new) in events.into_iter().zip(flags) {
                 // After a restart these are the ids that are not in the store yet.
@@ -290,11 +299,23 @@ impl<S: Sink> Writer<S> {
                     recent.insert(event.id);
                 }
                 if is_new {
+                    if is_wanted {
+                        new.push(Arc::clone(&event));
+                    }
                     fresh.add(event);
                 }
             }
+            Ok((fresh, new))
+        });
+        async move {
+            let (fresh, new) = appended.await?;
+            if !new.is_empty() {
+                outlets.pass_on(&new).await.map_err(Failure::Elsewhere)?;
+                // An error means that nobody listens.
+                let _ = feed.send(new.into());
+            }
             Ok(fresh)
-        })
+        }
     }
 
     /// Keeps records that the store will never take.

@@ -4,8 +4,9 @@ use palisade_event::{Domain, SensorId};
 use palisade_store::state::{Role, Scope};
 
 /// Who asks: made by [`crate::Hub::sign_in`], [`crate::Hub::session`],
-/// [`crate::Hub::key`], [`crate::Hub::ews_user`], [`Principal::local`] or
-/// [`Principal::public`]; there is no other way to get one.
+/// [`crate::Hub::key`], [`crate::Hub::ews_user`], [`Principal::local`],
+/// [`Principal::publisher`] or [`Principal::public`]; there is no other way to
+/// get one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal(pub(super) Identity);
 
@@ -16,6 +17,9 @@ pub(crate) enum Identity {
     Local { sensor: Option<SensorId> },
     /// A person.
     Account { name: String, role: Role },
+    /// A publisher that the settings name: an ident of our hpfeeds broker, or a
+    /// broker elsewhere that we listen to.
+    Publisher { sensor: SensorId, domain: Domain },
     /// A program.
     Key { id: String, sensor: SensorId, scopes: Vec<Scope>, domain: Domain },
     /// A user of the EWS dialect: an installation of honeypots, or who reads
@@ -30,8 +34,8 @@ pub(crate) enum Identity {
 /// Accounts: a viewer may read, an operator also operate, an admin also
 /// administer; none of them delivers events, as a person is no sensor.
 /// Keys: the scope `ingest` delivers, `read` reads, `admin` reads, operates
-/// and administers. EWS users deliver (unless read-only) and read. The public
-/// reads. The local operator may do all.
+/// and administers. EWS users deliver (unless read-only) and read. A publisher
+/// delivers. The public reads. The local operator may do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Deliver events.
@@ -61,11 +65,19 @@ impl Principal {
         Self(Identity::Public)
     }
 
+    /// A publisher that the settings name and whose secret was checked: it
+    /// delivers as `sensor` into `domain`.
+    #[must_use]
+    pub fn publisher(sensor: SensorId, domain: Domain) -> Self {
+        Self(Identity::Publisher { sensor, domain })
+    }
+
     /// Whether it may do this.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
         match &self.0 {
             Identity::Local { .. } => true,
+            Identity::Publisher { .. } => permission == Permission::Ingest,
             Identity::Account { role, .. } => match permission {
                 Permission::Ingest => false,
                 Permission::Read => true,
@@ -98,6 +110,7 @@ impl Principal {
         match (&self.0, domain) {
             (_, Domain::Community)
             | (Identity::Local { .. } | Identity::Account { .. }, Domain::Private) => true,
+            (Identity::Publisher { domain, .. }, Domain::Private) => *domain == Domain::Private,
             (Identity::Key { scopes, domain, .. }, Domain::Private) => {
                 *domain == Domain::Private || scopes.contains(&Scope::Admin)
             }
@@ -115,7 +128,7 @@ impl Principal {
         match &self.0 {
             Identity::Local { .. } => "local",
             Identity::Account { name, .. } => name,
-            Identity::Key { sensor, .. } => sensor.as_str(),
+            Identity::Key { sensor, .. } | Identity::Publisher { sensor, .. } => sensor.as_str(),
             Identity::Ews { name, .. } => name.as_str(),
             Identity::Public => "public",
         }
@@ -181,6 +194,8 @@ mod tests {
         assert_eq!(may(&key(&[Scope::Read], private)), [false, true, false, false]);
         assert_eq!(may(&key(&[Scope::Admin], private)), [false, true, true, true]);
         assert_eq!(may(&key(&[], private)), [false, false, false, false]);
+        let sensor = SensorId::new("pot-1").unwrap();
+        assert_eq!(may(&Principal::publisher(sensor, private)), [true, false, false, false]);
         assert_eq!(may(&ews(private, false, false)), [true, true, false, false]);
         assert_eq!(may(&ews(private, true, false)), [false, true, false, false]);
         assert_eq!(may(&Principal::public()), [false, true, false, false]);
@@ -206,5 +221,8 @@ mod tests {
         assert!(key(&[Scope::Read], Domain::Private).sees(Domain::Private));
         assert!(key(&[Scope::Admin], Domain::Community).sees(Domain::Private));
         assert!(account(Role::Viewer).sees(Domain::Private));
+        let publisher = |domain| Principal::publisher(SensorId::new("pot-1").unwrap(), domain);
+        assert!(publisher(Domain::Private).sees(Domain::Private));
+        assert!(!publisher(Domain::Community).sees(Domain::Private));
     }
 }

@@ -101,6 +101,8 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(Health::default()),
         live: sender,
+        outlets: Arc::default(),
+        feed: broadcast::channel(1).0,
         drain: drain.clone(),
     };
     let writer = tokio::spawn(Writer::new(reader, parts).run());
