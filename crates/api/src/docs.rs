@@ -30,6 +30,7 @@ use crate::router::App;
         native::session::end,
         native::ingest::accept,
         native::ingest::restore,
+        native::logs::accept,
         native::events::search,
         native::events::one,
         native::aggregate::run,

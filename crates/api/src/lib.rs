@@ -7,24 +7,29 @@
 mod auth;
 mod body;
 mod client;
+mod compat;
 mod config;
+mod dial;
 mod docs;
 mod error;
 mod headers;
 mod limits;
 mod metrics;
 mod native;
+pub mod outbound;
 mod router;
 mod serve;
 mod tls;
 mod ui;
 
 pub use axum::Router;
+pub use compat::hpfeeds::{HpfeedsConfig, HpfeedsIdent, HpfeedsListener, HpfeedsSubscription};
 pub use config::{Config, Dialect, EwsConfig, Limits, Listener, TlsConfig};
+pub use dial::Dialer;
 pub use docs::openapi_json;
 pub use error::Problem;
 pub use router::local_router;
-pub use serve::{Address, BindError, Server};
+pub use serve::{Address, BindError, ClientTls, Server};
 pub use tls::{CertificateSource, Tls, TlsError};
 pub use ui::page_is_built_in;
 
@@ -39,6 +44,12 @@ pub mod fuzzing {
         let encoding = if packed { Encoding::Zstd } else { Encoding::Identity };
         let body = bytes::Bytes::copy_from_slice(body);
         body::decode(body, encoding, palisade_event::wire::MAX_BATCH_BYTES).ok()
+    }
+
+    /// Frames of hpfeeds, and what a payload becomes.
+    pub fn hpfeeds_frames(bytes: &[u8]) {
+        crate::compat::hpfeeds::codec::frames_of(bytes);
+        crate::compat::hpfeeds::fuzz_payload(bytes);
     }
 
     /// Bytes of the PROXY header that a connection begins with, if it does.

@@ -70,6 +70,12 @@ impl RateLimit {
         Err(((1.0 - tokens) / self.per_sec).ceil().clamp(1.0, 3600.0) as u32)
     }
 
+    /// Whether there is no token left; takes none.
+    pub(crate) fn is_empty(&self, address: IpAddr, now: Instant) -> bool {
+        let buckets = lock(&self.buckets);
+        buckets.get(&unit(address)).is_some_and(|bucket| self.refilled(bucket, now) < 1.0)
+    }
+
     fn refilled(&self, bucket: &Bucket, now: Instant) -> f64 {
         let secs = now.saturating_duration_since(bucket.at).as_secs_f64();
         (bucket.tokens + secs * self.per_sec).min(self.burst)

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
+use crate::compat::hpfeeds;
+
 /// Label of each class of answers, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -18,6 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: AtomicU64,
     /// Connections that ended for a limit, a deadline or malformed bytes.
     pub(crate) connections_broken: AtomicU64,
+    /// What hpfeeds has done.
+    pub(crate) hpfeeds: hpfeeds::Metrics,
 }
 
 impl Metrics {
@@ -64,6 +68,7 @@ impl Metrics {
             &self.connections_broken,
         );
         family("palisade_http_streams", "gauge", "", "Live streams that are open.", &self.streams);
+        self.hpfeeds.write(&mut text);
         text.push_str(end);
         text
     }
@@ -80,7 +85,8 @@ mod tests {
         let text = metrics.append_to("# TYPE a gauge\na 1\n# EOF\n".into(), "b 2\n");
         assert!(text.starts_with("# TYPE a gauge\na 1\nb 2\n# HELP palisade_http_answers"));
         assert!(text.contains("palisade_http_answers_total{class=\"4xx\"} 1\n"));
-        assert!(text.ends_with("palisade_http_streams 0\n# EOF\n"));
+        assert!(text.contains("palisade_http_streams 0\n"));
+        assert!(text.ends_with("palisade_hpfeeds_reconnects_total 0\n# EOF\n"), "{text}");
         assert_eq!(text.matches("# EOF").count(), 1);
     }
 }

@@ -149,7 +149,8 @@ fn routes(app: &App) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, events, ews_users, fields, ingest, keys, quarantine, query, sensors, session,
+        aggregate, events, ews_users, fields, ingest, keys, logs, quarantine, query, sensors,
+        session,
     };
     use native::{saved_queries, status, stream, users};
     Router::new()
@@ -157,6 +158,7 @@ fn native_routes() -> Router<App> {
         .route("/events", get(events::search).post(ingest::accept))
         .route("/events/restore", post(ingest::restore))
         .route("/events/{id}", get(events::one))
+        .route("/logs/{parser}", post(logs::accept))
         .route("/aggregate", post(aggregate::run))
         .route("/query", get(query::check))
         .route("/saved-queries", get(saved_queries::list).post(saved_queries::add))

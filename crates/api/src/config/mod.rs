@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use ews::EwsConfig;
 
+use crate::compat::hpfeeds::HpfeedsConfig;
+
 /// Settings of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub ews: EwsConfig,
     /// Bounds.
     pub limits: Limits,
+    /// hpfeeds: our broker, and brokers elsewhere.
+    pub hpfeeds: HpfeedsConfig,
 }
 
 /// One address to listen on.
@@ -124,6 +128,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             ews: EwsConfig::default(),
             limits: Limits::default(),
+            hpfeeds: HpfeedsConfig::default(),
         }
     }
 }
@@ -214,6 +219,7 @@ impl Config {
         }
         self.ews.collect_mistakes(&mut mistakes);
         self.limits.collect_mistakes(&mut mistakes);
+        mistakes.extend(self.hpfeeds.mistakes());
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 

@@ -45,6 +45,7 @@ pub(crate) async fn accept(
     request: Request,
 ) -> Result<axum::Json<Receipt>, Problem> {
     caller.require(Permission::Ingest)?;
+    body::require_json(request.headers())?;
     let from = request.extensions().get::<Client>().map(|client| client.address);
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if let Some(version) = agent.and_then(agent_version) {
@@ -83,6 +84,7 @@ pub(crate) async fn restore(
     request: Request,
 ) -> Result<axum::Json<Receipt>, Problem> {
     caller.require(Permission::Administer)?;
+    body::require_json(request.headers())?;
     let plain = unpacked(&app, request).await?;
     let batch = Batch::decode(&plain).map_err(refused)?;
     let records: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
@@ -90,8 +92,7 @@ pub(crate) async fn restore(
 }
 
 /// The body, bounded and unpacked.
-async fn unpacked(app: &App, request: Request) -> Result<bytes::Bytes, Problem> {
-    body::require_json(request.headers())?;
+pub(super) async fn unpacked(app: &App, request: Request) -> Result<bytes::Bytes, Problem> {
     let encoding = Encoding::of(request.headers())?;
     let limits = &app.config.limits;
     let deadline = Duration::from_secs(limits.body_secs);
@@ -108,6 +109,9 @@ impl From<IngestError> for Problem {
         match error {
             IngestError::Forbidden => {
                 Self::forbidden("Delivering events needs an API key with the scope 'ingest'.")
+            }
+            IngestError::TooLarge(rule) => {
+                Self::new(http::StatusCode::PAYLOAD_TOO_LARGE, rule).kind("size")
             }
             IngestError::Busy { reason, retry_after_secs } => {
                 let detail = "The hub cannot take events now; nothing of the batch was taken.";

@@ -35,6 +35,61 @@ pub(crate) struct Status {
     /// Where this installation is; null where it is not configured.
     #[schema(required)]
     home: Option<Home>,
+    /// Where events are forwarded to.
+    outbound: Vec<OutboundStatus>,
+}
+
+/// A target that events are forwarded to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OutboundStatus {
+    /// Its name.
+    #[schema(value_type = String, example = "headquarters")]
+    name: palisade_event::SensorId,
+    /// What is spoken with it: palisade, ews, hpfeeds or dshield.
+    #[schema(value_type = String, example = "palisade")]
+    kind: palisade_hub::OutboundKind,
+    /// Events that wait for it.
+    pending: u64,
+    /// Bytes of its queue on disk.
+    bytes: u64,
+    /// Their bound.
+    max_bytes: u64,
+    /// Events that it has confirmed since the start.
+    sent: u64,
+    /// Events that its dialect cannot express, since the start.
+    left_out: u64,
+    /// Events that it refuses, since the start; they are in quarantine.
+    refused: u64,
+    /// Events that were dropped as its queue was full, ever.
+    dropped: u64,
+    /// Deliveries that failed and were repeated, since the start.
+    retries: u64,
+    /// When it last confirmed something.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_ok_at: Option<Timestamp>,
+    /// Why the last delivery failed; absent where it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+}
+
+impl From<palisade_hub::OutboundStatus> for OutboundStatus {
+    fn from(status: palisade_hub::OutboundStatus) -> Self {
+        Self {
+            name: status.name,
+            kind: status.kind,
+            pending: status.pending,
+            bytes: status.bytes,
+            max_bytes: status.max_bytes,
+            sent: status.sent,
+            left_out: status.left_out,
+            refused: status.refused,
+            dropped: status.dropped,
+            retries: status.retries,
+            last_ok_at: status.last_ok_at,
+            error: status.error,
+        }
+    }
 }
 
 /// The event store.
@@ -163,6 +218,7 @@ impl From<palisade_hub::Status> for Status {
             },
             demo: status.demo,
             home: status.home.map(|home| Home { lat: home.lat, lon: home.lon }),
+            outbound: status.outbound.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! order. What is said on a connection is the router's business.
 
 mod connection;
+mod hpfeeds;
 mod prefixed;
 pub(crate) mod proxy;
 
@@ -107,11 +108,17 @@ struct Bound {
     settings: Listener,
 }
 
+/// Makes TLS settings for connections to the outside: a pin, or a file of
+/// authorities, or neither, which is the system's.
+pub type ClientTls =
+    dyn Fn(Option<&str>, Option<&Path>) -> Result<Arc<rustls::ClientConfig>, String>;
+
 /// The bound doors of the hub, not open yet.
 pub struct Server {
     app: App,
     tls: Option<Tls>,
     bound: Vec<Bound>,
+    hpfeeds: hpfeeds::Doors,
     unix: Option<(UnixListener, PathBuf)>,
 }
 
@@ -134,7 +141,9 @@ impl Server {
     /// [`BindError`], one sentence with the address or file and what to do.
     pub async fn bind(config: &Config, hub: Hub, data_dir: &Path) -> Result<Self, BindError> {
         let mut tls = None;
-        if config.listeners.iter().any(|listener| listener.tls) {
+        let speaks_tls = config.listeners.iter().any(|listener| listener.tls)
+            || config.hpfeeds.listeners.iter().any(|listener| listener.tls);
+        if speaks_tls {
             let (settings, dir) = (config.tls.clone(), data_dir.to_owned());
             let load = move || Tls::load(&settings, &dir, auth::now());
             tls = Some(tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??);
@@ -146,7 +155,24 @@ impl Server {
             let address = listener.local_addr().map_err(failed)?;
             bound.push(Bound { listener, address, settings: settings.clone() });
         }
-        Ok(Self { app: App::new(hub, config.clone()), tls, bound, unix: None })
+        let app = App::new(hub, config.clone());
+        let hpfeeds = hpfeeds::Doors::bind(&app).await?;
+        Ok(Self { app, tls, bound, hpfeeds, unix: None })
+    }
+
+    /// Also listens to the hpfeeds brokers elsewhere that the settings name.
+    ///
+    /// # Errors
+    /// [`BindError`]: the TLS settings of one cannot be used.
+    pub fn listen_to_brokers(&mut self, tls: &ClientTls) -> Result<(), BindError> {
+        self.hpfeeds.listen_to_brokers(&self.app.config.hpfeeds, tls)
+    }
+
+    /// The addresses of our hpfeeds broker, with the ports the system chose,
+    /// and whether each speaks TLS.
+    #[must_use]
+    pub fn hpfeeds_addresses(&self) -> Vec<(SocketAddr, bool)> {
+        self.hpfeeds.addresses()
     }
 
     /// Also serves the local management socket at `path`. Its file belongs to
@@ -207,6 +233,7 @@ impl Server {
             tls: self.tls,
         });
         let acceptors = TaskTracker::new();
+        self.hpfeeds.open(&acceptors, &shared, &cancel);
         let router = router::build(&self.app);
         for bound in self.bound {
             let (shared, router) = (Arc::clone(&shared), router.clone());

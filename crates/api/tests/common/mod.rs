@@ -29,6 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Doors {
     pub(crate) hub: Hub,
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) hpfeeds: Vec<SocketAddr>,
     pub(crate) data: tempfile::TempDir,
     pub(crate) fingerprint: String,
     pub(crate) ingest: String,
@@ -89,10 +90,11 @@ pub(crate) async fn start(adjust: impl FnOnce(&mut Config)) -> Doors {
     let mut server = Server::bind(&config, hub.clone(), data.path()).await.unwrap();
     server.serve_unix(&data.path().join("palisade.sock")).unwrap();
     let addresses = server.addresses().iter().map(|address| address.socket).collect();
+    let hpfeeds = server.hpfeeds_addresses().into_iter().map(|(address, _)| address).collect();
     let fingerprint = server.certificate_fingerprint().unwrap_or_default().to_owned();
     let cancel = CancellationToken::new();
     let task = tokio::spawn(server.run(cancel.clone()));
-    Doors { hub, addresses, data, fingerprint, ingest, read, cancel, task }
+    Doors { hub, addresses, hpfeeds, data, fingerprint, ingest, read, cancel, task }
 }
 
 /// What a test client speaks over.

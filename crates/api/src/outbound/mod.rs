@@ -1,0 +1,11 @@
+//! Transports of outbound forwarding: what is said to a far side that is no
+//! Palisade hub. Queues, repetition and order are the hub's business.
+
+mod dshield;
+mod ews;
+mod hpfeeds;
+mod http;
+
+pub use dshield::Dshield;
+pub use ews::Ews;
+pub use hpfeeds::Hpfeeds;
