@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
 # telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
-# tests start themselves: PostgreSQL, ClickHouse, ZooKeeper. With PALISADE_TEST_CHDB=1 also
+# tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
+# client and broker, into target/hpfeeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb.
 set -eu
 want=""
@@ -17,6 +18,8 @@ need setpriv util-linux
 need clickhouse-server clickhouse-server
 need clickhouse-client clickhouse-client
 [ -x /usr/sbin/clickhouse-server ] && want=$(echo "$want" | sed 's/ clickhouse-server//')
+need python3 python3
+python3 -c 'import ensurepip' >/dev/null 2>&1 || want="$want python3-venv"
 # Its programs are in no PATH. A cluster that Debian makes is left alone.
 [ -f /usr/share/java/zookeeper.jar ] || want="$want zookeeper"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want="$want postgresql"
@@ -26,7 +29,13 @@ if [ "${PALISADE_TEST_CHDB:-}" = 1 ] && ! [ -x target/chdb/bin/python ]; then
     python3 -m venv target/chdb
     target/chdb/bin/pip install -q chdb
 fi
-[ -z "$want" ] && exit 0
+hpfeeds() {
+    [ -x target/hpfeeds/bin/hpfeeds-broker ] && return
+    echo "palisade: installing hpfeeds into target/hpfeeds"
+    python3 -m venv target/hpfeeds
+    target/hpfeeds/bin/pip install -q 'hpfeeds[broker]==3.1.0'
+}
+[ -z "$want" ] && { hpfeeds; exit 0; }
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "palisade: install these for the tests:$want" >&2
     exit 1
@@ -40,3 +49,4 @@ echo "palisade: installing for the tests:$want"
     # Their services stay off: invoke-rc.d starts nothing in runlevel 1.
     $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1 apt-get install -y -q --no-install-recommends $want >/dev/null
 }
+hpfeeds

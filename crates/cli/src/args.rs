@@ -108,6 +108,8 @@ Examples:
 Each event counts once, however often it is imported. A second run goes on where the first ended.
 Bad rows are named and left out; then the exit code is 1.
 
+`palisade import logs` reads logs of honeypots and sshd: docs/LOGS.md.
+
 Examples:
   palisade import all.ndjson
   palisade import november.parquet cn.csv
@@ -348,9 +350,37 @@ pub(crate) struct ImportArgs {
     pub(crate) reach: ReachArgs,
 }
 
+/// Lines of logs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportLogsArgs {
+    /// Files to read (also .gz, .zst), or - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What wrote them: sshd, cowrie, dionaea, suricata, honeytrap, opencanary or endlessh
+    #[arg(long, value_name = "NAME")]
+    pub(crate) parser: palisade_agent::LogFormat,
+    /// The sensor of the events, where the hub is on this machine [default: this installation]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sensor: Option<palisade_event::SensorId>,
+    /// Zone of times without one: UTC or an offset such as +01:00 [default: UTC]
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
+    pub(crate) zone: Option<String>,
+    #[command(flatten)]
+    pub(crate) quiet: QuietArgs,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
 /// What else than events can be imported.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImportFrom {
+    /// Read logs of honeypots and of sshd; each line counts once, however often it is read
+    #[command(after_help = "\
+Examples:
+  palisade import logs --parser cowrie /data/cowrie/log/cowrie.json
+  zstdcat eve.json.zst | palisade import logs --parser suricata -
+  palisade import logs --parser sshd --zone +01:00 /var/log/auth.log.1")]
+    Logs(ImportLogsArgs),
     /// Say of each jail of a fail2ban configuration what is taken over and what is not, and why;
     /// changes nothing
     Fail2ban {
@@ -607,14 +637,19 @@ mod tests {
 
     #[test]
     fn examples_of_the_documentation_can_be_typed() {
-        let page = include_str!("../../../docs/STORE.md");
+        let pages = [
+            include_str!("../../../docs/STORE.md"),
+            include_str!("../../../docs/LOGS.md"),
+            include_str!("../../../docs/FEEDS.md"),
+        ];
         let mut help = Vec::new();
         let command = super::Cli::command();
         for name in ["export", "import", "store"] {
             let found = command.get_subcommands().find(|command| command.get_name() == name);
             help.push(found.unwrap().get_after_help().unwrap().to_string());
         }
-        let lines = page.lines().filter(|line| line.starts_with("    "));
+        let lines =
+            pages.iter().flat_map(|page| page.lines()).filter(|line| line.starts_with("    "));
         let lines = lines.chain(help.iter().flat_map(|text| text.lines()));
         let mut examples = 0;
         for line in lines.filter(|line| line.starts_with(' ')) {

@@ -85,6 +85,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             from: Some(args::ImportFrom::PebaUsers { file, reach }),
             ..
         }) => runtime.block_on(commands::import::users::run(&settings, &file, &reach))?,
+        Command::Import(args::ImportArgs { from: Some(args::ImportFrom::Logs(args)), .. }) => {
+            runtime.block_on(commands::import::logs(&settings, &args))?
+        }
         Command::Import(args) => runtime.block_on(commands::import::run(&settings, &args))?,
         Command::Store(command) => runtime.block_on(commands::store::run(&settings, command))?,
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,

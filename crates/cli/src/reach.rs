@@ -165,6 +165,19 @@ impl Reach {
     /// # Errors
     /// The hub refuses, or cannot be reached for long.
     pub(crate) async fn deliver(&self, path: &str, batch: &[u8]) -> anyhow::Result<Receipt> {
+        self.deliver_as(path, "application/json", batch).await
+    }
+
+    /// The same with a body and a receipt of another form.
+    ///
+    /// # Errors
+    /// See [`Self::deliver`].
+    pub(crate) async fn deliver_as<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        batch: &[u8],
+    ) -> anyhow::Result<T> {
         let packed = Bytes::from(zstd::encode_all(batch, 1).context("cannot pack a batch")?);
         let mut tries = 0;
         loop {
@@ -172,7 +185,7 @@ impl Reach {
                 .method(Method::POST)
                 .uri(path)
                 .header(header::HOST, "localhost")
-                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::CONTENT_TYPE, content_type)
                 .header(header::CONTENT_ENCODING, "zstd")
                 .body(Full::new(packed.clone()))
                 .context("the request cannot be built")?;

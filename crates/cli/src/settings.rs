@@ -217,6 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn settings_in_the_documentation_can_be_used() {
+        let pages = [
+            include_str!("../../../docs/HPFEEDS.md"),
+            include_str!("../../../docs/FEEDS.md"),
+            include_str!("../../../docs/LOGS.md"),
+        ];
+        let mut examples = 0;
+        for page in pages {
+            for block in page.split("```toml\n").skip(1) {
+                let (text, _) = block.split_once("```").unwrap();
+                let settings = Settings::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+                assert_eq!(settings.mistakes(), Vec::<String>::new(), "{text}");
+                examples += 1;
+            }
+        }
+        assert!(examples >= 4, "{examples}");
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once() {
         let mut settings = Settings::default();
         settings.demo.rate = -1.0;

@@ -7,6 +7,7 @@
 //! second signal ends the process at once.
 
 mod figures;
+mod outbound;
 mod shutdown;
 mod uplink;
 
@@ -57,6 +58,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let Some((hub, server)) = open_unless(settings, &stop).await? else {
         return Ok(ExitCode::SUCCESS);
     };
+    let outbound = outbound::start(&hub, &doors)?;
     let sensor = settings.sensor();
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(settings, events).await?;
@@ -82,6 +84,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     within("agent", agent.join()).await;
     doors.cancel();
     ended("page and API", server).await;
+    within("forwarding", outbound.join()).await;
     within("hub", hub.close()).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -95,11 +98,13 @@ pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
     let Some((hub, server)) = open_unless(settings, &stop).await? else {
         return Ok(ExitCode::SUCCESS);
     };
+    let outbound = outbound::start(&hub, &stop)?;
     let server = tokio::spawn(server.run(stop.clone()));
     ready();
     stop.cancelled().await;
     tracing::info!("ending: the page first, then the hub");
     ended("page and API", server).await;
+    within("forwarding", outbound.join()).await;
     within("hub", hub.close()).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -165,8 +170,13 @@ async fn open_hub(settings: &Settings) -> anyhow::Result<(Hub, palisade_api::Ser
         out::line(&format!("community user: {}", palisade_hub::COMMUNITY_USER));
         out::line(&format!("community token: {token}"));
     }
+    server.listen_to_brokers(&outbound::client_tls)?;
     for address in server.addresses() {
         out::line(&format!("page and API on {}", address));
+    }
+    for (address, tls) in server.hpfeeds_addresses() {
+        let with = if tls { " with TLS" } else { "" };
+        out::line(&format!("hpfeeds broker{with} on {address}"));
     }
     if let Some(fingerprint) = server.certificate_fingerprint() {
         out::line(&format!("certificate SHA-256 {fingerprint}"));

@@ -25,6 +25,7 @@ impl Uplink for LocalUplink {
         let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         self.hub.accept(&self.who, None, &records).await.map_err(|error| match error {
             IngestError::Forbidden => SendError::Unauthorised(error.to_string()),
+            IngestError::TooLarge(_) => SendError::TooLarge,
             IngestError::Busy { retry_after_secs, .. } => SendError::Refused {
                 retry_after: Some(Duration::from_secs(u64::from(retry_after_secs))),
             },

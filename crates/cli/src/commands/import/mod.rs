@@ -1,10 +1,13 @@
 //! `palisade import`: events of an export, or any events in the wire form, back
 //! into a hub. Counts once however often it is run.
 
+mod logs;
 pub(super) mod parquet;
 mod rows;
 mod state;
 pub(crate) mod users;
+
+pub(crate) use self::logs::run as logs;
 
 use std::path::Path;
 use std::process::ExitCode;

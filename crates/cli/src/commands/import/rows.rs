@@ -190,21 +190,21 @@ impl Read for Counted {
 }
 
 /// A piece of a text.
-enum Record {
+pub(super) enum Record {
     Whole(Vec<u8>),
     /// It was left out.
     TooLong,
 }
 
 /// A text, unpacked.
-struct Text {
+pub(super) struct Text {
     from: Box<dyn BufRead + Send>,
     /// Lines that were read.
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl Text {
-    fn new(from: Box<dyn Read + Send>) -> anyhow::Result<Self> {
+    pub(super) fn new(from: Box<dyn Read + Send>) -> anyhow::Result<Self> {
         let mut packed = BufReader::with_capacity(256 * 1024, from);
         let head = packed.fill_buf().context("cannot read the file")?;
         let from: Box<dyn BufRead + Send> = if head.starts_with(&[0x1f, 0x8b]) {
@@ -220,7 +220,7 @@ impl Text {
     }
 
     /// The next line with its break; `None` at the end.
-    fn line(&mut self, most: usize) -> anyhow::Result<Option<Record>> {
+    pub(super) fn line(&mut self, most: usize) -> anyhow::Result<Option<Record>> {
         let mut line = Vec::new();
         let mut length = 0usize;
         loop {
