@@ -184,6 +184,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/logs/{parser}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver lines of a log
+         * @description One line a line, as the program writes them: `cowrie`, `dionaea`,
+         *     `suricata`, `honeytrap`, `opencanary` (JSON), `endlessh` and `sshd` (text).
+         *     The answer comes after every event is on disk. Lines may be sent again; an
+         *     event's id comes from its line, so it counts once.
+         */
+        post: operations["deliverLogLines"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/quarantine": {
         parameters: {
             query?: never;
@@ -752,7 +775,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
@@ -948,6 +971,34 @@ export interface components {
             /** @description The keys, without their secrets. */
             keys: components["schemas"]["ApiKey"][];
         };
+        /** @description What became of lines. */
+        LogReceipt: {
+            /**
+             * Format: int32
+             * @description Events that were new.
+             */
+            accepted: number;
+            /**
+             * Format: int32
+             * @description Events that were here already.
+             */
+            duplicate: number;
+            /**
+             * Format: int64
+             * @description Lines that were understood and say nothing new.
+             */
+            irrelevant: number;
+            /**
+             * Format: int64
+             * @description Lines that were read, empty ones not counted.
+             */
+            lines: number;
+            /**
+             * @description Lines that could not be understood, by their number from 0, and events
+             *     that could not be taken; kept in quarantine, not to be sent again.
+             */
+            quarantined: components["schemas"]["Quarantined"][];
+        };
         /** @description Where a query text stops making sense. */
         Mistake: {
             /** @description The character, counted from 0. */
@@ -1017,6 +1068,66 @@ export interface components {
              * @example anna
              */
             username: string;
+        };
+        /** @description A target that events are forwarded to. */
+        OutboundStatus: {
+            /**
+             * Format: int64
+             * @description Bytes of its queue on disk.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Events that were dropped as its queue was full, ever.
+             */
+            dropped: number;
+            /** @description Why the last delivery failed; absent where it did not. */
+            error?: string;
+            /**
+             * @description What is spoken with it: palisade, ews, hpfeeds or dshield.
+             * @example palisade
+             */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description When it last confirmed something.
+             */
+            last_ok_at: string | null;
+            /**
+             * Format: int64
+             * @description Events that its dialect cannot express, since the start.
+             */
+            left_out: number;
+            /**
+             * Format: int64
+             * @description Their bound.
+             */
+            max_bytes: number;
+            /**
+             * @description Its name.
+             * @example headquarters
+             */
+            name: string;
+            /**
+             * Format: int64
+             * @description Events that wait for it.
+             */
+            pending: number;
+            /**
+             * Format: int64
+             * @description Events that it refuses, since the start; they are in quarantine.
+             */
+            refused: number;
+            /**
+             * Format: int64
+             * @description Deliveries that failed and were repeated, since the start.
+             */
+            retries: number;
+            /**
+             * Format: int64
+             * @description Events that it has confirmed since the start.
+             */
+            sent: number;
         };
         /**
          * @description How a login attempt ended.
@@ -1307,6 +1418,8 @@ export interface components {
             home: components["schemas"]["Home"] | null;
             /** @description What was delivered since the start. */
             ingest: components["schemas"]["IngestStatus"];
+            /** @description Where events are forwarded to. */
+            outbound: components["schemas"]["OutboundStatus"][];
             /** @description What could not be understood. */
             quarantine: components["schemas"]["QuarantineStatus"];
             /** @description What waits for the store. */
@@ -2004,6 +2117,96 @@ export interface operations {
             /** @description There is none */
             404: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deliverLogLines: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Zone of times that are written without one: `UTC` or an offset such as
+                 *     `+01:00`. Default: UTC.
+                 * @example +01:00
+                 */
+                zone?: string;
+                /** @description The sensor, for the local operator; that of a key is the key's. */
+                sensor?: string;
+            };
+            header?: {
+                /** @description zstd or identity */
+                "Content-Encoding"?: string | null;
+            };
+            path: {
+                /**
+                 * @description The format
+                 * @example cowrie
+                 */
+                parser: string;
+            };
+            cookie?: never;
+        };
+        /** @description At most 4 MiB as sent, 16 MiB unpacked and 20,000 lines */
+        requestBody: {
+            content: {
+                "application/x-ndjson": string;
+            };
+        };
+        responses: {
+            /** @description All of it is durable */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogReceipt"];
+                };
+            };
+            /** @description No valid key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key lacks the scope ingest */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such format */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large; send fewer lines */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing was taken; send it again later */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
