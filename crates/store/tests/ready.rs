@@ -602,6 +602,41 @@ fn a_merged_segment_is_shown_once_its_answers_are_counted() {
 }
 
 #[test]
+fn a_cut_that_moves_on_is_answered_as_by_counting() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = filled(dir.path(), &eager(), 0..1800);
+    let counting = filled(other.path(), &direct(), 0..1800);
+    upkeep(&store, TODAY);
+    let pair = |a, b| Aggregation::Top(vec![a, b], 4, None);
+    let hours = Aggregation::Histogram(Interval::Millis(HOUR), Some(top(Field::User, 3).into()));
+    let questions = [
+        pair(Field::User, Field::Password),
+        pair(Field::Password, Field::User),
+        top(Field::Ip, 5),
+        hours,
+        Aggregation::Distinct(Field::Ip),
+        Aggregation::Count,
+    ];
+    // Some seconds, a minute, an hour and more at a time, and back again.
+    let moments = [0, 1, 37, 60, 61, 119, 120, 600, 3_599, 3_600, 5_000, 20_000, 60, 86_399];
+    for seconds in moments {
+        for day in [TODAY, TODAY - DAY] {
+            let from = Timestamp::from_millis(day + seconds * 1000 - i64::from(seconds == 37));
+            for (number, aggregation) in questions.iter().enumerate() {
+                // The end is open, or far away, or in the middle.
+                let to = [None, Some(TODAY + 2 * DAY), Some(TODAY + 23 * HOUR + 1)][number % 3];
+                let range = TimeRange { from: Some(from), to: to.map(Timestamp::from_millis) };
+                let query = Query { range, filter: Filter::All };
+                let answer = store.aggregate(&query, aggregation).unwrap();
+                assert_eq!(answer, counting.aggregate(&query, aggregation).unwrap(), "{query}");
+            }
+        }
+    }
+    assert!(counters(&store).0 > 0);
+    assert_eq!(counters(&store).1, 0, "only what no unit holds was counted");
+}
+
+#[test]
 fn what_takes_too_much_memory_is_counted_share_by_share_and_refused_past_that() {
     let dir = tempfile::tempdir().unwrap();
     let mut oracle = Oracle::default();
