@@ -12,7 +12,7 @@ run: require ui ## build everything and start on embedded defaults, with demo da
 
 test: require packages ui ## all tests, with real clients and a real browser
 	$(MAKE) check
-	$(CARGO) build --locked --package palisade
+	$(CARGO) build --locked --package palisade --package palisade-bench
 	$(NPM) --prefix ui test
 
 check: ui lint ## what must be green before a change lands; needs no root

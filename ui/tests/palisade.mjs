@@ -6,13 +6,15 @@ import { request } from 'node:https';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const BINARY = process.env.PALISADE_BIN ?? here('../../target/debug/palisade');
+/** Has the slow disk of the tests. */
+export const BENCH = process.env.PALISADE_BENCH ?? join(dirname(BINARY), 'palisade-bench');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const START_MS = 60_000;
 export const RESULTS = here('../test-results/');
@@ -20,15 +22,15 @@ export const USER = { name: 'tester', password: 'correct-horse-9' };
 
 /** A running `palisade up` with honeypots, a watched log and, unless `demo` is
  * false, demo data. `before` is called with its data folder before it starts,
- * `settings` are added to its file. */
+ * `settings` are added to its file, `port` is the page's where it must stay. */
 export class Palisade {
-  static async start({ base = '', demo = true, before = undefined, settings = '' } = {}) {
+  static async start({ base = '', demo = true, before = undefined, settings = '', port = 0 } = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: build it, or set PALISADE_BIN`);
     const self = new Palisade();
     self.home = mkdtempSync(join(tmpdir(), 'palisade-ui-'));
     self.data = join(self.home, 'data');
     mkdirSync(self.data);
-    before?.(self.data);
+    await before?.(self.data);
     writeFileSync(join(self.home, 'auth.log'), '');
     writeFileSync(
       join(self.home, 'palisade.toml'),
@@ -39,7 +41,7 @@ sensor = "edge-1"
 ${base ? `base_path = "${base}"` : ''}
 
 [[api.listeners]]
-address = "127.0.0.1:0"
+address = "127.0.0.1:${port}"
 tls = true
 
 [[agent.sources]]
@@ -58,15 +60,27 @@ listen = "127.0.0.1:0"
 ${settings}
 `,
     );
-    self.printed = '';
-    self.child = spawn(BINARY, ['up', ...(demo ? ['--demo'] : []), '--config', join(self.home, 'palisade.toml')], { cwd: self.home });
-    self.child.stdout.on('data', (text) => (self.printed += text));
-    self.child.stderr.on('data', (text) => (self.log = ((self.log ?? '') + text).slice(-20_000)));
-    self.ended = new Promise((done) => self.child.on('exit', done));
-    await self.until('ready', () => /^ready/m.test(self.printed));
-    self.url = `https://${self.address('https://')}`;
+    self.demo = demo;
+    await self.run();
     self.addUser(USER.name, 'admin');
     return self;
+  }
+
+  /** Starts it on the data it has. */
+  async run() {
+    this.printed = '';
+    this.child = spawn(BINARY, ['up', ...(this.demo ? ['--demo'] : []), '--config', join(this.home, 'palisade.toml')], { cwd: this.home });
+    this.child.stdout.on('data', (text) => (this.printed += text));
+    this.child.stderr.on('data', (text) => (this.log = ((this.log ?? '') + text).slice(-20_000)));
+    this.ended = new Promise((done) => this.child.on('exit', done));
+    await this.until('ready', () => /^ready/m.test(this.printed));
+    this.url = `https://${this.address('https://')}`;
+  }
+
+  /** kill -9. */
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
   }
 
   /** A command for the running hub; what it prints. */
@@ -155,7 +169,7 @@ ${settings}
     const late = setTimeout(() => this.child.kill('SIGKILL'), 15_000);
     await this.ended;
     clearTimeout(late);
-    between?.();
+    await between?.();
     rmSync(this.home, { recursive: true, force: true });
   }
 }
