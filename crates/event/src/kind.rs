@@ -106,6 +106,30 @@ kinds! {
         "agent", "attributes.records, attributes.bytes, attributes.reason";
 }
 
+impl EventKind {
+    /// Whether it tells of something that an attacker did, so that it counts as
+    /// an alert of a honeypot network. Not: the end of a connection that was
+    /// counted when it began, and reports of our own health.
+    #[must_use]
+    pub fn is_attack(self) -> bool {
+        match self {
+            Self::ConnectionOpened
+            | Self::ConnectionProbed
+            | Self::AuthAttempted
+            | Self::AuthExhausted
+            | Self::UserProbed
+            | Self::CommandEntered
+            | Self::HttpRequested
+            | Self::DataReceived => true,
+            Self::ConnectionClosed
+            | Self::SessionClosed
+            | Self::SourceFailed
+            | Self::SourceRecovered
+            | Self::LossRecorded => false,
+        }
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -141,5 +165,24 @@ mod tests {
             assert!(seen.insert(kind.as_str()));
             assert_eq!(kind.as_str().parse::<EventKind>().as_ref(), Ok(kind));
         }
+    }
+
+    #[test]
+    fn ends_and_reports_of_our_own_health_are_no_attacks() {
+        let others: Vec<&str> = EventKind::ALL
+            .iter()
+            .filter(|kind| !kind.is_attack())
+            .map(|kind| kind.as_str())
+            .collect();
+        assert_eq!(
+            others,
+            [
+                "connection.closed",
+                "session.closed",
+                "source.failed",
+                "source.recovered",
+                "loss.recorded"
+            ]
+        );
     }
 }
