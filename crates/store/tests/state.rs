@@ -7,10 +7,11 @@ mod postgres;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use palisade_event::{Domain, SensorId, Timestamp};
+use palisade_event::{Domain, EventId, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, Added, ApiKey, Engine, EwsUser, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope,
-    Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
+    Account, Added, ApiKey, CveLimits, Engine, EwsUser, NewQuarantined, NotedCves, PostgresUrl,
+    Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State,
+    StateConfig, StateError,
 };
 
 /// An empty state, and how to open it again.
@@ -76,6 +77,21 @@ macro_rules! on_both {
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_millis(secs * 1000)
+}
+
+const MANY: CveLimits = CveLimits { cves: 1_000, announcements: 1_000 };
+
+fn cve(cve: &str, domain: Domain, secs: i64) -> SeenCve {
+    SeenCve {
+        cve: cve.into(),
+        domain,
+        first_seen: at(secs),
+        last_seen: at(secs),
+        first_event: EventId::new(at(secs), 7),
+        first_source: Some("203.0.113.9".parse().unwrap()),
+        first_sensor: SensorId::new("edge-1").unwrap(),
+        category: Some("Telnet(cowrie)".into()),
+    }
 }
 
 fn account(name: &str) -> Account {
@@ -384,6 +400,54 @@ on_both! {
         state.add_saved_query(&saved("anna", "3", "b"), 2).await.unwrap();
         let third = state.add_saved_query(&saved("anna", "4", "c"), 2).await;
         assert!(matches!(third, Err(StateError::Full)), "{third:?}");
+    }
+
+    async fn a_vulnerability_is_new_once_and_announced_to_each_hook(place: &Place) {
+        let (state, hooks) = (&place.state, ["soc", "chat"]);
+        let first = cve("CVE-2026-24061", Domain::Private, 100);
+        let noted = state.note_cves(&[first.clone()], &hooks, MANY, at(100)).await.unwrap();
+        assert_eq!(noted.new, ["CVE-2026-24061"]);
+        // Later, again after a restart, and in the other domain: no news.
+        let later = [cve("CVE-2026-24061", Domain::Private, 300)];
+        let noted = place.again().await.note_cves(&later, &hooks, MANY, at(300)).await.unwrap();
+        assert_eq!(noted, NotedCves::default());
+        let other = [cve("CVE-2026-24061", Domain::Community, 200)];
+        let noted = state.note_cves(&other, &hooks, MANY, at(300)).await.unwrap();
+        assert_eq!(noted, NotedCves::default());
+        let rows = state.cve("CVE-2026-24061").await.unwrap();
+        assert_eq!(rows, [SeenCve { last_seen: at(300), ..first }, other[0].clone()]);
+        assert_eq!(state.cves(9).await.unwrap().len(), 2);
+        assert_eq!(state.waiting_announcements().await.unwrap(), 2);
+    }
+
+    async fn an_announcement_is_taken_by_one_until_its_lease_ends(place: &Place) {
+        let (one, two) = (&place.state, place.again().await);
+        let seen = [cve("CVE-2026-0001", Domain::Private, 1), cve("CVE-2026-0002", Domain::Private, 1)];
+        one.note_cves(&seen, &["soc"], MANY, at(100)).await.unwrap();
+        let first = one.take_announcement("soc", at(100), at(160)).await.unwrap().unwrap();
+        let second = two.take_announcement("soc", at(100), at(160)).await.unwrap().unwrap();
+        assert_eq!((first.attempt, second.attempt), (1, 1));
+        assert_ne!(first.id, second.id);
+        assert_eq!(two.take_announcement("soc", at(159), at(200)).await.unwrap(), None);
+        assert_eq!(two.take_announcement("chat", at(159), at(200)).await.unwrap(), None);
+        one.end_announcement(&first.id).await.unwrap();
+        // The other has died: it is made once more, and says so.
+        let again = one.take_announcement("soc", at(160), at(220)).await.unwrap().unwrap();
+        assert_eq!((&again.id, again.attempt), (&second.id, 2));
+        one.put_off_announcement(&again.id, at(900)).await.unwrap();
+        assert_eq!(one.take_announcement("soc", at(899), at(999)).await.unwrap(), None);
+        assert!(one.take_announcement("soc", at(900), at(999)).await.unwrap().is_some());
+        assert_eq!(one.give_up_announcements(at(101)).await.unwrap(), 1);
+        assert_eq!(one.waiting_announcements().await.unwrap(), 0);
+    }
+
+    async fn vulnerabilities_and_announcements_are_bounded(place: &Place) {
+        let limits = CveLimits { cves: 2, announcements: 1 };
+        let names = ["CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003"];
+        let seen = names.map(|name| cve(name, Domain::Community, 1));
+        let noted = place.state.note_cves(&seen, &["soc"], limits, at(1)).await.unwrap();
+        assert_eq!(noted, NotedCves { new: names[..2].iter().map(ToString::to_string).collect(), left_out: 1, not_announced: 1 });
+        assert_eq!(place.state.cves(9).await.unwrap().len(), 2);
     }
 
     async fn only_its_owner_changes_a_query_and_not_when_it_was_made(place: &Place) {

@@ -40,6 +40,7 @@ use names;
 
 mod access;
 mod config;
+mod cve;
 mod ews_user;
 mod outage;
 mod postgres;
@@ -57,6 +58,7 @@ use palisade_event::Timestamp;
 
 pub use access::{ApiKey, Session};
 pub use config::{PostgresUrl, StateConfig};
+pub use cve::{Announcement, CveLimits, NotedCves, SeenCve};
 pub use ews_user::EwsUser;
 pub use postgres::ServerFacts;
 pub use quarantine::{NewQuarantined, Quarantined};

@@ -47,6 +47,11 @@ const TABLES: &[Table] = tables! {
         integers ["shared", "created_at", "updated_at"], bytes [];
     "ews_user" by "name": texts ["name", "token_hash", "domain", "email"],
         integers ["read_only", "community_only", "created_at", "last_used_at"], bytes [];
+    "cve" by "id":
+        texts ["id", "cve", "domain", "first_event", "first_source", "first_sensor", "category"],
+        integers ["first_seen", "last_seen"], bytes [];
+    "announcement" by "id": texts ["id", "hook", "cve"],
+        integers ["created_at", "due_at", "attempts"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 
