@@ -11,12 +11,20 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::cve::Cves;
 use crate::health::Health;
 use crate::lock::Locked;
+use crate::metrics::Metrics;
+use crate::notify;
+use crate::query::Queries;
 use crate::sensors::Sensors;
 
 /// How often sensors are written down.
 const SENSORS_EVERY: Duration = Duration::from_secs(5);
+/// How often vulnerabilities are written down.
+const CVES_EVERY: Duration = Duration::from_secs(1);
+/// When it is tried again to find those that were not noted.
+const CATCH_UP_EVERY: Duration = Duration::from_secs(30);
 /// How often the state database is asked whether it answers.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// How often a server that holds the events is looked for.
@@ -33,8 +41,12 @@ const FIRST_SWEEP: Duration = Duration::from_secs(60);
 
 /// What the task works with.
 pub(crate) struct Background {
+    pub(crate) started_at: Timestamp,
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) sensors: Arc<Sensors>,
+    pub(crate) cves: Arc<Cves>,
+    pub(crate) queries: Arc<Queries>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) state: State,
     pub(crate) auth: Arc<Auth>,
     pub(crate) health: Arc<Health>,
@@ -44,7 +56,15 @@ pub(crate) struct Background {
 impl Background {
     /// Runs until it is stopped. A long merge holds nothing else up.
     pub(crate) async fn run(self) {
-        tokio::join!(self.write_sensors(), self.ping(), self.look(), self.maintain(), self.sweep());
+        tokio::join!(
+            self.write_sensors(),
+            self.note_cves(),
+            self.find_cves(),
+            self.ping(),
+            self.look(),
+            self.maintain(),
+            self.sweep()
+        );
     }
 
     /// Waits for the next tick; `false` once it is to stop.
@@ -60,6 +80,26 @@ impl Background {
         while self.tick(&mut ticks).await {
             if let Err(error) = self.sensors.flush(now()).await {
                 tracing::warn!(%error, "sensors are not written down yet");
+            }
+        }
+    }
+
+    async fn note_cves(&self) {
+        let mut ticks = every(CVES_EVERY, CVES_EVERY);
+        while self.tick(&mut ticks).await {
+            if let Err(error) = self.cves.flush(now()).await {
+                tracing::warn!(%error, "vulnerabilities are not written down yet");
+            }
+        }
+    }
+
+    /// Once after the start.
+    async fn find_cves(&self) {
+        let mut ticks = every(Duration::ZERO, CATCH_UP_EVERY);
+        while self.tick(&mut ticks).await {
+            match self.cves.catch_up(&self.queries, self.started_at).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "cannot look for vulnerabilities yet"),
             }
         }
     }
@@ -120,6 +160,11 @@ impl Background {
                 Ok(0) => {}
                 Ok(sessions) => tracing::info!(sessions, "removed expired sessions"),
                 Err(error) => tracing::error!(%error, "cannot remove expired sessions"),
+            }
+            let too_old = now.plus_millis(-notify::GIVE_UP_MILLIS);
+            match self.state.give_up_announcements(too_old).await {
+                Ok(count) => self.metrics.announcements_dropped("age", count),
+                Err(error) => tracing::warn!(%error, "cannot give up old announcements"),
             }
             if let Err(error) = self.state.forget_writers(now.plus_millis(-WRITER_MILLIS)).await {
                 tracing::warn!(%error, "cannot forget writers of sensors that have ended");

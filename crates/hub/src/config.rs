@@ -14,6 +14,10 @@ const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
 const MIN_STORE_BYTES: u64 = 64 * 1024 * 1024;
 /// Smallest bound of the quarantine.
 const MIN_QUARANTINE_BYTES: u64 = 1024 * 1024;
+/// Most webhooks.
+const MAX_WEBHOOKS: usize = 16;
+/// Longest address of a webhook, in bytes.
+const MAX_URL_BYTES: usize = 2048;
 
 /// Settings of the hub.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,6 +33,8 @@ pub struct Config {
     pub geo: GeoConfig,
     /// What could not be understood.
     pub quarantine: QuarantineConfig,
+    /// Who is told of what.
+    pub notify: NotifyConfig,
     /// Where this installation is, for the map. Default: unknown.
     pub home: Option<Home>,
     /// Where events are forwarded to. Default: nowhere.
@@ -67,6 +73,45 @@ pub struct QuarantineConfig {
     pub max_bytes: u64,
 }
 
+/// Who is told of what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// Seconds until an announcement is tried again; they double up to a
+    /// quarter of an hour, and it is given up after 7 days. Default: 5.
+    pub retry_secs: u32,
+    /// Told of each vulnerability that is aimed at for the first time. Default: none.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A receiver of announcements over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Names it in the log and the outbox: 1 to 32 of a-z, 0-9 and -.
+    pub name: String,
+    /// Where to send announcements to, such as `https://chat.example/hook`.
+    pub url: String,
+    /// A file with the secret that announcements are signed with
+    /// (HMAC-SHA-256). Default: not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// What is sent. Default: json.
+    #[serde(default)]
+    pub kind: WebhookKind,
+}
+
+/// What a webhook takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookKind {
+    /// All that is known, as JSON.
+    #[default]
+    Json,
+    /// `{"text": …}`, as Slack, Mattermost and Rocket.Chat take it.
+    Slack,
+}
+
 /// A place on the map.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +125,12 @@ pub struct Home {
 impl Default for SpoolConfig {
     fn default() -> Self {
         Self { max_bytes: 1024 * 1024 * 1024, segment_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+impl Default for NotifyConfig {
+    fn default() -> Self {
+        Self { retry_secs: 5, webhooks: Vec::new() }
     }
 }
 
@@ -134,6 +185,7 @@ impl Config {
                 ));
             }
         }
+        self.notify.collect_mistakes(&mut mistakes);
         if let Some(home) = self.home {
             if !(-90.0..=90.0).contains(&home.lat) {
                 mistakes.push(format!("home.lat: expected -90 to 90, found {}", home.lat));
@@ -145,6 +197,59 @@ impl Config {
         mistakes.extend(outbound::mistakes(&self.outbound));
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
+}
+
+impl NotifyConfig {
+    fn collect_mistakes(&self, mistakes: &mut Vec<String>) {
+        if !(1..=900).contains(&self.retry_secs) {
+            let found = self.retry_secs;
+            mistakes.push(format!("notify.retry_secs: expected 1 to 900 seconds, found {found}"));
+        }
+        if self.webhooks.len() > MAX_WEBHOOKS {
+            mistakes.push(format!("notify.webhooks: at most {MAX_WEBHOOKS} of them"));
+        }
+        for (number, hook) in self.webhooks.iter().enumerate() {
+            let mut wrong = |what: &str| {
+                mistakes.push(format!("notify.webhooks[{number}].{what}"));
+            };
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if !(1..=32).contains(&hook.name.len()) || !hook.name.bytes().all(plain) {
+                wrong("name: expected 1 to 32 of a-z, 0-9 and -");
+            }
+            if self.webhooks.iter().take(number).any(|other| other.name == hook.name) {
+                wrong("name: another webhook has it already");
+            }
+            if !is_safe_url(&hook.url) {
+                wrong(
+                    "url: expected https://HOST/PATH without a user; http:// is for this machine \
+                     and private addresses alone",
+                );
+            }
+        }
+    }
+}
+
+/// What is announced is not for everybody on the way.
+fn is_safe_url(url: &str) -> bool {
+    let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return false,
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let plain = !url.chars().any(|c| c.is_whitespace() || c.is_control() || c == '#');
+    if authority.is_empty() || authority.contains('@') || !plain || url.len() > MAX_URL_BYTES {
+        return false;
+    }
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let near = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
+        std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+    };
+    !host.is_empty() && (tls || host == "localhost" || host.parse().is_ok_and(near))
 }
 
 #[cfg(test)]
@@ -178,6 +283,31 @@ mod tests {
         assert_eq!(store(good), Vec::<String>::new());
         let bad = r#"{"max_bytes":5,"retention_days":30,"keep":[{"days":31},{"domain":"private","days":0}]}"#;
         assert_eq!(store(bad).len(), 4, "{:#?}", store(bad));
+    }
+
+    #[test]
+    fn a_webhook_is_reached_safely() {
+        for good in [
+            "https://chat.example/hook?a=b",
+            "http://127.0.0.1:8065/x",
+            "http://[::1]/",
+            "http://10.1.2.3/",
+            "http://localhost:80",
+        ] {
+            assert!(is_safe_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "chat.example",
+            "http://chat.example/",
+            "https://",
+            "https://a@b/",
+            "https://a b/",
+            "ftp://127.0.0.1/",
+            "http://127.0.0.1.example/",
+        ] {
+            assert!(!is_safe_url(bad), "{bad}");
+        }
     }
 
     #[test]

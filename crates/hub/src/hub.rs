@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
-use crate::config::{Config, Home};
+use crate::config::{Config, Home, NotifyConfig};
+use crate::cve::{CveInfo, Cves};
 use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
 use crate::feed::{FEED_CHUNKS, Feed, Stored};
@@ -34,6 +35,7 @@ use crate::live::{LIVE_EVENTS, Live, Shown};
 use crate::lock::{Lock, Locked, make_dir};
 use crate::metrics::Metrics;
 use crate::outbound::{Forwarder, Origin, Outlets};
+use crate::notify::{Notify, Outbox};
 use crate::quarantine::Quarantine;
 use crate::query::{self, Queries};
 use crate::recent::Recent;
@@ -61,7 +63,10 @@ struct Inner {
     state: State,
     auth: Arc<Auth>,
     ingest: Ingest,
-    queries: Queries,
+    queries: Arc<Queries>,
+    cves: Arc<Cves>,
+    notify: Arc<Notify>,
+    notify_config: NotifyConfig,
     quarantine: Arc<Quarantine>,
     sensors: Arc<Sensors>,
     metrics: Arc<Metrics>,
@@ -270,6 +275,30 @@ impl Hub {
             .collect())
     }
 
+    /// Vulnerabilities that were aimed at, the newest first, as far as `who`
+    /// may see their events; at most 1,000.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn cves(&self, who: &Principal, now: Timestamp) -> Result<Vec<CveInfo>, QueryError> {
+        self.inner.cves.list(who, &self.inner.queries, now).await
+    }
+
+    /// The outboxes of the receivers of announcements, one each.
+    #[must_use]
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let inner = &self.inner;
+        let outbox = |hook: &crate::config::Webhook| Outbox {
+            hook: hook.clone(),
+            retry_secs: inner.notify_config.retry_secs,
+            state: inner.state.clone(),
+            cves: Arc::clone(&inner.cves),
+            notify: Arc::clone(&inner.notify),
+            metrics: Arc::clone(&inner.metrics),
+        };
+        inner.notify_config.webhooks.iter().map(outbox).collect()
+    }
+
     /// The newest records in quarantine. Needs [`Permission::Operate`].
     ///
     /// # Errors
@@ -367,6 +396,9 @@ impl Hub {
         if let Err(error) = inner.sensors.flush(now).await {
             tracing::error!(%error, "cannot write the sensors down; they wait for the next start");
         }
+        if let Err(error) = inner.cves.flush(now).await {
+            tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
+        }
         inner.state.close().await;
     }
 }
@@ -429,6 +461,11 @@ impl Opened {
         let health = Arc::new(Health::new(self.store.engine(), self.store.stats()));
         let outage = Duration::from_secs(self.config.state.outage_secs.into());
         let auth = Arc::new(Auth::new(&state, outage));
+        let notify = Arc::new(Notify::default());
+        let cves =
+            Cves::new(&state, &self.config.notify, Arc::clone(&notify), Arc::clone(&metrics));
+        let cves = Arc::new(cves);
+        let queries = Arc::new(Queries::new(Arc::clone(&self.store), Arc::clone(&metrics)));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let (feed, _) = broadcast::channel(FEED_CHUNKS);
         let outlets = Arc::new(self.outlets);
@@ -440,6 +477,7 @@ impl Opened {
                 enricher: self.enricher,
                 quarantine: Arc::clone(&quarantine),
                 sensors: Arc::clone(&sensors),
+                cves: Arc::clone(&cves),
                 recent: Arc::clone(&recent),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -450,8 +488,12 @@ impl Opened {
             },
         );
         let background = Background {
+            started_at,
             store: Arc::clone(&self.store),
             sensors: Arc::clone(&sensors),
+            cves: Arc::clone(&cves),
+            queries: Arc::clone(&queries),
+            metrics: Arc::clone(&metrics),
             state: state.clone(),
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
@@ -480,7 +522,10 @@ impl Opened {
                 state,
                 auth,
                 ingest,
-                queries: Queries::new(self.store, Arc::clone(&metrics)),
+                queries,
+                cves,
+                notify,
+                notify_config: self.config.notify,
                 quarantine,
                 sensors,
                 metrics,

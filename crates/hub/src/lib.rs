@@ -7,6 +7,7 @@
 mod auth;
 mod background;
 mod config;
+mod cve;
 mod enrich;
 mod error;
 mod feed;
@@ -19,6 +20,7 @@ mod live;
 mod lock;
 mod metrics;
 mod outbound;
+mod notify;
 mod quarantine;
 mod query;
 mod recent;
@@ -29,7 +31,10 @@ mod status;
 mod writer;
 
 pub use auth::{Permission, Principal};
-pub use config::{Config, GeoConfig, Home, QuarantineConfig, SpoolConfig};
+pub use config::{
+    Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
+};
+pub use cve::CveInfo;
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use feed::{Feed, FeedItem};
 pub use hub::Hub;
@@ -47,6 +52,7 @@ pub use outbound::{
     read_secret,
 };
 pub use palisade_rules::{LogFormat, UnknownFormat};
+pub use notify::{Announcement, Outbox};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use status::{

@@ -40,6 +40,10 @@ pub(crate) struct Metrics {
     pub(crate) past_retention: Counter,
     pub(crate) quarantined: Family<Reason, Counter>,
     pub(crate) refused: Counter,
+    pub(crate) cves_left_out: Family<Reason, Counter>,
+    pub(crate) announcements: Counter,
+    pub(crate) announcements_failed: Counter,
+    announcements_dropped: Family<Reason, Counter>,
     pub(crate) stored: Counter,
     pub(crate) commits: Counter,
     pub(crate) store_failures: Counter,
@@ -72,6 +76,14 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// So many announcements will not be made.
+    pub(crate) fn announcements_dropped(&self, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.announcements_dropped.get_or_create_owned(&Reason { reason }).inc_by(count);
+            tracing::warn!(reason, count, "announcements were given up");
+        }
+    }
+
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("palisade");
         macro_rules! made {
@@ -111,6 +123,26 @@ impl Metrics {
                 Family::default(),
                 "events_quarantined",
                 "Records that could not be understood"
+            ),
+            cves_left_out: made!(
+                Family::default(),
+                "cves_left_out",
+                "Vulnerabilities that were not remembered"
+            ),
+            announcements: made!(
+                Counter::default(),
+                "announcements",
+                "Announcements that were heard"
+            ),
+            announcements_failed: made!(
+                Counter::default(),
+                "announcements_failed",
+                "Attempts to announce that failed"
+            ),
+            announcements_dropped: made!(
+                Family::default(),
+                "announcements_dropped",
+                "Announcements that were given up"
             ),
             refused: made!(Counter::default(), "batches_refused", "Batches that were not taken"),
             stored: made!(Counter::default(), "events_stored", "Events that the store added"),

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::cve::Cves;
 use crate::enrich::Enricher;
 use crate::feed::Stored;
 use crate::health::Health;
@@ -56,6 +57,7 @@ pub(crate) struct Parts<S> {
     pub(crate) enricher: Arc<Enricher>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
+    pub(crate) cves: Arc<Cves>,
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
@@ -374,6 +376,7 @@ impl<S: Sink> Writer<S> {
     }
 
     fn announce(&self, fresh: Fresh) {
+        self.parts.cves.saw(fresh.cves);
         // An error means that nobody listens.
         if fresh.left_out > 0 {
             let _ = self.parts.live.send(Shown::LeftOut(fresh.left_out));

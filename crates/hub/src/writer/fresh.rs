@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use palisade_event::{Event, SensorId};
 
+use crate::cve::{self, Sightings};
 use crate::live::LIVE_EVENTS;
 
 /// New events that are kept for live subscribers until the commit; of more they
@@ -16,10 +17,12 @@ pub(super) struct Fresh {
     pub(super) newest: VecDeque<Arc<Event>>,
     pub(super) left_out: u64,
     pub(super) by_sensor: HashMap<SensorId, u64>,
+    pub(super) cves: Sightings,
 }
 
 impl Fresh {
     pub(super) fn add(&mut self, event: Arc<Event>) {
+        cve::sight(&mut self.cves, &event);
         match self.by_sensor.get_mut(&event.sensor) {
             Some(count) => *count += 1,
             None => drop(self.by_sensor.insert(event.sensor.clone(), 1)),
@@ -35,6 +38,7 @@ impl Fresh {
         for (sensor, count) in later.by_sensor {
             *self.by_sensor.entry(sensor).or_default() += count;
         }
+        cve::merge_all(&mut self.cves, later.cves);
         self.left_out += later.left_out;
         self.newest.extend(later.newest);
         let too_many = self.newest.len().saturating_sub(SHOWN_EVENTS);

@@ -2,7 +2,7 @@
 
 use super::sink::Sink;
 use super::*;
-use crate::config::GeoConfig;
+use crate::config::{GeoConfig, NotifyConfig};
 use palisade_event::{EventId, EventKind, SensorId};
 use palisade_spool::{Config, Spool, WhenFull};
 use palisade_store::state::{State, StateConfig};
@@ -92,13 +92,16 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let drain = CancellationToken::new();
     let waiting = dir.path().join("sensors.json");
     let sensors = Sensors::open(&state, waiting, Timestamp::from_millis(0)).await.unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let cves = Cves::new(&state, &NotifyConfig::default(), Arc::default(), Arc::clone(&metrics));
     let parts = Parts {
+        cves: Arc::new(cves),
         sink: Arc::clone(&sink),
         enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),
         quarantine: Arc::clone(&quarantine),
         sensors: Arc::new(sensors),
         recent: Arc::new(Mutex::new(Recent::new(Timestamp::from_millis(0)))),
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         health: Arc::new(Health::default()),
         live: sender,
         outlets: Arc::default(),
