@@ -13,6 +13,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use crate::error::{KINDS, Problem, ProblemBody};
 use crate::native::schema;
 use crate::native::{self, Segment};
+use crate::public;
 use crate::router::App;
 
 #[derive(OpenApi)]
@@ -40,6 +41,7 @@ use crate::router::App;
         native::saved_queries::change,
         native::saved_queries::remove,
         native::stream::open,
+        native::cves::list,
         native::sensors::list,
         native::quarantine::list,
         native::status::show,
@@ -54,6 +56,8 @@ use crate::router::App;
         native::keys::list,
         native::keys::add,
         native::keys::remove,
+        public::summary::show,
+        public::stream::open,
         native::probes::metrics,
         native::probes::heartbeat,
         native::probes::healthz,
@@ -64,6 +68,7 @@ use crate::router::App;
         (name = "session", description = "Signing in and out of the page."),
         (name = "hub", description = "How the hub and its sensors are doing."),
         (name = "administration", description = "Accounts, API keys and EWS users."),
+        (name = "public", description = "For anybody, where the operator has turned it on."),
         (name = "probes", description = "For monitoring."),
     ),
     modifiers(&Credentials),

@@ -4,6 +4,7 @@
 //! Bytes pass: accept loop (permit, PROXY header, TLS) → HTTP → client address
 //! → security headers → time limit → credential → handler → hub.
 
+mod announce;
 mod auth;
 mod body;
 mod client;
@@ -17,6 +18,7 @@ mod limits;
 mod metrics;
 mod native;
 pub mod outbound;
+mod public;
 mod router;
 mod serve;
 mod tls;
@@ -24,7 +26,7 @@ mod ui;
 
 pub use axum::Router;
 pub use compat::hpfeeds::{HpfeedsConfig, HpfeedsIdent, HpfeedsListener, HpfeedsSubscription};
-pub use config::{Config, Dialect, EwsConfig, Limits, Listener, TlsConfig};
+pub use config::{Config, Dialect, EwsConfig, Limits, Listener, PublicConfig, TlsConfig};
 pub use dial::Dialer;
 pub use docs::openapi_json;
 pub use error::Problem;

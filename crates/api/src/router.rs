@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::error::Problem;
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
+use crate::public::{self, Public};
 use crate::{client, docs, headers, native, ui};
 
 /// Sign-in attempts that an address regains a second.
@@ -48,6 +49,8 @@ pub(crate) struct AppInner {
     pub(crate) unauthenticated: RateLimit,
     /// One permit a live stream.
     pub(crate) streams: Arc<Semaphore>,
+    /// What visitors of the public page share.
+    pub(crate) public: Public,
     /// Ends live streams.
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
@@ -66,6 +69,7 @@ impl App {
             sign_in: RateLimit::new(limits.sign_in_burst, SIGN_IN_PER_SEC),
             unauthenticated: RateLimit::new(limits.unauthenticated_burst, UNAUTHENTICATED_PER_SEC),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            public: Public::new(&config),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
             beside: std::sync::OnceLock::new(),
@@ -149,7 +153,7 @@ fn routes(app: &App) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, events, ews_users, fields, ingest, keys, logs, quarantine, query, sensors,
+        aggregate, cves, events, ews_users, fields, ingest, keys, logs, quarantine, query, sensors,
         session,
     };
     use native::{saved_queries, status, stream, users};
@@ -165,6 +169,9 @@ fn native_routes() -> Router<App> {
         .route("/saved-queries/{id}", put(saved_queries::change).delete(saved_queries::remove))
         .route("/stream", get(stream::open))
         .route("/sensors", get(sensors::list))
+        .route("/cves", get(cves::list))
+        .route("/public/summary", get(public::summary::show))
+        .route("/public/stream", get(public::stream::open))
         .route("/quarantine", get(quarantine::list))
         .route("/status", get(status::show))
         .route("/fields", get(fields::list))

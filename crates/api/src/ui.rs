@@ -61,7 +61,7 @@ pub(crate) async fn serve(State(app): State<App>, request: Request) -> Response 
         return Problem::not_found("There is no such file.").into_response();
     }
     let page = match find("index.html") {
-        Some(index) => with_base(index.plain, base),
+        Some(index) => with_head(index.plain, base, app.config.public.enabled),
         None => BUILT_IN.replace("{base}", base).into(),
     };
     answer(request.headers(), "text/html; charset=utf-8", page, None)
@@ -86,11 +86,14 @@ fn looks_like_file(name: &str) -> bool {
 }
 
 /// Inserts `<base>`, so that relative addresses in the page lead below the
-/// base path wherever the page is shown.
-fn with_base(index: &'static [u8], base: &str) -> Bytes {
+/// base path wherever the page is shown, and whether there is a public page.
+fn with_head(index: &'static [u8], base: &str, public: bool) -> Bytes {
     let text = String::from_utf8_lossy(index);
+    let public = if public { "<meta name=\"palisade-public\" content=\"yes\">" } else { "" };
     match text.split_once("<head>") {
-        Some((before, after)) => format!("{before}<head><base href=\"{base}/\">{after}").into(),
+        Some((before, after)) => {
+            format!("{before}<head><base href=\"{base}/\">{public}{after}").into()
+        }
         None => Bytes::from_static(index),
     }
 }
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_base_path_is_put_into_the_page() {
-        let page = with_base(b"<html><head><title>x</title>", "/palisade");
+        let page = with_head(b"<html><head><title>x</title>", "/palisade", false);
         assert_eq!(&page[..], b"<html><head><base href=\"/palisade/\"><title>x</title>");
     }
 

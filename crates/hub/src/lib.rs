@@ -19,8 +19,8 @@ mod listing;
 mod live;
 mod lock;
 mod metrics;
-mod outbound;
 mod notify;
+mod outbound;
 mod quarantine;
 mod query;
 mod recent;
@@ -47,12 +47,12 @@ pub use listing::{
 };
 pub use live::{Live, LiveItem};
 pub use lock::DataLock;
+pub use notify::{Announcement, Outbox};
 pub use outbound::{
     Forwarder, OutboundConfig, OutboundKind, OutboundStatus, SendError, Sent, Transport, VIA,
     read_secret,
 };
 pub use palisade_rules::{LogFormat, UnknownFormat};
-pub use notify::{Announcement, Outbox};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use status::{

@@ -33,6 +33,8 @@ pub struct Config {
     /// credential. A reverse proxy on this machine must then be one of
     /// `trusted_proxies`, or everyone behind it is on this machine. Default: false.
     pub metrics_open: bool,
+    /// The page for anybody. Default: there is none.
+    pub public: PublicConfig,
     /// Certificate of the TLS listeners. Default: one of our own making.
     pub tls: TlsConfig,
     /// The EWS dialect.
@@ -41,6 +43,23 @@ pub struct Config {
     pub limits: Limits,
     /// hpfeeds: our broker, and brokers elsewhere.
     pub hpfeeds: HpfeedsConfig,
+}
+
+/// The page that anybody sees without signing in: community events alone, and
+/// of them only country, place in whole degrees, type and time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicConfig {
+    /// Whether there is one: at `/public`, and at `/` for who is not signed in.
+    /// Default: false.
+    pub enabled: bool,
+    /// Its title. Default: Live attacks.
+    pub title: String,
+    /// Your own site, which it links to. Default: none.
+    pub link: Option<String>,
+    /// Whether its map marks where this hub is (`hub.home`, in whole degrees).
+    /// Default: false.
+    pub show_home: bool,
 }
 
 /// One address to listen on.
@@ -125,11 +144,18 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             public_url: None,
             metrics_open: false,
+            public: PublicConfig::default(),
             tls: TlsConfig::default(),
             ews: EwsConfig::default(),
             limits: Limits::default(),
             hpfeeds: HpfeedsConfig::default(),
         }
+    }
+}
+
+impl Default for PublicConfig {
+    fn default() -> Self {
+        Self { enabled: false, title: "Live attacks".to_owned(), link: None, show_home: false }
     }
 }
 
@@ -207,12 +233,23 @@ impl Config {
             mistakes.push(format!("base_path: {rule}"));
         }
         if let Some(url) = &self.public_url
-            && !url.parse::<http::Uri>().is_ok_and(|uri| {
-                matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some()
-            })
+            && !is_web_address(url)
         {
             mistakes
                 .push("public_url: expected an address such as https://palisade.example".into());
+        }
+        let title = &self.public.title;
+        if !(1..=MAX_TITLE_CHARS).contains(&title.chars().count())
+            || title.chars().any(char::is_control)
+        {
+            mistakes.push(format!(
+                "public.title: expected 1 to {MAX_TITLE_CHARS} characters, none a control character"
+            ));
+        }
+        if let Some(link) = &self.public.link
+            && !is_web_address(link)
+        {
+            mistakes.push("public.link: expected an address such as https://example.org".into());
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             mistakes.push("tls: certificate and key belong together; give both or none".into());
@@ -241,6 +278,14 @@ impl Config {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
+}
+
+/// Longest title of the public page.
+const MAX_TITLE_CHARS: usize = 80;
+
+fn is_web_address(url: &str) -> bool {
+    url.parse::<http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())
 }
 
 /// A base path is empty, or begins with a slash, ends without and is plain.
@@ -317,12 +362,17 @@ mod tests {
             }],
             base_path: "palisade/".into(),
             public_url: Some("palisade".into()),
+            public: PublicConfig {
+                title: String::new(),
+                link: Some("javascript:alert(1)".into()),
+                ..PublicConfig::default()
+            },
             tls: TlsConfig { key: Some("k".into()), ..TlsConfig::default() },
             limits: Limits { connections: 0, header_secs: 0, ..Limits::default() },
             ..Config::default()
         };
         let mistakes = config.validate().unwrap_err();
-        assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 10, "{mistakes:#?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of the OpenAPI document. What they mean is decided in the hub.
 
 pub(crate) mod aggregate;
+pub(crate) mod cves;
 pub(crate) mod events;
 pub(crate) mod ews_users;
 pub(crate) mod export;

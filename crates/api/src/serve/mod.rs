@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::announce::{self, Announcer};
 use crate::auth;
 use crate::config::{Config, Listener};
 use crate::limits::ConnectionLimit;
@@ -47,6 +48,9 @@ pub enum BindError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A receiver of announcements cannot be used.
+    #[error("{0}")]
+    Webhook(String),
     /// The system failed.
     #[error("cannot start the listeners: {0}")]
     System(#[from] io::Error),
@@ -120,6 +124,7 @@ pub struct Server {
     bound: Vec<Bound>,
     hpfeeds: hpfeeds::Doors,
     unix: Option<(UnixListener, PathBuf)>,
+    announcers: Vec<Announcer>,
 }
 
 /// What the accept loops share.
@@ -157,7 +162,8 @@ impl Server {
         }
         let app = App::new(hub, config.clone());
         let hpfeeds = hpfeeds::Doors::bind(&app).await?;
-        Ok(Self { app, tls, bound, hpfeeds, unix: None })
+        let announcers = announce::announcers(&app.hub, config).map_err(BindError::Webhook)?;
+        Ok(Self { app, tls, bound, hpfeeds, unix: None, announcers })
     }
 
     /// Also listens to the hpfeeds brokers elsewhere that the settings name.
@@ -245,6 +251,9 @@ impl Server {
             path
         });
         drop(router);
+        for announcer in self.announcers {
+            acceptors.spawn(announcer.run(cancel.clone()));
+        }
         acceptors.close();
         cancel.cancelled().await;
         self.app.shutdown.cancel();
