@@ -4,6 +4,15 @@
 import { slot, themed } from '../lib/colour';
 import { HEIGHT, WIDTH } from './world';
 
+/** A live event as the map needs it. */
+export interface Hit {
+  from: { country?: string | undefined; lat?: number | undefined; lon?: number | undefined } | undefined;
+  to: { lat?: number | undefined; lon?: number | undefined } | undefined;
+  category: string | undefined;
+}
+/** Calls with live events until the returned function is called. */
+export type Feed = (take: (hits: Hit[]) => void) => () => void;
+
 type Point = [number, number];
 interface Pulse {
   from: Point;

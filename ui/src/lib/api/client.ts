@@ -4,12 +4,14 @@ import type {
   Aggregated,
   Aggregation,
   CheckedQuery,
+  Cve,
   CreatedKey,
   Domain,
   Event,
   EventPage,
   FieldInfo,
   KeyInfo,
+  PublicSummary,
   QuarantineList,
   Role,
   SavedQuery,
@@ -141,6 +143,8 @@ export const api = {
 
   sensors: (signal?: AbortSignal) =>
     call<{ sensors: Sensor[] }>(apiUrl('sensors'), { signal }).then((answer) => answer.sensors),
+  cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
+  publicSummary: (signal?: AbortSignal) => call<PublicSummary>(apiUrl('public/summary'), { signal }),
   quarantine: (limit: number, signal?: AbortSignal) =>
     call<QuarantineList>(apiUrl('quarantine', { limit }), { signal }),
   status: (signal?: AbortSignal) => call<Status>(apiUrl('status'), { signal }),

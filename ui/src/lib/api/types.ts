@@ -21,6 +21,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/cves": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Vulnerabilities that were aimed at
+         * @description When each was first seen and by which event; those of private events for
+         *     who may see these.
+         */
+        get: operations["listCves"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -201,6 +222,49 @@ export interface paths {
          *     event's id comes from its line, so it counts once.
          */
         post: operations["deliverLogLines"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/public/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The public page's live attacks
+         * @description Messages `attack`, at most 30 a second; no credential. A comment every 15
+         *     seconds. Ends after an hour, and when the hub stops. 404 unless
+         *     `[api.public]` is enabled.
+         */
+        get: operations["publicStream"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/public/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The public page's numbers
+         * @description Of community events alone; no credential. 404 unless `[api.public]` is
+         *     enabled.
+         */
+        get: operations["publicSummary"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -625,6 +689,18 @@ export interface components {
         };
         /** @description The value of an attribute: a flag, a number or text. */
         AttributeValue: boolean | number | components["schemas"]["Untrusted"];
+        /** @description Attacks of half an hour. */
+        Bar: {
+            /** @description When it began. */
+            at: string;
+            /** @description By type of service, most first; the rest has none of those named here. */
+            categories: components["schemas"]["CategoryCount"][];
+            /**
+             * Format: int64
+             * @description Attacks.
+             */
+            count: number;
+        };
         /** @description A batch of events on its way to the hub. */
         Batch: {
             /** @description At most 10,000 events. */
@@ -650,6 +726,16 @@ export interface components {
             /** @description The nested aggregation's answer. */
             sub?: components["schemas"]["Aggregated"];
         };
+        /** @description Attacks of a type of service. */
+        CategoryCount: {
+            /** @description The type. */
+            category: string;
+            /**
+             * Format: int64
+             * @description Attacks.
+             */
+            count: number;
+        };
         /** @description What a query text means, or why it means nothing. */
         CheckedQuery: {
             /**
@@ -661,6 +747,16 @@ export interface components {
             mistake?: components["schemas"]["Mistake"];
             /** @description The time range that it asks for, as of now. */
             range?: components["schemas"]["Range"];
+        };
+        /** @description Attacks of a country. */
+        CountryCount: {
+            /**
+             * Format: int64
+             * @description Attacks.
+             */
+            count: number;
+            /** @description Two letters (ISO 3166-1), or `PIR` for private addresses. */
+            country: string;
         };
         /** @description A key that was just made. */
         CreatedKey: {
@@ -682,6 +778,44 @@ export interface components {
             password?: components["schemas"]["Untrusted"];
             /** @description The login name. */
             username?: components["schemas"]["Untrusted"];
+        };
+        /** @description A vulnerability that was aimed at. */
+        Cve: {
+            /** @description The type of service it went for. */
+            category: string | null;
+            /**
+             * Format: int64
+             * @description Events in the store that aim at it; null beyond the 1,000 most frequent.
+             */
+            count: number | null;
+            /**
+             * @description Its id.
+             * @example CVE-2026-24061
+             */
+            cve: string;
+            /** @description Domain of the first event. */
+            domain: components["schemas"]["Domain"];
+            /** @description Id of the first event. */
+            first_event: string;
+            /**
+             * Format: date-time
+             * @description When it was first aimed at.
+             */
+            first_seen: string;
+            /** @description The sensor that observed it. */
+            first_sensor: string;
+            /** @description Where that came from. */
+            first_source: string | null;
+            /**
+             * Format: date-time
+             * @description When it was last aimed at.
+             */
+            last_seen: string;
+        };
+        /** @description Vulnerabilities, the newest first. */
+        CveList: {
+            /** @description At most 1,000. */
+            cves: components["schemas"]["Cve"][];
         };
         /**
          * @description Who may see an event.
@@ -1134,6 +1268,19 @@ export interface components {
          * @enum {string}
          */
         Outcome: "accepted" | "failed";
+        /** @description A place on the map. */
+        Place: {
+            /**
+             * Format: int32
+             * @description Whole degrees north.
+             */
+            lat: number;
+            /**
+             * Format: int32
+             * @description Whole degrees east.
+             */
+            lon: number;
+        };
         /** @description A problem as it is sent (RFC 9457). */
         Problem: {
             /** @description Where in the query text, counted in characters from 0. */
@@ -1156,6 +1303,64 @@ export interface components {
              * @example /docs/problems#query
              */
             type: string;
+        };
+        /** @description An attack as anybody may see it. */
+        PublicAttack: {
+            /**
+             * Format: date-time
+             * @description When it happened, to the second.
+             */
+            at: string;
+            /**
+             * @description The type of service.
+             * @example SSH/console(cowrie)
+             */
+            category?: string;
+            /**
+             * @description Country of the source.
+             * @example CN
+             */
+            country?: string;
+            /**
+             * Format: int32
+             * @description About where the source is: whole degrees north.
+             */
+            lat?: number;
+            /**
+             * Format: int32
+             * @description Whole degrees east.
+             */
+            lon?: number;
+            /**
+             * @description What it was.
+             * @example Login attempt
+             */
+            what: string;
+        };
+        /** @description What the public page shows. */
+        PublicSummary: {
+            /**
+             * Format: date-time
+             * @description When this was counted.
+             */
+            at: string;
+            /** @description The same by type of service, most first. */
+            categories: components["schemas"]["CategoryCount"][];
+            /** @description Attacks of the last 24 hours by country of the source, most first. */
+            countries: components["schemas"]["CountryCount"][];
+            /** @description Whether events of the demonstration are mixed in. */
+            demo: boolean;
+            home: components["schemas"]["Place"] | null;
+            /** @description The operator's own site. */
+            link: string | null;
+            /** @description The newest attacks, newest first. */
+            recent: components["schemas"]["PublicAttack"][];
+            /** @description The same over time, in bars of half an hour. */
+            timeline: components["schemas"]["Bar"][];
+            /** @description The operator's title of the page. */
+            title: string;
+            /** @description Attacks until then. */
+            totals: components["schemas"]["Totals"];
         };
         /** @description The newest records in quarantine. */
         QuarantineList: {
@@ -1478,6 +1683,24 @@ export interface components {
             /** @description Whether it keeps up. */
             state: components["schemas"]["StoreState"];
         };
+        /** @description Attacks in the time before now. */
+        Totals: {
+            /**
+             * Format: int64
+             * @description Of the last 24 hours.
+             */
+            day: number;
+            /**
+             * Format: int64
+             * @description Of the last hour.
+             */
+            hour: number;
+            /**
+             * Format: int64
+             * @description Of the last minute.
+             */
+            minute: number;
+        };
         /**
          * @description The transport protocol of a connection.
          * @enum {string}
@@ -1560,6 +1783,35 @@ export interface operations {
             };
             /** @description The query or an aggregation cannot be understood */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listCves: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The vulnerabilities */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CveList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2207,6 +2459,93 @@ export interface operations {
                 headers: {
                     /** @description Seconds to wait */
                     "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    publicStream: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Until the client leaves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["PublicAttack"];
+                };
+            };
+            /** @description There is no public page */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests or streams from this address */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many streams */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    publicSummary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Counted at most a second ago */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicSummary"];
+                };
+            };
+            /** @description There is no public page */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address */
+            429: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {

@@ -1,0 +1,2 @@
+/** How far back the list of payloads looks. */
+export const DAYS = 30;

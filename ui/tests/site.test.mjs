@@ -1,0 +1,302 @@
+// The public page, payloads, vulnerabilities and sensors in a real browser
+// against the real binary.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { get } from 'node:https';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { event, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
+
+/** What no visitor may ever see. */
+const SECRETS = ['8.8.8.8', '1.1.1.1', 'hidden-user', 'hidden-password', 'hidden-request', 'hidden-sensor', 'hidden-host', 'private-type'];
+const CVE = 'CVE-2026-24061';
+
+let hub;
+let browser;
+let page;
+let visitor;
+let receiver;
+const announced = [];
+
+/** An answer of the hub to somebody without a credential. */
+function ask(path) {
+  return new Promise((done, fail) => {
+    get(`${hub.url}${path}`, { rejectUnauthorized: false }, (answer) => {
+      let text = '';
+      answer.on('data', (part) => (text += part));
+      answer.on('end', () => done({ status: answer.statusCode, text }));
+    }).on('error', fail);
+  });
+}
+
+/** Everything of a stream for a while, or until `enough` says so. */
+function listen(path, enough) {
+  let text = '';
+  return new Promise((done, fail) => {
+    const asked = get(`${hub.url}${path}`, { rejectUnauthorized: false }, (answer) => {
+      const late = setTimeout(() => fail(new Error(`waited in vain for the stream:\n${text}`)), 20_000);
+      answer.on('data', (part) => {
+        text += part;
+        if (!enough(text)) return;
+        clearTimeout(late);
+        asked.destroy();
+        done(text);
+      });
+    });
+    asked.on('error', (error) => error.code !== 'ECONNRESET' && fail(error));
+  });
+}
+
+/** An attack with everything in it that must not be seen. */
+function attack(domain, more = {}) {
+  return event(Date.now() - 500, 'auth.attempted', {
+    domain,
+    sensor: 'hidden-sensor',
+    host: 'hidden-host',
+    category: domain === 'community' ? 'SSH/console(cowrie)' : 'private-type',
+    source: { address: domain === 'community' ? '8.8.8.8' : '1.1.1.1', port: 4000 },
+    credentials: { username: 'hidden-user', password: 'hidden-password', outcome: 'failed' },
+    request: 'hidden-request',
+    ...more,
+  });
+}
+
+/** Delivers as a sensor of this domain does. */
+const keys = {};
+async function deliver(domain, events) {
+  keys[domain] ??= hub.command(['key', 'add', `${domain}-sender`, '--scope', 'ingest', '--domain', domain]).trim().split(/\s+/).find((word) => word.startsWith('pal_'));
+  hub.key = keys[domain];
+  assert.ok(await hub.deliver(events));
+}
+
+before(async () => {
+  receiver = createServer((request, answer) => {
+    let body = '';
+    request.on('data', (part) => (body += part));
+    request.on('end', () => (announced.push(JSON.parse(body)), answer.end('ok')));
+  });
+  await new Promise((done) => receiver.listen(0, '127.0.0.1', done));
+  hub = await Palisade.start({
+    settings: `
+[api.public]
+enabled = true
+title = "Attacks on our honeypots"
+link = "https://example.org/honeynet"
+show_home = true
+
+[hub.home]
+lat = 50.7374
+lon = 7.0982
+
+[[hub.notify.webhooks]]
+name = "soc"
+url = "http://127.0.0.1:${receiver.address().port}/hook"
+`,
+  });
+  browser = await launch();
+  visitor = await newPage(browser, { reducedMotion: 'reduce' });
+  page = await newPage(browser);
+});
+afterEach(async (context) => {
+  if (context.passed !== false && !context.error) return;
+  const name = context.name.slice(0, 40).replace(/\W+/g, '-');
+  await shot(visitor, `failed-visitor-${name}`);
+  await shot(page, `failed-${name}`);
+});
+after(async () => {
+  await browser?.close();
+  await hub?.stop();
+  receiver?.close();
+});
+
+describe('the public page', { timeout: 240_000 }, () => {
+  test('who is not signed in sees it first, with map, counts, types and title', async () => {
+    await visitor.goto(hub.url);
+    await visitor.getByRole('heading', { name: 'Attacks on our honeypots' }).waitFor();
+    assert.equal(await visitor.title(), 'Attacks on our honeypots');
+    await visitor.locator('svg path.land.s3, svg path.land.s4, svg path.land.s5').first().waitFor();
+    await visitor.waitForFunction(() => Number(document.querySelector('[data-counter="Last 24 hours"] strong')?.title.replace(/,/g, '')) > 20);
+    await visitor.getByRole('region', { name: 'Top countries' }).getByRole('listitem').first().waitFor();
+    await visitor.getByRole('region', { name: 'Types of attack', exact: true }).getByRole('listitem').first().waitFor();
+    assert.equal(await visitor.getByRole('link', { name: 'example.org' }).getAttribute('href'), 'https://example.org/honeynet');
+    assert.deepEqual(await violations(visitor), []);
+    await shot(visitor, 'public-light-1440');
+    assert.equal(visitor.complaints.join('\n'), '');
+  });
+
+  test('an attack on the community is there within two seconds', async () => {
+    await visitor.getByRole('status').getByText('Live').waitFor();
+    await visitor.mouse.move(5, 5);
+    const log = visitor.getByRole('log');
+    const drawn = Number(await visitor.locator('.map[data-drawn]').getAttribute('data-drawn'));
+    await deliver('community', [attack('community', { category: 'RDP(rdpy)' })]);
+    const began = Date.now();
+    await log.getByText('RDP(rdpy)').first().waitFor({ timeout: 2_000 });
+    await visitor.waitForFunction((n) => Number(document.querySelector('.map[data-drawn]').dataset.drawn) > n, drawn, { timeout: 2_000 });
+    assert.ok(Date.now() - began < 2_500);
+    await log.getByText('Login attempt').first().waitFor();
+  });
+
+  test('nothing private is in page, numbers or stream', async () => {
+    const stream = listen('/api/v1/public/stream', (text) => text.includes('VNC(vnclowpot)'));
+    await pause(300);
+    await deliver('private', [attack('private')]);
+    await deliver('community', [attack('community', { category: 'VNC(vnclowpot)' })]);
+    const heard = await stream;
+    const before = await ask('/api/v1/public/summary');
+    assert.equal(before.status, 200);
+    let numbers = before.text;
+    for (const end = Date.now() + 15_000; !numbers.includes('VNC(vnclowpot)'); numbers = (await ask('/api/v1/public/summary')).text) {
+      assert.ok(Date.now() < end, numbers);
+      await pause(300);
+    }
+    await visitor.getByRole('log').getByText('VNC(vnclowpot)').first().waitFor();
+    const seen = [heard, numbers, await visitor.content(), (await ask('/public')).text];
+    // The demonstration's addresses are of documentation networks and the like: none of them either.
+    for (const text of seen) {
+      for (const secret of SECRETS) assert.ok(!text.includes(secret), `${secret} in ${text.slice(0, 2000)}`);
+      assert.doesNotMatch(text.replace(/\d+\.\d+\.\d+\.\d+(?=")/g, (m) => m), /"(address|ip|username|password|request|sensor|host)"/);
+      assert.doesNotMatch(text, /\b(?!0\.)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b/);
+    }
+    const attackKeys = new Set(JSON.parse(numbers).recent.flatMap((row) => Object.keys(row)));
+    assert.deepEqual([...attackKeys].sort(), ['at', 'category', 'country', 'lat', 'lon', 'what']);
+    assert.deepEqual(JSON.parse(numbers).home, { lat: 51, lon: 7 });
+    for (const path of ['events', 'cves', 'sensors', 'status', 'stream']) assert.equal((await ask(`/api/v1/${path}`)).status, 401, path);
+  });
+
+  test('it works in the dark, on a phone, and as a table', async () => {
+    await visitor.getByRole('button', { name: 'Dark colours' }).click();
+    assert.deepEqual(await violations(visitor), []);
+    await shot(visitor, 'public-dark-1440');
+    await visitor.setViewportSize({ width: 390, height: 844 });
+    assert.ok(await visitor.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing is wider than the screen');
+    assert.deepEqual(await violations(visitor), []);
+    await visitor.screenshot({ path: new URL('../test-results/public-dark-390.png', import.meta.url).pathname, fullPage: true });
+    await visitor.getByRole('button', { name: 'Light colours' }).click();
+    await visitor.screenshot({ path: new URL('../test-results/public-light-390.png', import.meta.url).pathname, fullPage: true });
+    await visitor.getByRole('button', { name: 'Table' }).click();
+    assert.ok((await visitor.getByRole('region', { name: 'Attacks by country' }).getByRole('row').count()) > 2);
+    await visitor.setViewportSize({ width: 1440, height: 900 });
+    assert.equal(visitor.complaints.join('\n'), '');
+  });
+
+  test('it leads to the sign-in, and stays reachable at its own address', async () => {
+    await visitor.getByRole('link', { name: 'Sign in' }).click();
+    await visitor.getByLabel('Password').waitFor();
+    await visitor.goBack();
+    await visitor.getByRole('heading', { name: 'Attacks on our honeypots' }).waitFor();
+    await signIn(page, `${hub.url}/login`);
+    await page.goto(`${hub.url}/public`);
+    await page.getByRole('heading', { name: 'Attacks on our honeypots' }).waitFor();
+    await page.goto(`${hub.url}/`);
+    await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+  });
+});
+
+describe('vulnerabilities', { timeout: 240_000 }, () => {
+  test('the first event of one is listed, opened, and announced', async () => {
+    await deliver('private', [attack('private', { kind: 'http.requested', cve: CVE }), attack('private', { kind: 'http.requested', cve: CVE })]);
+    await page.getByRole('link', { name: 'CVEs' }).click();
+    const row = page.locator(`tr[data-key="${CVE}"]`);
+    await row.waitFor({ timeout: 20_000 });
+    await row.getByText('new').waitFor();
+    assert.match(await row.innerText(), /\b2\b/);
+    await shot(page, 'cves-light-1440');
+    assert.deepEqual(await violations(page), []);
+    await row.getByRole('link', { name: CVE }).focus();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/cve=CVE-2026-24061/);
+    const side = page.getByRole('region', { name: 'Details of the vulnerability' });
+    await side.getByText('2 events from 1 addresses').waitFor();
+    await shot(page, 'cves-open-1440');
+    assert.deepEqual(await violations(page), []);
+    await side.getByRole('link', { name: 'First event' }).click();
+    await page.getByRole('region', { name: 'Event details' }).waitFor();
+    await page.goBack();
+    await side.waitFor();
+    await page.keyboard.press('Escape');
+    await page.waitForURL((url) => !url.searchParams.has('cve'));
+    for (const end = Date.now() + 15_000; announced.length === 0; await pause(50)) assert.ok(Date.now() < end, 'it is announced');
+    assert.deepEqual([announced[0].type, announced[0].cve, announced[0].attempt], ['cve.first_seen', CVE, 1]);
+  });
+
+  test('a list is narrowed, sorted and saved', async () => {
+    await deliver('private', [attack('private', { kind: 'http.requested', cve: 'CVE-2021-44228' })]);
+    await page.locator('tr[data-key="CVE-2021-44228"]').waitFor({ timeout: 20_000 });
+    await page.getByRole('button', { name: 'Events' }).click();
+    await page.waitForURL(/sort=-count/);
+    assert.equal(await page.locator('tbody tr').first().getAttribute('data-key'), CVE);
+    await page.getByRole('searchbox').fill('44228');
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1);
+    const [saved] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'CSV' }).click()]);
+    assert.equal(saved.suggestedFilename(), 'cves.csv');
+    await page.getByRole('searchbox').fill('nothing like this');
+    await page.getByText('None of 2 fits').waitFor();
+    await page.getByRole('searchbox').fill('');
+  });
+});
+
+describe('payloads', { timeout: 240_000 }, () => {
+  test('a file has its names, who brought it, and its events', async () => {
+    const sha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
+    await deliver('private', ['jaws.sh', '<b>x</b>'].map((payload_name) => attack('private', { kind: 'data.received', payload: sha256, payload_name })));
+    await page.getByRole('link', { name: 'Payloads' }).click();
+    const row = page.locator(`tr[data-key="${sha256}"]`);
+    await row.waitFor({ timeout: 30_000 });
+    await shot(page, 'payloads-light-1440');
+    assert.deepEqual(await violations(page), []);
+    await row.getByRole('link').click();
+    await page.waitForURL(/payload=9f86d081/);
+    const side = page.getByRole('region', { name: 'Details of the payload' });
+    await side.getByText('2 events from 1 addresses').waitFor();
+    await side.getByText('<b>x</b>').waitFor();
+    await shot(page, 'payloads-open-1440');
+    assert.deepEqual(await violations(page), []);
+    await side.getByRole('link', { name: 'Events behind it' }).click();
+    await page.waitForURL(/explore\?q=payload/);
+    await page.locator('[role=grid] [role=row][aria-selected]').nth(1).waitFor();
+  });
+});
+
+describe('sensors', { timeout: 240_000 }, () => {
+  test('installations and daemons have their rate, their day and their events', async () => {
+    await deliver('community', ['trap-1', 'trap-2'].map((host) => attack('community', { host, analyzer: host === 'trap-1' ? 'cowrie' : 'dionaea' })));
+    await page.getByRole('link', { name: 'Sensors' }).click();
+    await page.getByRole('tab', { name: 'Installations' }).click();
+    await page.waitForURL(/view=installations/);
+    const row = page.locator('tr[data-key="community-sender|trap-1"]');
+    await row.waitFor({ timeout: 20_000 });
+    await row.getByText('Reporting').waitFor();
+    await shot(page, 'sensors-installations-1440');
+    assert.deepEqual(await violations(page), []);
+    await row.click();
+    const side = page.getByRole('region', { name: 'Details of the host' });
+    await side.getByText('1 events from 1 addresses').waitFor();
+    await shot(page, 'sensors-open-1440');
+    assert.deepEqual(await violations(page), []);
+    await page.keyboard.press('Escape');
+    await page.getByRole('tab', { name: 'Daemons' }).click();
+    await page.locator('tr[data-key="community-sender|cowrie"]').waitFor({ timeout: 20_000 });
+    await shot(page, 'sensors-daemons-1440');
+    await page.getByRole('tab', { name: 'Sensors' }).click();
+    await page.locator('tr[data-sensor="community-sender"]').waitFor();
+  });
+
+  test('these pages work in the dark and on a phone', async () => {
+    await page.emulateMedia({ colorScheme: 'dark' });
+    for (const [path, name] of [['cves', 'cves'], ['sensors?view=installations', 'sensors'], ['payloads', 'payloads']]) {
+      await page.setViewportSize({ width: 1440, height: 900 });
+      await page.goto(`${hub.url}/${path}`);
+      await page.locator('tbody tr').first().waitFor();
+      await shot(page, `${name}-dark-1440`);
+      assert.deepEqual(await violations(page), [], name);
+      await page.setViewportSize({ width: 390, height: 844 });
+      await shot(page, `${name}-dark-390`);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} fits a phone`);
+      assert.deepEqual(await violations(page), [], name);
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.setViewportSize({ width: 1440, height: 900 });
+    assert.equal(page.complaints.join('\n'), '');
+  });
+});
