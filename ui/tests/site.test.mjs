@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { event, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
 
 /** What no visitor may ever see. */
-const SECRETS = ['8.8.8.8', '1.1.1.1', 'hidden-user', 'hidden-password', 'hidden-request', 'hidden-sensor', 'hidden-host', 'private-type'];
+const SECRETS = ['8.8.8.8', '1.1.1.1', 'hidden-user', 'hidden-password', 'hidden-request', 'hidden-sensor', 'community-sender', 'private-sender', 'hidden-host', 'private-type'];
 const CVE = 'CVE-2026-24061';
 
 let hub;
@@ -152,11 +152,9 @@ describe('the public page', { timeout: 240_000 }, () => {
     }
     await visitor.getByRole('log').getByText('VNC(vnclowpot)').first().waitFor();
     const seen = [heard, numbers, await visitor.content(), (await ask('/public')).text];
-    // The demonstration's addresses are of documentation networks and the like: none of them either.
     for (const text of seen) {
       for (const secret of SECRETS) assert.ok(!text.includes(secret), `${secret} in ${text.slice(0, 2000)}`);
-      assert.doesNotMatch(text.replace(/\d+\.\d+\.\d+\.\d+(?=")/g, (m) => m), /"(address|ip|username|password|request|sensor|host)"/);
-      assert.doesNotMatch(text, /\b(?!0\.)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b/);
+      assert.doesNotMatch(text, /\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b/, 'an address');
     }
     const attackKeys = new Set(JSON.parse(numbers).recent.flatMap((row) => Object.keys(row)));
     assert.deepEqual([...attackKeys].sort(), ['at', 'category', 'country', 'lat', 'lon', 'what']);
