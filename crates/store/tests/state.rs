@@ -405,7 +405,7 @@ on_both! {
     async fn a_vulnerability_is_new_once_and_announced_to_each_hook(place: &Place) {
         let (state, hooks) = (&place.state, ["soc", "chat"]);
         let first = cve("CVE-2026-24061", Domain::Private, 100);
-        let noted = state.note_cves(&[first.clone()], &hooks, MANY, at(100)).await.unwrap();
+        let noted = state.note_cves(std::slice::from_ref(&first), &hooks, MANY, at(100)).await.unwrap();
         assert_eq!(noted.new, ["CVE-2026-24061"]);
         // Later, again after a restart, and in the other domain: no news.
         let later = [cve("CVE-2026-24061", Domain::Private, 300)];
