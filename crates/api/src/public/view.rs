@@ -116,7 +116,7 @@ mod tests {
             lon: Some(13.3777),
             ..Geo::default()
         }));
-        event.with("secret", "secret-attribute".to_owned())
+        event.with("secret", "secret-attribute")
     }
 
     #[test]
