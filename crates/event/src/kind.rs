@@ -120,7 +120,9 @@ impl EventKind {
             | Self::UserProbed
             | Self::CommandEntered
             | Self::HttpRequested
-            | Self::DataReceived => true,
+            | Self::DataReceived
+            | Self::PayloadCaptured
+            | Self::ClientIdentified => true,
             Self::ConnectionClosed
             | Self::SessionClosed
             | Self::SourceFailed

@@ -86,6 +86,7 @@ fn words(kind: EventKind) -> &'static str {
         EventKind::CommandEntered => "Command entered",
         EventKind::HttpRequested => "Web request",
         EventKind::DataReceived => "Data sent",
+        EventKind::PayloadCaptured => "File captured",
         _ => "Attack",
     }
 }
