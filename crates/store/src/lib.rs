@@ -1,5 +1,6 @@
 //! Where events and state live: one query language, one façade.
 
+mod alert;
 mod clickhouse;
 mod embedded;
 mod error;
@@ -8,6 +9,10 @@ mod result;
 pub mod state;
 mod stored;
 
+pub use alert::{
+    AlertField, AlertGroup, AlertKey, AlertOptions, AlertQuestion, Clock, Domains, HoneypotCount,
+    HoneypotDay, Place, UNCLASSIFIED, WEB_CATEGORY,
+};
 pub use clickhouse::{ClickHouse, ClickHouseConfig, clickhouse_rows};
 pub use embedded::{Embedded, FORMAT, ReadyOptions, life, read_ready_file};
 pub use error::{AppendError, OpenError, QueryError};
@@ -39,6 +44,10 @@ pub struct Config {
     #[serde(skip)]
     #[doc(hidden)]
     pub ready: ReadyOptions,
+    /// When alerts are counted in a table; smaller numbers for tests.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub alerts: AlertOptions,
 }
 
 /// How long some events are kept: those of a domain, of a kind, or both.
@@ -83,6 +92,7 @@ impl Default for Config {
             writer_memory_bytes: 128 * 1024 * 1024,
             clickhouse: None,
             ready: ReadyOptions::default(),
+            alerts: AlertOptions::default(),
         }
     }
 }

@@ -171,6 +171,12 @@ pub(crate) fn location(text: &str) -> Option<(f64, f64)> {
     Some((lat.parse().ok()?, lon.parse().ok()?))
 }
 
+/// Reads the place in the text of a target's [`Place`].
+pub(crate) fn target_location(text: &str) -> Option<(f64, f64)> {
+    let place: Place = serde_json::from_str(text).ok()?;
+    Some((f64::from_bits(place.lat_bits?), f64::from_bits(place.lon_bits?)))
+}
+
 /// The text of a field in full, where it has one that may be long or hostile.
 fn full_text(event: &Event, field: Field) -> Option<&[u8]> {
     let login = event.credentials.as_ref();

@@ -12,6 +12,7 @@
 //! and says what is wrong while ClickHouse is away.
 
 mod aggregate;
+mod alerts;
 mod cell;
 mod config;
 mod filter;

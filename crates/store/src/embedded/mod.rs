@@ -6,6 +6,7 @@
 //! opened when a query comes to them, and at most [`MAX_OPEN_DAYS`] stay open.
 
 mod aggregate;
+mod alerts;
 mod day;
 mod day_writer;
 mod dimension;
@@ -71,6 +72,8 @@ pub struct Embedded {
     /// Number of the first day that was not removed for want of space.
     floor: AtomicI32,
     ready: ready::Desk,
+    /// What was counted of alerts.
+    alerts: alerts::Cache,
 }
 
 #[derive(Default)]
@@ -89,6 +92,8 @@ struct Entry {
     used: u64,
     /// When housekeeping was last called before the day was last written to.
     written: Option<Timestamp>,
+    /// Grows whenever readers may see other segments than before.
+    version: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +117,7 @@ impl Embedded {
             of_removed_days: AtomicU64::new(0),
             floor: AtomicI32::new(upkeep::floor(dir).map_or(i32::MIN, Day::number)),
             ready: ready::Desk::new(config.ready),
+            alerts: alerts::Cache::default(),
         };
         let entries = std::fs::read_dir(&days_dir).map_err(|error| fail(error.to_string()))?;
         for entry in entries {
@@ -210,7 +216,15 @@ impl Embedded {
         let open = entry.open.clone();
         // Questions go on meanwhile.
         drop(days);
-        open.map_or(Ok(()), |open| open.refresh())
+        let shown = open.map_or(Ok(()), |open| open.refresh());
+        // Only now: who remembers something of a version must have seen it.
+        let mut days = lock(&self.days);
+        days.clock += 1;
+        let clock = days.clock;
+        if let Some(entry) = days.all.get_mut(&day) {
+            entry.version = clock;
+        }
+        shown
     }
 
     /// A day, where it is open.
