@@ -13,13 +13,14 @@ use palisade_event::{Event, EventId, Timestamp};
 use palisade_spool::{Reader, Spool, WhenFull};
 use palisade_store::query::{Aggregation, Cursor, Query};
 use palisade_store::state::State;
-use palisade_store::{Aggregated, Page, Store};
+use palisade_store::{Aggregated, Domains, Page, Store};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::Alerts;
 use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
 use crate::config::{Config, Home, NotifyConfig};
@@ -240,6 +241,25 @@ impl Hub {
         aggregation: Aggregation,
     ) -> Result<Aggregated, QueryError> {
         self.inner.queries.aggregate(who, query, aggregation).await
+    }
+
+    /// Asks about the alerts of some domains. `ask` runs where it may block, and
+    /// may do more there than ask, such as write the answer down.
+    ///
+    /// # Errors
+    /// [`QueryError`]; forbidden where `who` may not see one of the domains.
+    pub async fn alerts<T: Send + 'static>(
+        &self,
+        who: &Principal,
+        domains: Domains,
+        ask: impl FnOnce(&Alerts<'_>) -> Result<T, palisade_store::QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        query::readable(who)?;
+        if domains.has(Domain::Private) && !who.sees(Domain::Private) {
+            return Err(QueryError::Forbidden);
+        }
+        let home = self.inner.home;
+        self.inner.queries.alerts(move |store| ask(&Alerts::new(store, domains, home))).await
     }
 
     /// Sensors by name, as far as `who` may see their domain.

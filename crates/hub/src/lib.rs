@@ -4,6 +4,7 @@
 //! Data flows one way: [`Hub::accept`] → spool (fsync) → receipt; spool →
 //! writer → enrichment → store → live. Questions go to the store alone.
 
+pub mod alerts;
 mod auth;
 mod background;
 mod config;

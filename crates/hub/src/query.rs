@@ -18,6 +18,9 @@ use crate::metrics::Metrics;
 
 /// Questions that the store works on at once; the others wait.
 const MAX_QUERIES: usize = 2;
+/// Questions about alerts that the store works on at once, beside the others:
+/// they are short, and must not wait for one that is long.
+const MAX_ALERT_QUESTIONS: usize = 2;
 /// Sensors whose events are counted.
 const MAX_SENSORS: usize = palisade_store::query::MAX_TOP;
 /// How long the counts of the last 24 hours are used, in milliseconds.
@@ -30,6 +33,7 @@ pub(crate) struct Queries {
     store: Arc<Locked<Store>>,
     metrics: Arc<Metrics>,
     turns: Arc<Semaphore>,
+    alert_turns: Arc<Semaphore>,
     counts: Mutex<Option<Counts>>,
 }
 
@@ -42,7 +46,8 @@ struct Counts {
 impl Queries {
     pub(crate) fn new(store: Arc<Locked<Store>>, metrics: Arc<Metrics>) -> Self {
         let turns = Arc::new(Semaphore::new(MAX_QUERIES));
-        Self { store, metrics, turns, counts: Mutex::default() }
+        let alert_turns = Arc::new(Semaphore::new(MAX_ALERT_QUESTIONS));
+        Self { store, metrics, turns, alert_turns, counts: Mutex::default() }
     }
 
     pub(crate) async fn search(
@@ -107,12 +112,28 @@ impl Queries {
         Ok(by_sensor)
     }
 
+    /// Asks about alerts.
+    pub(crate) async fn alerts<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> Result<T, palisade_store::QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        self.run_in(&self.alert_turns, ask).await
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Store) -> Result<T, palisade_store::QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
+        self.run_in(&self.turns, ask).await
+    }
+
+    async fn run_in<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        ask: impl FnOnce(&Store) -> Result<T, palisade_store::QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
         let stopped = || QueryError::Failed("the hub is stopping".into());
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopped())?;
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| stopped())?;
         let store = Arc::clone(&self.store);
         let began = Instant::now();
         let answer = tokio::task::spawn_blocking(move || {

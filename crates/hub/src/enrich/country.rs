@@ -19,7 +19,7 @@ pub(super) fn country(address: IpAddr) -> Option<CountryCode> {
 /// The rest are the ranges that the IANA special-purpose registries (RFC 6890
 /// and its updates) mark as not globally reachable, and multicast. That
 /// includes the documentation ranges: nobody is there.
-pub(super) fn is_global(address: IpAddr) -> bool {
+pub(crate) fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !is_special_v4(v4),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -7,6 +7,7 @@ mod mmdb;
 
 use std::net::IpAddr;
 
+pub(crate) use self::country::is_global;
 use palisade_event::{CountryCode, Event, Geo, GeoPrecision};
 
 use crate::config::GeoConfig;
