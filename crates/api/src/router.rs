@@ -22,12 +22,12 @@ use tower_http::compression::CompressionLayer;
 use tracing::Instrument as _;
 
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, Dialect};
 use crate::error::Problem;
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
 use crate::public::{self, Public};
-use crate::{client, docs, headers, native, ui};
+use crate::{client, compat, docs, headers, native, ui};
 
 /// Sign-in attempts that an address regains a second.
 const SIGN_IN_PER_SEC: f64 = 1.0 / 6.0;
@@ -54,6 +54,8 @@ pub(crate) struct AppInner {
     /// Ends live streams.
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
+    /// Answers of the PEBA queries that are remembered for a moment.
+    pub(crate) answers: compat::peba::Answers,
     /// Metrics of the parts that run beside the hub; see [`crate::Server::show_metrics`].
     pub(crate) beside: std::sync::OnceLock<MetricsText>,
 }
@@ -72,6 +74,7 @@ impl App {
             public: Public::new(&config),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
+            answers: compat::peba::Answers::default(),
             beside: std::sync::OnceLock::new(),
             config,
         }))
@@ -96,9 +99,11 @@ pub(crate) fn build_local(app: &App) -> Router {
     routes(app).layer(Extension(Principal::local(None)))
 }
 
-/// The routes of a network listener.
-pub(crate) fn build(app: &App) -> Router {
-    let inner = routes(app);
+/// The routes of a network listener. Where the native dialect is spoken, all
+/// others are too.
+pub(crate) fn build(app: &App, dialects: &[Dialect]) -> Router {
+    let native = dialects.contains(&Dialect::Native);
+    let inner = if native { routes(app) } else { ews_alone(app) };
     if app.config.base_path.is_empty() {
         return inner;
     }
@@ -127,7 +132,7 @@ async fn below(base: Arc<str>, inner: Router, mut request: Request) -> Response 
 }
 
 fn routes(app: &App) -> Router {
-    Router::new()
+    let native = Router::new()
         .nest("/api/v1", native_routes())
         .route("/api", get(unknown))
         .route("/api/", get(unknown))
@@ -140,10 +145,27 @@ fn routes(app: &App) -> Router {
         .route("/docs/", get(docs::index))
         .route("/docs/problems", get(docs::problems))
         .route("/docs/{file}", get(docs::file))
+        .merge(compat::peba::routes(app))
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)
         .layer(CompressionLayer::new())
-        .layer(middleware::from_fn_with_state(app.clone(), in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), in_time));
+    guarded(app, native)
+}
+
+/// The routes of the EWS dialect alone.
+fn ews_alone(app: &App) -> Router {
+    let questions = compat::peba::routes(app)
+        .route("/", get(compat::peba::front))
+        .route("/heartbeat", get(native::probes::heartbeat))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(app.clone(), in_time));
+    guarded(app, questions.fallback(not_here))
+}
+
+/// What every request passes, whatever it asks for.
+fn guarded(app: &App, routes: Router<App>) -> Router {
+    routes
         .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
@@ -187,6 +209,10 @@ fn native_routes() -> Router<App> {
 
 async fn unknown() -> Problem {
     Problem::not_found("The API has no such address. /openapi.json lists those it has.")
+}
+
+async fn not_here() -> Problem {
+    Problem::not_found("This address speaks the EWS dialect alone.")
 }
 
 async fn wrong_method() -> Problem {

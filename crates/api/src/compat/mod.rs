@@ -2,3 +2,4 @@
 //! they ask for is answered as they expect it.
 
 pub(crate) mod hpfeeds;
+pub(crate) mod peba;

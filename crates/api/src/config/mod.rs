@@ -76,7 +76,8 @@ pub struct Listener {
     /// Default: false.
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// What is spoken there. Default: the native dialect.
+    /// What is spoken there. Default: the native dialect, which has the others
+    /// beside it.
     #[serde(default = "native")]
     pub dialects: Vec<Dialect>,
 }
@@ -85,8 +86,10 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// Palisade's own API and its page.
+    /// Palisade's own API and its page, and beside it all others that HTTP carries.
     Native,
+    /// What honeypots of T-Pot post and ask.
+    Ews,
 }
 
 /// The certificate of the TLS listeners.

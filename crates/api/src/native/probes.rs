@@ -16,8 +16,6 @@ use crate::router::App;
 
 /// Media type of the OpenMetrics text format, version 1.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Seconds after which a client may ask again while the store is down.
-const RETRY_SECS: u32 = 5;
 
 /// Health of the hub.
 #[derive(Serialize, ToSchema)]
@@ -83,14 +81,14 @@ fn is_here(address: IpAddr) -> bool {
     get, path = "/heartbeat", tag = "probes", operation_id = "getHeartbeat",
     responses(
         (status = 200, body = String, content_type = "text/plain", description = "I'm alive"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The store is down"),
+        (status = 401, body = String, content_type = "text/plain", description = "The store is down; as monitors of a PEBA backend expect it"),
     ),
 )]
-pub(crate) async fn heartbeat(State(app): State<App>) -> Result<&'static str, Problem> {
-    if app.hub.status().store.state == StoreState::Failed {
-        return Err(Problem::unavailable("The store is down.", RETRY_SECS));
+pub(crate) async fn heartbeat(State(app): State<App>) -> (StatusCode, &'static str) {
+    match app.hub.status().store.state {
+        StoreState::Failed => (StatusCode::UNAUTHORIZED, "The store is down"),
+        StoreState::Ok | StoreState::Behind => (StatusCode::OK, "I'm alive"),
     }
-    Ok("I'm alive")
 }
 
 /// Health

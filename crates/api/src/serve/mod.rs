@@ -240,9 +240,9 @@ impl Server {
         });
         let acceptors = TaskTracker::new();
         self.hpfeeds.open(&acceptors, &shared, &cancel);
-        let router = router::build(&self.app);
         for bound in self.bound {
-            let (shared, router) = (Arc::clone(&shared), router.clone());
+            let router = router::build(&self.app, &bound.settings.dialects);
+            let shared = Arc::clone(&shared);
             acceptors.spawn(accept(bound, router, shared, cancel.clone()));
         }
         let path = self.unix.map(|(listener, path)| {
@@ -250,7 +250,6 @@ impl Server {
             acceptors.spawn(accept_unix(listener, router, shared, cancel.clone()));
             path
         });
-        drop(router);
         for announcer in self.announcers {
             acceptors.spawn(announcer.run(cancel.clone()));
         }
