@@ -9,6 +9,7 @@ mod generate;
 mod idle;
 mod ingest;
 mod parser;
+mod peba;
 mod process;
 mod rows;
 mod spool;
@@ -37,6 +38,8 @@ enum Bench {
     Store(store::Args),
     /// Writes made-up events as files that other databases load
     Rows(rows::Args),
+    /// Questions of the PEBA query API over HTTP while events arrive
+    Peba(peba::Args),
     /// Events a second through HTTP with fsync
     Ingest,
     /// Memory and start of an idle `palisade up`
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),
+        Bench::Peba(args) => runtime.block_on(peba::run(args)),
         Bench::Ingest => runtime.block_on(ingest::run()),
         Bench::Idle { events } => runtime.block_on(idle::run(events)),
         Bench::Kill9 { rounds } => runtime.block_on(torture::kill9::run(rounds)),
