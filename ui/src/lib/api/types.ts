@@ -3285,13 +3285,13 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The store is down */
-            503: {
+            /** @description The store is down; as monitors of a PEBA backend expect it */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/plain": string;
                 };
             };
         };

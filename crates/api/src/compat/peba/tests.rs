@@ -169,7 +169,7 @@ fn answers(store: &Store) -> Vec<(PathBuf, Vec<u8>)> {
 fn answers_are_those_of_the_fixtures() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path(), &palisade_store::Config::default());
-    let bless = std::env::var_os("PALISADE_BLESS").is_some();
+    let bless = std::env::var_os("UPDATE_GOLDEN").is_some();
     for (path, answer) in answers(&store) {
         if bless {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
