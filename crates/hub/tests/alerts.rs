@@ -296,7 +296,7 @@ fn check(alerts: &Alerts<'_>, naive: &Naive<'_>, now: i64) {
 }
 
 fn every_number_equals_a_naive_count(engine: Engine) {
-    let cases = if engine == Engine::Embedded { 40 } else { 3 };
+    let cases = if engine == Engine::Embedded { 16 } else { 3 };
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let story = (
         proptest::collection::vec(proptest::collection::vec(event(), 0..60), 1..4),

@@ -85,6 +85,7 @@ fn public(endpoint: Endpoint) -> MethodRouter<App> {
             Err(refusal) => refusal,
         }
     })
+    .options(preflight)
 }
 
 fn private(endpoint: Endpoint) -> MethodRouter<App> {
@@ -96,6 +97,12 @@ fn private(endpoint: Endpoint) -> MethodRouter<App> {
             Err(refusal) => refusal,
         }
     })
+    .options(preflight)
+}
+
+/// What a browser asks before it asks; [`cors`] says the rest.
+async fn preflight() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 async fn answer(
@@ -147,8 +154,7 @@ async fn cors(State(app): State<App>, request: Request, next: Next) -> Response 
     let origin = app.config.ews.site.as_deref().and_then(|site| site.parse::<HeaderValue>().ok());
     let Some(origin) = origin else { return next.run(request).await };
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response =
-        if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
