@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::Receipt;
-use palisade_event::{Event, EventId, Timestamp};
+use palisade_event::{Domain, Event, EventId, Timestamp};
 use palisade_spool::{Reader, Spool, WhenFull};
 use palisade_store::query::{Aggregation, Cursor, Query};
 use palisade_store::state::State;
