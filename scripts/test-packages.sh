@@ -3,7 +3,8 @@
 # telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds. With PALISADE_TEST_CHDB=1 also
-# chdb, a current ClickHouse (555 MB), into target/chdb.
+# chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
+# moto, an S3 server, into target/moto.
 set -eu
 want=""
 need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
@@ -28,6 +29,11 @@ if [ "${PALISADE_TEST_CHDB:-}" = 1 ] && ! [ -x target/chdb/bin/python ]; then
     echo "palisade: installing chdb into target/chdb"
     python3 -m venv target/chdb
     target/chdb/bin/pip install -q chdb
+fi
+if [ "${PALISADE_TEST_S3:-}" = 1 ] && ! [ -x target/moto/bin/moto_server ]; then
+    echo "palisade: installing moto into target/moto"
+    python3 -m venv target/moto
+    target/moto/bin/pip install -q 'moto[server,s3]'
 fi
 hpfeeds() {
     [ -x target/hpfeeds/bin/hpfeeds-broker ] && return

@@ -17,6 +17,7 @@ use crate::lock::Locked;
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::query::Queries;
+use crate::payload::Payloads;
 use crate::sensors::Sensors;
 
 /// How often sensors are written down.
@@ -47,6 +48,7 @@ pub(crate) struct Background {
     pub(crate) cves: Arc<Cves>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) payloads: Arc<Payloads>,
     pub(crate) state: State,
     pub(crate) auth: Arc<Auth>,
     pub(crate) health: Arc<Health>,
@@ -80,6 +82,9 @@ impl Background {
         while self.tick(&mut ticks).await {
             if let Err(error) = self.sensors.flush(now()).await {
                 tracing::warn!(%error, "sensors are not written down yet");
+            }
+            if let Err(error) = self.payloads.flush().await {
+                tracing::warn!(%error, "sightings of payloads are not written down yet");
             }
         }
     }
@@ -141,6 +146,9 @@ impl Background {
     async fn maintain(&self) {
         let mut ticks = every(MAINTAIN_EVERY, MAINTAIN_EVERY);
         while self.tick(&mut ticks).await {
+            if let Err(error) = self.payloads.make_room().await {
+                tracing::warn!(%error, "payloads above the bound are not removed yet");
+            }
             // One piece a call, so that a stop never waits for more than one.
             while !self.stop.is_cancelled() {
                 let now = now();

@@ -35,6 +35,8 @@ pub struct Config {
     pub quarantine: QuarantineConfig,
     /// Who is told of what.
     pub notify: NotifyConfig,
+    /// What honeypots captured.
+    pub payloads: palisade_store::blob::PayloadConfig,
     /// Where this installation is, for the map. Default: unknown.
     pub home: Option<Home>,
     /// Where events are forwarded to. Default: nowhere.
@@ -150,6 +152,8 @@ impl Config {
         let mut mistakes = Vec::new();
         let state = self.state.validate().err().unwrap_or_default();
         mistakes.extend(state.into_iter().map(|mistake| format!("state.{mistake}")));
+        let payloads = self.payloads.validate().err().unwrap_or_default();
+        mistakes.extend(payloads.into_iter().map(|mistake| format!("payloads.{mistake}")));
         let mut at_least = |name: &str, value: u64, least: u64| {
             if value < least {
                 mistakes.push(format!("{name}: expected at least {least} bytes, found {value}"));

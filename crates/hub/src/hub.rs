@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::Receipt;
-use palisade_event::{Domain, Event, EventId, Timestamp};
+use palisade_event::{Domain, Event, EventId, PayloadHash, Timestamp};
 use palisade_spool::{Reader, Spool, WhenFull};
+use palisade_store::blob::Blobs;
 use palisade_store::query::{Aggregation, Cursor, Query};
-use palisade_store::state::State;
+use palisade_store::state::{Payload, PayloadQuery, PayloadTotals, State};
 use palisade_store::{Aggregated, Domains, Page, Store};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Mutex, broadcast};
@@ -29,7 +30,7 @@ use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
 use crate::feed::{FEED_CHUNKS, Feed, Stored};
 use crate::health::Health;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Unfit};
 use crate::lines::{self, LinesReceipt};
 use crate::listing::{QuarantineList, SensorStatus};
 use crate::live::{LIVE_EVENTS, Live, Shown};
@@ -37,6 +38,7 @@ use crate::lock::{Lock, Locked, make_dir};
 use crate::metrics::Metrics;
 use crate::notify::{Notify, Outbox};
 use crate::outbound::{Forwarder, Origin, Outlets};
+use crate::payload::{NewPayload, Payloads};
 use crate::quarantine::Quarantine;
 use crate::query::{self, Queries};
 use crate::recent::Recent;
@@ -70,6 +72,7 @@ struct Inner {
     notify_config: NotifyConfig,
     quarantine: Arc<Quarantine>,
     sensors: Arc<Sensors>,
+    payloads: Arc<Payloads>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     live: broadcast::Sender<Shown>,
@@ -129,6 +132,93 @@ impl Hub {
     ) -> Result<Receipt, IngestError> {
         let now = Timestamp::from(SystemTime::now());
         self.inner.ingest.accept(who, from, records, now).await
+    }
+
+    /// Takes events that a dialect has decoded and validated, and records that
+    /// it could not make an event of, which go to quarantine. Otherwise like
+    /// [`Self::accept`]; places in the receipt count events first.
+    ///
+    /// # Errors
+    /// [`IngestError`]: nothing was taken; the sender tries again.
+    pub async fn accept_events(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        events: Vec<Event>,
+        unfit: Vec<Unfit>,
+    ) -> Result<Receipt, IngestError> {
+        let now = Timestamp::from(SystemTime::now());
+        self.inner.ingest.accept_events(who, from, events, unfit, now).await
+    }
+
+    /// Keeps captured bytes; durable on return. Each payload gets the hash that
+    /// its event names it by, or why it is not kept.
+    ///
+    /// # Errors
+    /// [`IngestError`]: some may have been kept; the sender tries again.
+    pub async fn keep_payloads(
+        &self,
+        who: &Principal,
+        payloads: Vec<NewPayload>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<PayloadHash, &'static str>>, IngestError> {
+        if !who.may(Permission::Ingest) {
+            return Err(IngestError::Forbidden);
+        }
+        self.inner.payloads.keep(payloads, now).await
+    }
+
+    /// Payloads, the last seen first, and counts of all. Needs
+    /// [`Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn payloads(
+        &self,
+        who: &Principal,
+        query: &PayloadQuery,
+        limit: u32,
+    ) -> Result<(Vec<Payload>, PayloadTotals), QueryError> {
+        operates(who)?;
+        let payloads = &self.inner.payloads;
+        let listed = payloads.list(query, limit).await.map_err(StateError::from)?;
+        Ok((listed, payloads.totals().await.map_err(StateError::from)?))
+    }
+
+    /// What is known of a payload. Needs [`Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn payload(
+        &self,
+        who: &Principal,
+        hash: PayloadHash,
+    ) -> Result<Option<Payload>, QueryError> {
+        operates(who)?;
+        Ok(self.inner.payloads.one(hash).await.map_err(StateError::from)?)
+    }
+
+    /// The bytes of a payload, where they are still there. Needs
+    /// [`Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn payload_bytes(
+        &self,
+        who: &Principal,
+        hash: PayloadHash,
+    ) -> Result<Option<Vec<u8>>, QueryError> {
+        operates(who)?;
+        self.inner.payloads.bytes(hash).await
+    }
+
+    /// Removes the bytes of payloads above the bound now, as the hub does by
+    /// itself every few seconds.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn make_room_for_payloads(&self) -> Result<(), StateError> {
+        Ok(self.inner.payloads.make_room().await?)
     }
 
     /// Takes back events that a hub had (an export): they keep their sensor,
@@ -391,6 +481,10 @@ impl Hub {
         set(&metrics.quarantine_records, inner.quarantine.kept());
         set(&metrics.quarantine_dropped, inner.quarantine.dropped());
         metrics.outbound(&inner.outlets.status());
+        let payloads = &inner.payloads;
+        set(&metrics.payloads_too_large, payloads.too_large.load(Ordering::Relaxed));
+        set(&metrics.payloads_evicted, payloads.evicted.load(Ordering::Relaxed));
+        set(&metrics.payloads_uncounted, payloads.uncounted.load(Ordering::Relaxed));
         metrics.text()
     }
 
@@ -419,8 +513,16 @@ impl Hub {
         if let Err(error) = inner.cves.flush(now).await {
             tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
         }
+        if let Err(error) = inner.payloads.flush().await {
+            tracing::error!(%error, "the last sightings of payloads are not written down");
+        }
         inner.state.close().await;
     }
+}
+
+/// Refuses who may not operate.
+fn operates(who: &Principal) -> Result<(), QueryError> {
+    if who.may(Permission::Operate) { Ok(()) } else { Err(QueryError::Forbidden) }
 }
 
 /// The files of a hub, opened; nothing runs yet.
@@ -433,6 +535,7 @@ struct Opened {
     enricher: Arc<Enricher>,
     origin: Origin,
     outlets: Outlets,
+    blobs: Blobs,
 }
 
 impl Opened {
@@ -456,10 +559,11 @@ impl Opened {
         let store =
             Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
         Ok(Self {
-            config: config.clone(),
-            hub_dir,
             spool,
             reader,
+            blobs: Payloads::open_blobs(&config.payloads, &hub_dir)?,
+            config: config.clone(),
+            hub_dir,
             store: Arc::new(Locked::new(store, lock)),
             enricher,
             origin,
@@ -476,6 +580,7 @@ impl Opened {
         let waiting = self.hub_dir.join("sensors.json");
         let sensors = Sensors::open(&state, waiting, started_at).await;
         let sensors = Arc::new(sensors.map_err(broken)?);
+        let payloads = Arc::new(Payloads::new(&state, self.blobs, &self.config.payloads));
         let recent = Arc::new(std::sync::Mutex::new(Recent::new(started_at)));
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health::new(self.store.engine(), self.store.stats()));
@@ -498,6 +603,7 @@ impl Opened {
                 quarantine: Arc::clone(&quarantine),
                 sensors: Arc::clone(&sensors),
                 cves: Arc::clone(&cves),
+                payloads: Arc::clone(&payloads),
                 recent: Arc::clone(&recent),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -514,6 +620,7 @@ impl Opened {
             cves: Arc::clone(&cves),
             queries: Arc::clone(&queries),
             metrics: Arc::clone(&metrics),
+            payloads: Arc::clone(&payloads),
             state: state.clone(),
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
@@ -548,6 +655,7 @@ impl Opened {
                 notify_config: self.config.notify,
                 quarantine,
                 sensors,
+                payloads,
                 metrics,
                 health,
                 live,

@@ -2,6 +2,7 @@
 //! durable, answer. Not enrichment and not the store; they come after the
 //! receipt.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ const MAX_AHEAD_MILLIS: i64 = 24 * 60 * 60 * 1000;
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Batches above this many bytes are decoded on a blocking thread.
 const INLINE_BYTES: usize = 64 * 1024;
+/// Events above this number are encoded on a blocking thread.
+const INLINE_EVENTS: usize = 500;
 /// Seconds after which a sender tries again where the spool is full.
 const FULL_RETRY_SECS: u32 = 5;
 /// Seconds after which a sender tries again where the disk fails.
@@ -53,6 +56,15 @@ pub(crate) struct Ingest {
     pub(crate) retention_days: u32,
     pub(crate) origin: Origin,
     pub(crate) closed: CancellationToken,
+}
+
+/// A record that its dialect could not make an event of.
+#[derive(Clone, Debug)]
+pub struct Unfit {
+    /// The record as it came.
+    pub record: Vec<u8>,
+    /// Why, in a few words.
+    pub reason: String,
 }
 
 /// How events come.
@@ -131,6 +143,27 @@ impl Ingest {
         self.arrive(who, None, records, &[], now, Arrival::Restored).await
     }
 
+    /// Takes what a dialect has decoded; `unfit` goes to quarantine.
+    pub(crate) async fn accept_events(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        events: Vec<Event>,
+        unfit: Vec<Unfit>,
+        now: Timestamp,
+    ) -> Result<Receipt, IngestError> {
+        let taken = async {
+            let attribution = self.attribution(who, now, Arrival::Delivered)?;
+            let mut outcomes = take_all(events, &attribution).await?;
+            outcomes.extend(unfit.into_iter().map(|unfit| {
+                let why = Refused { class: MALFORMED, reason: unfit.reason };
+                (Cow::Owned(unfit.record), Err(why))
+            }));
+            self.settle(who, from, outcomes, &[], &attribution).await
+        };
+        self.counted(taken.await)
+    }
+
     async fn arrive(
         &self,
         who: &Principal,
@@ -140,6 +173,29 @@ impl Ingest {
         now: Timestamp,
         arrival: Arrival,
     ) -> Result<Receipt, IngestError> {
+        let taken = async {
+            let attribution = self.attribution(who, now, arrival)?;
+            let decoded = decode_all(records, &attribution).await?;
+            let outcomes = records.iter().map(|record| Cow::Borrowed(*record)).zip(decoded);
+            self.settle(who, from, outcomes.collect(), unread, &attribution).await
+        };
+        self.counted(taken.await)
+    }
+
+    fn counted(&self, taken: Result<Receipt, IngestError>) -> Result<Receipt, IngestError> {
+        if matches!(taken, Err(IngestError::Busy { .. })) {
+            self.metrics.refused.inc();
+        }
+        taken
+    }
+
+    /// How events of this principal are attributed, if it may deliver any now.
+    fn attribution(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+        arrival: Arrival,
+    ) -> Result<Attribution, IngestError> {
         let needed = match arrival {
             Arrival::Delivered => Permission::Ingest,
             Arrival::Restored => Permission::Administer,
@@ -147,22 +203,6 @@ impl Ingest {
         if !who.may(needed) {
             return Err(IngestError::Forbidden);
         }
-        let taken = self.take(who, from, records, unread, now, arrival).await;
-        if taken.is_err() {
-            self.metrics.refused.inc();
-        }
-        taken
-    }
-
-    async fn take(
-        &self,
-        who: &Principal,
-        from: Option<IpAddr>,
-        records: &[&[u8]],
-        unread: &[Unread<'_>],
-        now: Timestamp,
-        arrival: Arrival,
-    ) -> Result<Receipt, IngestError> {
         if self.closed.is_cancelled() {
             return Err(busy("it is stopping", CLOSED_RETRY_SECS));
         }
@@ -175,11 +215,21 @@ impl Ingest {
             Identity::Ews { name, domain, .. } => (Some(name.clone()), Some(*domain)),
             Identity::Account { .. } | Identity::Public => return Err(IngestError::Forbidden),
         };
-        let sender = sensor.as_ref().map_or_else(|| who.name().to_owned(), ToString::to_string);
         let oldest = now.plus_millis(-i64::from(self.retention_days) * DAY_MILLIS);
-        let attribution = Attribution { arrival, sensor, domain, now, oldest };
-        let decoded = decode_all(records, attribution).await?;
+        Ok(Attribution { arrival, sensor, domain, now, oldest })
+    }
 
+    /// Recognises what came before, makes the rest durable, and answers.
+    async fn settle(
+        &self,
+        who: &Principal,
+        from: Option<IpAddr>,
+        outcomes: Vec<Outcome<'_>>,
+        unread: &[Unread<'_>],
+        attribution: &Attribution,
+    ) -> Result<Receipt, IngestError> {
+        let Attribution { arrival, now, .. } = *attribution;
+        let sender = attribution.sensor.as_ref().map_or_else(|| who.name(), SensorId::as_str);
         let mut receipt = Receipt::default();
         let mut fresh = Vec::new();
         let mut refused = Vec::new();
@@ -187,15 +237,17 @@ impl Ingest {
             let why = Refused { class: MALFORMED, reason: one.reason.clone() };
             let reason = shown(&why.reason);
             receipt.quarantined.push(Quarantined { index: one.index, reason });
-            refused.push((one.record, why));
+            refused.push((Cow::Borrowed(one.record), why));
         }
         let mut expired = 0;
         let mut ids = HashSet::new();
         let mut deliverers = BTreeMap::new();
-        for ((index, record), outcome) in records.iter().enumerate().zip(decoded) {
+        for (index, (record, outcome)) in outcomes.into_iter().enumerate() {
             match outcome {
                 Ok(taken) => {
-                    deliverers.insert(taken.event.sensor.clone(), taken.event.domain);
+                    if deliverers.get(&taken.event.sensor) != Some(&taken.event.domain) {
+                        deliverers.insert(taken.event.sensor.clone(), taken.event.domain);
+                    }
                     let id = taken.event.id;
                     let came_back =
                         arrival == Arrival::Delivered && self.origin.has_seen(&taken.event);
@@ -213,7 +265,7 @@ impl Ingest {
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let reason = shown(&why.reason);
                     receipt.quarantined.push(Quarantined { index, reason });
-                    refused.push((*record, why));
+                    refused.push((record, why));
                 }
             }
         }
@@ -223,7 +275,7 @@ impl Ingest {
         receipt.accepted = u32::try_from(accepted + expired).unwrap_or(u32::MAX);
 
         if arrival == Arrival::Delivered {
-            self.keep_refused(&sender, &refused, now).await?;
+            self.keep_refused(sender, &refused, now).await?;
         }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
         if !fresh.is_empty() {
@@ -292,7 +344,7 @@ impl Ingest {
     async fn keep_refused(
         &self,
         sender: &str,
-        refused: &[(&[u8], Refused)],
+        refused: &[(Cow<'_, [u8]>, Refused)],
         now: Timestamp,
     ) -> Result<(), IngestError> {
         if refused.is_empty() {
@@ -310,17 +362,42 @@ impl Ingest {
     }
 }
 
+/// A record and what became of it.
+type Outcome<'r> = (Cow<'r, [u8]>, Result<Taken, Refused>);
+
+/// Attributes and encodes where it disturbs least, as [`decode_all`] does.
+async fn take_all(
+    events: Vec<Event>,
+    attribution: &Attribution,
+) -> Result<Vec<Outcome<'static>>, IngestError> {
+    let all = move |attribution: &Attribution, events: Vec<Event>| -> Vec<Outcome<'static>> {
+        let one = |event: Event| match attribution.take(event) {
+            Ok(taken) => (Cow::Borrowed(&[][..]), Ok(taken)),
+            Err((event, why)) => (Cow::Owned(wire::encode_event(&event)), Err(why)),
+        };
+        events.into_iter().map(one).collect()
+    };
+    if events.len() <= INLINE_EVENTS {
+        return Ok(all(attribution, events));
+    }
+    let attribution = attribution.clone();
+    tokio::task::spawn_blocking(move || all(&attribution, events))
+        .await
+        .map_err(|error| busy(&error.to_string(), FAILED_RETRY_SECS))
+}
+
 /// Decodes where it disturbs least: small batches here, large ones on a
 /// blocking thread. If that thread fails, nothing was taken.
 async fn decode_all(
     records: &[&[u8]],
-    attribution: Attribution,
+    attribution: &Attribution,
 ) -> Result<Vec<Result<Taken, Refused>>, IngestError> {
     let bytes: usize = records.iter().map(|record| record.len()).sum();
     if bytes <= INLINE_BYTES {
         return Ok(records.iter().map(|record| attribution.decode(record)).collect());
     }
     let owned: Vec<Vec<u8>> = records.iter().map(|record| record.to_vec()).collect();
+    let attribution = attribution.clone();
     tokio::task::spawn_blocking(move || {
         owned.iter().map(|record| attribution.decode(record)).collect()
     })
@@ -330,22 +407,29 @@ async fn decode_all(
 
 impl Attribution {
     fn decode(&self, record: &[u8]) -> Result<Taken, Refused> {
-        let mut event = wire::decode_event(record)
+        let event = wire::decode_event(record)
             .map_err(|error| Refused { class: MALFORMED, reason: error.to_string() })?;
+        self.take(event).map_err(|(_, why)| why)
+    }
+
+    /// Says whose it is and when it came; gives it back where its time is
+    /// none that can be.
+    #[allow(clippy::result_large_err, reason = "an event that is not taken is still needed")]
+    fn take(&self, mut event: Event) -> Result<Taken, (Event, Refused)> {
         let observed_at = event.observed_at;
         if observed_at > self.now.plus_millis(MAX_AHEAD_MILLIS) {
             let reason = format!(
                 "observed_at {observed_at} is more than 24 h ahead of the hub's clock; set the \
                  sensor's clock"
             );
-            return Err(Refused { class: FUTURE, reason });
+            return Err((event, Refused { class: FUTURE, reason }));
         }
         if observed_at < self.oldest {
             let reason = format!(
                 "observed_at {observed_at} is before the retention, which begins {}",
                 self.oldest
             );
-            return Err(Refused { class: EXPIRED, reason });
+            return Err((event, Refused { class: EXPIRED, reason }));
         }
         if self.arrival == Arrival::Restored {
             event.received_at.get_or_insert(self.now);
@@ -353,7 +437,9 @@ impl Attribution {
             return Ok(Taken { event, encoded });
         }
         event.received_at = Some(self.now);
-        if let Some(sensor) = &self.sensor {
+        if let Some(sensor) = &self.sensor
+            && event.sensor != *sensor
+        {
             event.sensor = sensor.clone();
         }
         event.domain = self.domain.unwrap_or(event.domain);

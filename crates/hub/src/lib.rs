@@ -22,6 +22,7 @@ mod lock;
 mod metrics;
 mod notify;
 mod outbound;
+mod payload;
 mod quarantine;
 mod query;
 mod recent;
@@ -39,6 +40,7 @@ pub use cve::CveInfo;
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use feed::{Feed, FeedItem};
 pub use hub::Hub;
+pub use ingest::Unfit;
 pub use lines::{
     LinesReceipt, MAX_BODY_EVENTS, MAX_BODY_LINES, Source as LineSource, read_log_line,
 };
@@ -54,7 +56,10 @@ pub use outbound::{
     read_secret,
 };
 pub use palisade_rules::{LogFormat, UnknownFormat};
+pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
+pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
+pub use payload::NewPayload;
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use status::{
     IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus,

@@ -61,6 +61,9 @@ pub(crate) struct Metrics {
     pub(crate) state_up: Gauge,
     pub(crate) quarantine_records: Gauge,
     pub(crate) quarantine_dropped: Gauge,
+    pub(crate) payloads_too_large: Gauge,
+    pub(crate) payloads_evicted: Gauge,
+    pub(crate) payloads_uncounted: Gauge,
     pub(crate) live_subscribers: Gauge,
     pub(crate) live_lagged: Counter,
     pub(crate) sign_ins: Family<Outcome, Counter>,
@@ -205,6 +208,21 @@ impl Metrics {
                 Gauge::default(),
                 "quarantine_dropped_records",
                 "Records dropped from quarantine at its bound, ever"
+            ),
+            payloads_too_large: made!(
+                Gauge::default(),
+                "payloads_too_large",
+                "Payloads that were larger than is kept, since the start"
+            ),
+            payloads_evicted: made!(
+                Gauge::default(),
+                "payloads_evicted",
+                "Payloads whose bytes were removed at the bound, since the start"
+            ),
+            payloads_uncounted: made!(
+                Gauge::default(),
+                "payloads_uncounted_sightings",
+                "Sightings of payloads that were not counted, since the start"
             ),
             live_subscribers: made!(Gauge::default(), "live_subscribers", "Live subscriptions"),
             live_lagged: made!(

@@ -32,6 +32,7 @@ use crate::ingest::UNSTORABLE;
 use crate::live::Shown;
 use crate::metrics::{Metrics, Reason};
 use crate::outbound::Outlets;
+use crate::payload::Payloads;
 use crate::quarantine::{Quarantine, Rejected};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
@@ -58,6 +59,7 @@ pub(crate) struct Parts<S> {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) cves: Arc<Cves>,
+    pub(crate) payloads: Arc<Payloads>,
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
@@ -388,6 +390,7 @@ impl<S: Sink> Writer<S> {
             self.parts.metrics.stored.inc_by(events);
             self.parts.sensors.stored(&sensor, events);
         }
+        self.parts.payloads.seen(fresh.by_payload);
     }
 
     /// After a failure: back to the last commit, and smaller steps from there.

@@ -1,6 +1,7 @@
 //! Where events and state live: one query language, one façade.
 
 mod alert;
+pub mod blob;
 mod clickhouse;
 mod embedded;
 mod error;

@@ -7,11 +7,11 @@ mod postgres;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use palisade_event::{Domain, EventId, SensorId, Timestamp};
+use palisade_event::{Domain, EventId, PayloadHash, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, Added, ApiKey, CveLimits, Engine, EwsUser, NewQuarantined, NotedCves, PostgresUrl,
-    Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State,
-    StateConfig, StateError,
+    Account, Added, ApiKey, CveLimits, Engine, EwsUser, NewQuarantined, NotedCves, Payload,
+    PayloadQuery, PayloadSightings, PayloadTotals, PostgresUrl, Role, SavedQuery, Scope, SeenCve,
+    Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
 };
 
 /// An empty state, and how to open it again.
@@ -119,6 +119,22 @@ fn key() -> ApiKey {
         domain: Domain::Community,
         created_at: at(3),
         last_used_at: None,
+    }
+}
+
+fn payload(n: u8, secs: i64, text_hash: Option<&str>) -> Payload {
+    Payload {
+        sha256: PayloadHash([n; 32]),
+        md5: format!("{:02x}", 255 - n).repeat(16),
+        text_hash: text_hash.map(str::to_owned),
+        mime: if n.is_multiple_of(2) { "text/plain" } else { "application/zip" }.into(),
+        first_source: Some("2001:db8::1".parse().unwrap()),
+        bytes: u64::from(n),
+        first_seen: at(secs),
+        last_seen: at(secs),
+        seen: 0,
+        first_port: Some(445),
+        kept: true,
     }
 }
 
@@ -258,6 +274,54 @@ on_both! {
         assert_eq!(state.ews_users().await.unwrap(), [user]);
         assert!(state.remove_ews_user("tpot-1").await.unwrap());
         assert!(!state.remove_ews_user("tpot-1").await.unwrap());
+    }
+
+    async fn a_payload_is_known_once_by_its_bytes_and_by_its_text(place: &Place) {
+        let state = &place.state;
+        let first = payload(1, 10, Some("aa"));
+        assert_eq!(state.add_payload(&first).await.unwrap(), first);
+        assert_eq!(state.add_payload(&payload(1, 99, None)).await.unwrap(), first);
+        assert_eq!(state.add_payload(&payload(2, 99, Some("aa"))).await.unwrap(), first);
+        let other = payload(2, 20, Some("bb"));
+        assert_eq!(state.add_payload(&other).await.unwrap(), other);
+        assert_eq!(state.payload_like(PayloadHash([9; 32]), Some("bb")).await.unwrap(), Some(other));
+        assert_eq!(state.payload_like(PayloadHash([9; 32]), None).await.unwrap(), None);
+        let totals = PayloadTotals { known: 2, kept: 2, bytes: 3 };
+        assert_eq!(state.payload_totals().await.unwrap(), totals);
+        state.drop_payload(first.sha256).await.unwrap();
+        assert!(!place.again().await.payload(first.sha256).await.unwrap().unwrap().kept);
+        let totals = PayloadTotals { known: 2, kept: 1, bytes: 2 };
+        assert_eq!(state.payload_totals().await.unwrap(), totals);
+        assert!(state.add_payload(&first).await.unwrap().kept, "it came back");
+    }
+
+    async fn payloads_are_listed_by_their_last_sighting(place: &Place) {
+        let state = &place.state;
+        for n in 1..=6u8 {
+            state.add_payload(&payload(n, i64::from(n), None)).await.unwrap();
+        }
+        let seen = |n: u8, events, secs| PayloadSightings {
+            sha256: PayloadHash([n; 32]), events, last_seen: at(secs),
+        };
+        state.see_payloads(&[seen(1, 3, 50), seen(2, 1, 1), seen(99, 1, 1)]).await.unwrap();
+        let list = async |query: PayloadQuery, limit| {
+            let found = state.payloads(&query, limit).await.unwrap();
+            found.iter().map(|payload| payload.sha256.0[0]).collect::<Vec<_>>()
+        };
+        let all = PayloadQuery::default();
+        assert_eq!(list(all.clone(), 9).await, [1, 6, 5, 4, 3, 2]);
+        let after = Some((at(6), PayloadHash([6; 32])));
+        assert_eq!(list(PayloadQuery { after, ..all.clone() }, 2).await, [5, 4]);
+        let hash = |text: &str| PayloadQuery { hash: Some(text.into()), ..PayloadQuery::default() };
+        assert_eq!(list(hash("03"), 9).await, [3]);
+        assert_eq!(list(hash("fbfb"), 9).await, [4], "by MD5");
+        assert_eq!(list(hash("%"), 9).await, [0u8; 0]);
+        let mime = PayloadQuery { mime: Some("text/".into()), ..all };
+        assert_eq!(list(mime, 9).await, [6, 4, 2]);
+        let first = state.payload(PayloadHash([1; 32])).await.unwrap().unwrap();
+        assert_eq!((first.seen, first.last_seen, first.first_seen), (3, at(50), at(1)));
+        let stale = state.stale_payloads(2).await.unwrap();
+        assert_eq!(stale.iter().map(|payload| payload.sha256.0[0]).collect::<Vec<_>>(), [2, 3]);
     }
 
     async fn counts_of_sensors_add_up_and_the_latest_sighting_says_the_rest(place: &Place) {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use palisade_event::{Domain, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, ApiKey, EwsUser, MoveError, NewQuarantined, PostgresUrl, Role, SavedQuery, Scope,
-    Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
-    StateOpenError, move_all,
+    Account, ApiKey, EwsUser, MoveError, NewQuarantined, Payload, PayloadQuery, PostgresUrl, Role,
+    SavedQuery, Scope, Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig,
+    StateError, StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -297,6 +297,20 @@ async fn fill(state: &State) {
         last_used_at: None,
     };
     state.add_ews_user(&user).await.unwrap();
+    let payload = Payload {
+        sha256: palisade_event::PayloadHash([7; 32]),
+        md5: "00".into(),
+        text_hash: Some("ff".into()),
+        mime: "text/plain".into(),
+        first_source: Some("2001:db8::1".parse().unwrap()),
+        bytes: 3,
+        first_seen: at(5),
+        last_seen: at(6),
+        seen: 2,
+        first_port: None,
+        kept: true,
+    };
+    state.add_payload(&payload).await.unwrap();
     let sensors = (0..120)
         .map(|n| Sensor {
             sensor: SensorId::new(&format!("web-{n}")).unwrap(),
@@ -342,7 +356,7 @@ async fn fill(state: &State) {
 async fn content(state: &State) -> String {
     let key = state.api_key("0a").await.unwrap();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         state.account("anna").await.unwrap(),
         state.session("aa").await.unwrap(),
         key,
@@ -353,6 +367,7 @@ async fn content(state: &State) -> String {
         state.meta("a").await.unwrap(),
         state.accounts().await.unwrap(),
         state.ews_users().await.unwrap(),
+        state.payloads(&PayloadQuery::default(), 10).await.unwrap(),
     )
 }
 
@@ -379,6 +394,7 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("quarantine", 120),
             ("saved_query", 1),
             ("ews_user", 1),
+            ("payload", 1),
             ("meta", 2),
         ]
     );

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use palisade_event::{Event, SensorId};
+use palisade_event::{Event, PayloadHash, SensorId, Timestamp};
 
 use crate::cve::{self, Sightings};
 use crate::live::LIVE_EVENTS;
@@ -18,11 +18,17 @@ pub(super) struct Fresh {
     pub(super) left_out: u64,
     pub(super) by_sensor: HashMap<SensorId, u64>,
     pub(super) cves: Sightings,
+    /// Events by the payload that they brought, and when the last one came.
+    pub(super) by_payload: HashMap<PayloadHash, (u64, Timestamp)>,
 }
 
 impl Fresh {
     pub(super) fn add(&mut self, event: Arc<Event>) {
         cve::sight(&mut self.cves, &event);
+        if let Some(payload) = event.payload {
+            let at = event.received_at.unwrap_or(event.observed_at);
+            self.see(payload, 1, at);
+        }
         match self.by_sensor.get_mut(&event.sensor) {
             Some(count) => *count += 1,
             None => drop(self.by_sensor.insert(event.sensor.clone(), 1)),
@@ -34,7 +40,16 @@ impl Fresh {
         self.newest.push_back(event);
     }
 
+    fn see(&mut self, payload: PayloadHash, events: u64, at: Timestamp) {
+        let entry = self.by_payload.entry(payload).or_insert((0, at));
+        entry.0 += events;
+        entry.1 = entry.1.max(at);
+    }
+
     pub(super) fn extend(&mut self, later: Self) {
+        for (payload, (events, at)) in later.by_payload {
+            self.see(payload, events, at);
+        }
         for (sensor, count) in later.by_sensor {
             *self.by_sensor.entry(sensor).or_default() += count;
         }
@@ -50,7 +65,7 @@ impl Fresh {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_event::{EventId, EventKind, Timestamp};
+    use palisade_event::{EventId, EventKind};
 
     fn id(n: u128) -> EventId {
         EventId::new(Timestamp::from_millis(1000), n)

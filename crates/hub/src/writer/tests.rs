@@ -5,6 +5,7 @@ use super::*;
 use crate::config::{GeoConfig, NotifyConfig};
 use palisade_event::{EventId, EventKind, SensorId};
 use palisade_spool::{Config, Spool, WhenFull};
+use palisade_store::blob::PayloadConfig;
 use palisade_store::state::{State, StateConfig};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -94,12 +95,16 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let sensors = Sensors::open(&state, waiting, Timestamp::from_millis(0)).await.unwrap();
     let metrics = Arc::new(Metrics::new());
     let cves = Cves::new(&state, &NotifyConfig::default(), Arc::default(), Arc::clone(&metrics));
+    let settings = PayloadConfig::default();
+    let blobs = Payloads::open_blobs(&settings, dir.path()).unwrap();
+    let payloads = Payloads::new(&state, blobs, &settings);
     let parts = Parts {
         cves: Arc::new(cves),
         sink: Arc::clone(&sink),
         enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),
         quarantine: Arc::clone(&quarantine),
         sensors: Arc::new(sensors),
+        payloads: Arc::new(payloads),
         recent: Arc::new(Mutex::new(Recent::new(Timestamp::from_millis(0)))),
         metrics,
         health: Arc::new(Health::default()),

@@ -52,6 +52,8 @@ const TABLES: &[Table] = tables! {
         integers ["first_seen", "last_seen"], bytes [];
     "announcement" by "id": texts ["id", "hook", "cve"],
         integers ["created_at", "due_at", "attempts"], bytes [];
+    "payload" by "sha256": texts ["sha256", "md5", "text_hash", "mime", "first_source"],
+        integers ["bytes", "first_seen", "last_seen", "seen", "first_port", "kept"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 

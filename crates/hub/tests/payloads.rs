@@ -1,0 +1,101 @@
+//! The payload store: kept once, counted by events, within its bound.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod common;
+
+use common::*;
+use palisade_event::{Domain, Endpoint};
+use palisade_hub::{
+    Config, Hub, IngestError, NewPayload, PayloadQuery, Principal, QueryError, Scope,
+};
+
+fn new(bytes: &[u8], http: bool) -> NewPayload {
+    let source = Some(Endpoint::tcp("198.51.100.7:40022".parse().unwrap()));
+    NewPayload { bytes: bytes.to_vec(), http, source }
+}
+
+fn request(host: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
+}
+
+#[tokio::test]
+async fn a_payload_is_kept_once_and_counted_by_the_events_that_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    let who = key(&hub, "pot", &[Scope::Ingest], Domain::Private).await;
+    let large = vec![0u8; 5 * 1024 * 1024 + 1];
+    let payloads = vec![
+        new(&request("192.0.2.1"), true),
+        new(&request("192.0.2.2"), true),
+        new(b"\x7fELF\x02\x01\x01", false),
+        new(&large, false),
+    ];
+    let kept = hub.keep_payloads(&who, payloads, now()).await.unwrap();
+    let hashes: Vec<_> = kept.iter().filter_map(|kept| kept.as_ref().ok().copied()).collect();
+    assert_eq!(hashes.len(), 3);
+    assert_eq!(hashes[0], hashes[1], "they differ in their Host header alone");
+    assert_eq!(kept[3], Err("larger than 5 MiB"));
+    let events: Vec<_> = (0..3)
+        .map(|n| {
+            let mut event = event(n);
+            event.payload = Some(hashes[n as usize]);
+            event
+        })
+        .collect();
+    for _ in 0..2 {
+        hub.accept_events(&who, None, events.clone(), Vec::new()).await.unwrap();
+    }
+    settled(&hub, 3).await;
+    hub.close().await;
+    drop(hub);
+    let hub = reopen(dir.path()).await;
+    let (listed, totals) = hub.payloads(&local(), &PayloadQuery::default(), 10).await.unwrap();
+    assert_eq!((totals.known, totals.kept), (2, 2));
+    let first = listed.iter().find(|payload| payload.sha256 == hashes[0]).unwrap();
+    assert_eq!(
+        (first.seen, first.mime.as_str(), first.first_port),
+        (2, "message/http", Some(40022))
+    );
+    let bytes = hub.payload_bytes(&local(), hashes[0]).await.unwrap().unwrap();
+    assert_eq!(bytes, request("192.0.2.1"));
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn who_may_not_deliver_keeps_nothing_and_who_may_not_operate_sees_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    let read = key(&hub, "board", &[Scope::Read], Domain::Private).await;
+    let kept = hub.keep_payloads(&read, vec![new(b"x", false)], now()).await;
+    assert!(matches!(kept, Err(IngestError::Forbidden)));
+    for who in [&read, &Principal::public()] {
+        let listed = hub.payloads(who, &PayloadQuery::default(), 1).await;
+        assert!(matches!(listed, Err(QueryError::Forbidden)));
+    }
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn above_the_bound_the_longest_unseen_lose_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.payloads.max_bytes = 300;
+    let hub = Hub::open(dir.path(), &config).await.unwrap();
+    for n in 0..5u8 {
+        let at = now().plus_millis(i64::from(n));
+        hub.keep_payloads(&local(), vec![new(&[n; 100], false)], at).await.unwrap();
+    }
+    hub.make_room_for_payloads().await.unwrap();
+    let (listed, totals) = hub.payloads(&local(), &PayloadQuery::default(), 10).await.unwrap();
+    assert_eq!((totals.known, totals.kept, totals.bytes), (5, 3, 300));
+    let kept: Vec<bool> = listed.iter().map(|payload| payload.kept).collect();
+    assert_eq!(kept, [true, true, true, false, false]);
+    let gone = listed[4].sha256;
+    assert_eq!(hub.payload_bytes(&local(), gone).await.unwrap(), None);
+    assert!(hub.metrics_text().contains("palisade_payloads_evicted 2"));
+    // It comes again: it is kept again.
+    hub.keep_payloads(&local(), vec![new(&[0; 100], false)], now()).await.unwrap();
+    assert!(hub.payload_bytes(&local(), gone).await.unwrap().is_some());
+    hub.close().await;
+}
