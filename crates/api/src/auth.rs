@@ -103,6 +103,11 @@ impl OptionalFromRequestParts<App> for Caller {
     }
 }
 
+/// The client of a whole request.
+pub(crate) fn client_of(request: &axum::extract::Request) -> Client {
+    request.extensions().get::<Client>().copied().unwrap_or(Client::LOCAL)
+}
+
 /// The client, as the middleware found it.
 pub(crate) fn client(parts: &Parts) -> Client {
     parts.extensions.get::<Client>().copied().unwrap_or(Client::LOCAL)

@@ -14,7 +14,7 @@ use crate::router::App;
 
 /// Largest zstd window a body may ask for, as a power of two: 8 MiB, what
 /// RFC 8878 recommends decoders to support.
-const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+pub(crate) const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 /// Bytes that are decompressed at a time.
 const DECODE_STEP_BYTES: usize = 64 * 1024;
 

@@ -54,6 +54,22 @@ pub mod fuzzing {
         crate::compat::hpfeeds::fuzz_payload(bytes);
     }
 
+    /// Events of an EWS message that comes in windows; `None` where it is none.
+    #[must_use]
+    pub fn ews_message(windows: &[&[u8]]) -> Option<Vec<palisade_event::Event>> {
+        use crate::compat::ews::{analyzers::Analyzers, message::Message};
+        let sensor = palisade_event::SensorId::new("fuzz").ok()?;
+        let analyzers = Analyzers::load(None).ok()?;
+        let mut message = Message::new(std::sync::Arc::new(analyzers), sensor.clone());
+        for (number, window) in windows.iter().enumerate() {
+            message.window.extend_from_slice(window);
+            message.parse(number + 1 == windows.len()).ok()?;
+        }
+        let mut alerts = message.collected.alerts;
+        alerts.iter_mut().for_each(|alert| alert.identify(&sensor));
+        Some(alerts.into_iter().map(|alert| alert.event).collect())
+    }
+
     /// Bytes of the PROXY header that a connection begins with, if it does.
     #[must_use]
     pub fn proxy_header(bytes: &[u8]) -> Option<usize> {

@@ -4,16 +4,28 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
+use palisade_event::wire::Receipt;
+
+use crate::compat::ews::answer::Answer;
 
 use crate::compat::hpfeeds;
 
 /// Label of each class of answers, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// What EWS messages are answered.
+const EWS_ANSWERS: [&str; 5] = ["ok", "malformed", "forbidden", "too_large", "busy"];
+/// What became of alerts in them.
+const EWS_ALERTS: [&str; 3] = ["accepted", "duplicate", "quarantined"];
+
 /// What the API has done since its start.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     answers: [AtomicU64; 5],
+    /// EWS messages by answer, in the order of [`EWS_ANSWERS`].
+    ews: [AtomicU64; 5],
+    /// Alerts in EWS messages: new, there before, refused.
+    ews_alerts: [AtomicU64; 3],
     /// Live streams that are open.
     pub(crate) streams: AtomicU64,
     /// Connections that have ended.
@@ -33,6 +45,28 @@ impl Metrics {
         }
     }
 
+    /// Counts the answer to an EWS message.
+    pub(crate) fn ews_answered(&self, answer: &Answer) {
+        let place = match answer {
+            Answer::Taken => 0,
+            Answer::Default(_) | Answer::NotPost => 1,
+            Answer::Forbidden => 2,
+            Answer::TooLarge(_) => 3,
+            Answer::Busy(_) | Answer::TooSlow => 4,
+        };
+        if let Some(counter) = self.ews.get(place) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the alerts of an EWS message.
+    pub(crate) fn ews_alerts(&self, receipt: &Receipt) {
+        let [accepted, duplicate, quarantined] = &self.ews_alerts;
+        accepted.fetch_add(receipt.accepted.into(), Ordering::Relaxed);
+        duplicate.fetch_add(receipt.duplicate.into(), Ordering::Relaxed);
+        quarantined.fetch_add(receipt.quarantined.len() as u64, Ordering::Relaxed);
+    }
+
     /// Adds the counters, and the families in `beside`, to a text in the
     /// OpenMetrics format, which ends with a line of its own.
     pub(crate) fn append_to(&self, mut text: String, beside: &str) -> String {
@@ -45,6 +79,20 @@ impl Metrics {
         for (class, counter) in CLASSES.iter().zip(&self.answers) {
             let count = counter.load(Ordering::Relaxed);
             let _ = writeln!(text, "palisade_http_answers_total{{class=\"{class}\"}} {count}");
+        }
+        text.push_str("# HELP palisade_ews_messages EWS messages by what they were answered.\n");
+        text.push_str("# TYPE palisade_ews_messages counter\n");
+        for (answer, counter) in EWS_ANSWERS.iter().zip(&self.ews) {
+            let count = counter.load(Ordering::Relaxed);
+            let _ = writeln!(text, "palisade_ews_messages_total{{answer=\"{answer}\"}} {count}");
+        }
+        text.push_str(
+            "# HELP palisade_ews_alerts Alerts in EWS messages by what became of them.\n",
+        );
+        text.push_str("# TYPE palisade_ews_alerts counter\n");
+        for (fate, counter) in EWS_ALERTS.iter().zip(&self.ews_alerts) {
+            let count = counter.load(Ordering::Relaxed);
+            let _ = writeln!(text, "palisade_ews_alerts_total{{fate=\"{fate}\"}} {count}");
         }
         let mut family = |name: &str, kind: &str, suffix: &str, help: &str, value: &AtomicU64| {
             let value = value.load(Ordering::Relaxed);

@@ -22,6 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tracing::Instrument as _;
 
 use crate::client::Client;
+use crate::compat::ews::analyzers::Analyzers;
 use crate::config::{Config, Dialect};
 use crate::error::Problem;
 use crate::limits::RateLimit;
@@ -56,6 +57,10 @@ pub(crate) struct AppInner {
     pub(crate) metrics: Metrics,
     /// Answers of the PEBA queries that are remembered for a moment.
     pub(crate) answers: compat::peba::Answers,
+    /// Which honeypot an analyzer id means.
+    pub(crate) analyzers: Arc<Analyzers>,
+    /// One permit an EWS message that is larger than most.
+    pub(crate) large_messages: Arc<Semaphore>,
     /// Metrics of the parts that run beside the hub; see [`crate::Server::show_metrics`].
     pub(crate) beside: std::sync::OnceLock<MetricsText>,
 }
@@ -75,10 +80,19 @@ impl App {
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
             answers: compat::peba::Answers::default(),
+            analyzers: Arc::new(analyzers(&config)),
+            large_messages: Arc::new(Semaphore::new(compat::ews::LARGE_MESSAGES)),
             beside: std::sync::OnceLock::new(),
             config,
         }))
     }
+}
+
+/// The table of the settings; the built-in one where that cannot be read, as
+/// [`Config::validate`] has said so before.
+fn analyzers(config: &Config) -> Analyzers {
+    let table = Analyzers::load(config.ews.analyzers.as_deref());
+    table.or_else(|_| Analyzers::load(None)).unwrap_or_default()
 }
 
 impl Deref for App {
@@ -150,7 +164,8 @@ fn routes(app: &App) -> Router {
         .fallback(ui::serve)
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), in_time));
-    guarded(app, native)
+    // Messages of honeypots may be large and have limits of their own.
+    guarded(app, native.merge(compat::ews::routes()))
 }
 
 /// The routes of the EWS dialect alone.
@@ -160,7 +175,7 @@ fn ews_alone(app: &App) -> Router {
         .route("/heartbeat", get(native::probes::heartbeat))
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), in_time));
-    guarded(app, questions.fallback(not_here))
+    guarded(app, questions.merge(compat::ews::routes()).fallback(not_here))
 }
 
 /// What every request passes, whatever it asks for.
@@ -178,7 +193,7 @@ fn native_routes() -> Router<App> {
         aggregate, cves, events, ews_users, fields, ingest, keys, logs, quarantine, query, sensors,
         session,
     };
-    use native::{saved_queries, status, stream, users};
+    use native::{payloads, saved_queries, status, stream, users};
     Router::new()
         .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/events", get(events::search).post(ingest::accept))
@@ -195,6 +210,9 @@ fn native_routes() -> Router<App> {
         .route("/public/summary", get(public::summary::show))
         .route("/public/stream", get(public::stream::open))
         .route("/quarantine", get(quarantine::list))
+        .route("/payloads", get(payloads::list))
+        .route("/payloads/{sha256}", get(payloads::one))
+        .route("/payloads/{sha256}/download", get(payloads::download))
         .route("/status", get(status::show))
         .route("/fields", get(fields::list))
         .route("/users", get(users::list).post(users::add))

@@ -1,6 +1,10 @@
 //! Settings of the EWS dialect: what honeypot networks post and ask in.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::compat::ews::analyzers::Analyzers;
 
 /// Longest default response, in bytes.
 const MAX_DEFAULT_RESPONSE_BYTES: usize = 1024;
@@ -27,6 +31,9 @@ pub struct EwsConfig {
     pub max_alerts: u32,
     /// Minutes that the list of addresses looks back. Default: 120.
     pub retrieve_ips_minutes: u32,
+    /// A table of analyzer ids and honeypots that is asked before the built-in
+    /// one. Default: none.
+    pub analyzers: Option<PathBuf>,
 }
 
 impl Default for EwsConfig {
@@ -37,6 +44,7 @@ impl Default for EwsConfig {
             public_private_data: false,
             max_alerts: 1_000,
             retrieve_ips_minutes: 120,
+            analyzers: None,
         }
     }
 }
@@ -47,6 +55,9 @@ impl EwsConfig {
             mistakes.push(format!(
                 "ews.default_response: expected at most {MAX_DEFAULT_RESPONSE_BYTES} bytes"
             ));
+        }
+        if let Err(mistake) = Analyzers::load(self.analyzers.as_deref()) {
+            mistakes.push(mistake);
         }
         if let Some(site) = &self.site
             && !is_origin(site)

@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod ingest;
 pub(crate) mod keys;
 pub(crate) mod logs;
+pub(crate) mod payloads;
 pub(crate) mod probes;
 pub(crate) mod quarantine;
 pub(crate) mod query;

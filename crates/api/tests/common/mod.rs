@@ -70,8 +70,16 @@ pub(crate) fn now() -> Timestamp {
 
 /// Starts a hub whose configuration `adjust` has changed.
 pub(crate) async fn start(adjust: impl FnOnce(&mut Config)) -> Doors {
+    start_with(&palisade_hub::Config::default(), adjust).await
+}
+
+/// The same, with settings of the hub.
+pub(crate) async fn start_with(
+    config: &palisade_hub::Config,
+    adjust: impl FnOnce(&mut Config),
+) -> Doors {
     let data = tempfile::tempdir().unwrap();
-    let hub = Hub::open(data.path(), &palisade_hub::Config::default()).await.unwrap();
+    let hub = Hub::open(data.path(), config).await.unwrap();
     let me = Principal::local(None);
     hub.add_account(&me, "anna", PASSWORD, Role::Admin, now()).await.unwrap();
     let key = async |name: &str, scope| {
