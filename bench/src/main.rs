@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "the tables are the product")]
 
+mod ews;
 mod generate;
 mod idle;
 mod ingest;
@@ -42,6 +43,8 @@ enum Bench {
     Peba(peba::Args),
     /// Events a second through HTTP with fsync
     Ingest,
+    /// EWS alerts a second through HTTP with fsync
+    Ews,
     /// Memory and start of an idle `palisade up`
     Idle {
         /// Events in the store for the second row
@@ -53,6 +56,9 @@ enum Bench {
         /// How often
         #[arg(long, default_value_t = 200)]
         rounds: u32,
+        /// Under the load of honeypots that post EWS messages
+        #[arg(long)]
+        ews: bool,
     },
     /// Cut the power at random moments under load and count (needs /dev/fuse and root)
     Powercut(torture::powercut::Args),
@@ -72,6 +78,7 @@ fn main() -> anyhow::Result<()> {
             wire::run()?;
             runtime.block_on(spool::run())?;
             runtime.block_on(ingest::run())?;
+            ews::run()?;
             runtime.block_on(idle::run(events))?;
             runtime.block_on(store::run(store::Args::small()))
         }
@@ -86,7 +93,9 @@ fn main() -> anyhow::Result<()> {
         Bench::Peba(args) => runtime.block_on(peba::run(args)),
         Bench::Ingest => runtime.block_on(ingest::run()),
         Bench::Idle { events } => runtime.block_on(idle::run(events)),
-        Bench::Kill9 { rounds } => runtime.block_on(torture::kill9::run(rounds)),
+        Bench::Ews => ews::run(),
+        Bench::Kill9 { rounds, ews: true } => runtime.block_on(torture::ews::run(rounds)),
+        Bench::Kill9 { rounds, ews: false } => runtime.block_on(torture::kill9::run(rounds)),
         Bench::Powercut(args) => runtime.block_on(torture::powercut::run(&args)),
         Bench::Slowdisk(args) => torture::slow::run(&args),
         Bench::Maintain(args) => torture::maintain::run(&args),

@@ -8,6 +8,7 @@
 //! when it takes its time.
 
 mod disk;
+pub(crate) mod ews;
 pub(crate) mod kill9;
 mod load;
 pub(crate) mod maintain;

@@ -52,6 +52,29 @@ pub(super) async fn find(home: &Path, data: &Path, text: &str) -> anyhow::Result
     Ok(found)
 }
 
+/// How often each session is there.
+pub(super) async fn sessions(
+    home: &Path,
+    data: &Path,
+    text: &str,
+) -> anyhow::Result<BTreeMap<String, u32>> {
+    let output = Command::new(process::binary()?)
+        .args(["query", "--format", "json", "--limit", "100000000", "--data"])
+        .arg(data)
+        .arg(text)
+        .current_dir(home)
+        .output()
+        .await?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let event: serde_json::Value = serde_json::from_str(line)?;
+        let session = event.get("session").and_then(serde_json::Value::as_str);
+        *found.entry(session.context("no session")?.to_owned()).or_insert(0) += 1;
+    }
+    Ok(found)
+}
+
 async fn count(home: &Path, data: &Path, text: &str) -> anyhow::Result<u64> {
     let output = Command::new(process::binary()?)
         .args(["query", "--count", "--data"])
