@@ -228,6 +228,65 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/payloads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payloads
+         * @description What honeypots captured, the last seen first. `payload:SHA256` in a query
+         *     finds the events that brought one. Needs the role operator.
+         */
+        get: operations["listPayloads"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payloads/{sha256}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One payload */
+        get: operations["getPayload"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/payloads/{sha256}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a payload
+         * @description A zip archive with the password `infected` that holds the bytes under their
+         *     SHA-256. It is malware: open it nowhere that matters.
+         */
+        get: operations["downloadPayload"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/public/stream": {
         parameters: {
             query?: never;
@@ -1268,6 +1327,74 @@ export interface components {
          * @enum {string}
          */
         Outcome: "accepted" | "failed";
+        /** @description A captured payload. */
+        Payload: {
+            /**
+             * Format: int64
+             * @description Its size.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Events that brought it, also those that the store has no more.
+             */
+            events_total: number;
+            /**
+             * Format: int32
+             * @description The port it first came from.
+             */
+            first_port: number | null;
+            /**
+             * Format: date-time
+             * @description When it was first seen.
+             */
+            first_seen: string;
+            /** @description Where it first came from. */
+            first_source: string | null;
+            /** @description Whether its bytes are still there. */
+            kept: boolean;
+            /**
+             * Format: date-time
+             * @description When it was last seen, give or take some seconds.
+             */
+            last_seen: string;
+            /** @description MD5, as others name it. */
+            md5: string;
+            /**
+             * @description What it is, by its content.
+             * @example application/x-executable
+             */
+            mime: string;
+            /** @description Names it; events have it in `payload`. */
+            sha256: string;
+            /**
+             * @description SHA-256 of an HTTP request without its Host header; requests that differ
+             *     only there are one payload.
+             */
+            text_hash: string | null;
+        };
+        /** @description One page of payloads, the last seen first. */
+        PayloadList: {
+            /**
+             * Format: int64
+             * @description Bytes of those.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Payloads whose bytes are still there.
+             */
+            kept: number;
+            /**
+             * Format: int64
+             * @description Payloads that are known in all.
+             */
+            known: number;
+            /** @description Cursor of the next page; null where there is none. */
+            next: string | null;
+            /** @description The payloads of this page. */
+            payloads: components["schemas"]["Payload"][];
+        };
         /** @description A place on the map. */
         Place: {
             /**
@@ -2459,6 +2586,153 @@ export interface operations {
                 headers: {
                     /** @description Seconds to wait */
                     "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listPayloads: {
+        parameters: {
+            query?: {
+                /** @description The beginning of a SHA-256 or an MD5, in hex. */
+                hash?: string;
+                /** @description The beginning of a MIME type, such as `application/`. */
+                mime?: string;
+                /** @description Payloads, 1 to 500, default 50. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayloadList"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getPayload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its SHA-256, in lower-case hex */
+                sha256: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is known of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payload"];
+                };
+            };
+            /** @description Not a SHA-256 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    downloadPayload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its SHA-256, in lower-case hex */
+                sha256: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The archive */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            /** @description Not a SHA-256 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none, or its bytes were removed at the bound of the store */
+            404: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {
