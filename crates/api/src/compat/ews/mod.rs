@@ -244,6 +244,7 @@ pub(crate) async fn authenticate(
 fn refusal(error: IngestError) -> Answer {
     match error {
         IngestError::Forbidden => Answer::Forbidden,
+        IngestError::TooLarge(_) => Answer::TooLarge("Too much; send smaller messages."),
         IngestError::Busy { reason, retry_after_secs } => {
             tracing::warn!(%reason, "an EWS message was not taken");
             Answer::Busy(retry_after_secs)
