@@ -16,8 +16,8 @@ use crate::health::Health;
 use crate::lock::Locked;
 use crate::metrics::Metrics;
 use crate::notify;
-use crate::query::Queries;
 use crate::payload::Payloads;
+use crate::query::Queries;
 use crate::sensors::Sensors;
 
 /// How often sensors are written down.
