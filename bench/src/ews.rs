@@ -2,6 +2,8 @@
 //! answered after fsync. The sender runs on the same machine: it keeps its
 //! connections, or opens one for each message as the poster of T-Pot does.
 
+#![allow(clippy::disallowed_methods, reason = "a load at a steady rate waits by the clock")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;

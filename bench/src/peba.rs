@@ -2,6 +2,8 @@
 //! while more arrive: asked without a pause, and asked once in a while, when no
 //! answer is remembered.
 
+#![allow(clippy::disallowed_methods, reason = "a load at a steady rate waits by the clock")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,12 @@
 //! The PEBA query API through real doors: who may ask, what a question that makes
 //! no sense is answered, which sites may ask.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
 
 mod common;
 

@@ -156,9 +156,9 @@ impl Pace {
 /// thread.
 pub enum Store {
     /// Indexes on this machine's disk.
-    Embedded(Embedded),
+    Embedded(Box<Embedded>),
     /// A ClickHouse server or cluster.
-    ClickHouse(ClickHouse),
+    ClickHouse(Box<ClickHouse>),
 }
 
 impl Store {
@@ -170,8 +170,10 @@ impl Store {
     /// [`OpenError`] where the directory cannot be used.
     pub fn open(dir: &Path, config: &Config) -> Result<Self, OpenError> {
         match &config.clickhouse {
-            Some(_) => ClickHouse::open(dir, config).map(Self::ClickHouse),
-            None => Embedded::open(dir, config).map(Self::Embedded),
+            Some(_) => {
+                ClickHouse::open(dir, config).map(|engine| Self::ClickHouse(Box::new(engine)))
+            }
+            None => Embedded::open(dir, config).map(|engine| Self::Embedded(Box::new(engine))),
         }
     }
 

@@ -67,8 +67,8 @@ async fn add(settings: &Settings, args: &AddUserArgs) -> anyhow::Result<()> {
                 "read_only": args.read_only,
                 "community_only": args.community_only,
             });
-            if let Some(email) = &args.email {
-                body["email"] = json!(email);
+            if let (Some(email), Some(fields)) = (&args.email, body.as_object_mut()) {
+                fields.insert("email".to_owned(), json!(email));
             }
             ("/api/v1/ews-users", body, "EWS user")
         }

@@ -281,7 +281,7 @@ impl<'a> Alerts<'a> {
             }
         }
         // Stable: among equals the order stays.
-        places.sort_by(|a, b| b.1.cmp(&a.1));
+        places.sort_by_key(|place| std::cmp::Reverse(place.1));
         places.truncate(most);
         Ok(places)
     }

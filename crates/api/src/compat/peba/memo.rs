@@ -136,7 +136,7 @@ mod tests {
             let make = move || {
                 let made = Arc::clone(&made);
                 async move {
-                    // The memo looks at the real clock, so this must take real time.
+                    #[allow(clippy::disallowed_methods, reason = "it looks at the real clock")]
                     std::thread::sleep(takes);
                     Ok::<_, ()>(made.fetch_add(1, Ordering::SeqCst) + 1)
                 }

@@ -16,8 +16,11 @@ use crate::config::EwsConfig;
 const NOW: &str = "2026-11-26T12:30:00Z";
 const HOME: Home = Home { lat: 50.7, lon: 7.1 };
 
-/// Name of the folder, endpoint, and the cases: name of the file and parameters.
-const CASES: &[(&str, Endpoint, &[(&str, &str)])] = &[
+/// Name of the file and parameters.
+type Case = (&'static str, &'static str);
+
+/// Name of the folder, endpoint, and the cases.
+const CASES: &[(&str, Endpoint, &[Case])] = &[
     (
         "retrieveAlertsCount",
         Endpoint::RetrieveAlertsCount,

@@ -192,8 +192,8 @@ fn user(fields: &Map<String, Value>) -> Result<Value, String> {
         "read_only": flag(find(READ_ONLY)).ok_or("its getOnly is neither true nor false")?,
         "community_only": flag(find(COMMUNITY)).ok_or("its community is neither true nor false")?,
     });
-    if let Some(email) = text(EMAILS) {
-        body["email"] = json!(email);
+    if let (Some(email), Some(fields)) = (text(EMAILS), body.as_object_mut()) {
+        fields.insert("email".to_owned(), json!(email));
     }
     Ok(body)
 }

@@ -50,9 +50,12 @@ struct Slot {
 #[derive(Default)]
 pub(in crate::embedded) struct Cache {
     slots: Mutex<Slots>,
-    received: Mutex<HashMap<Day, (u64, Span)>>,
-    days: Mutex<HashMap<(Day, Domains), (u64, Arc<HoneypotDay>)>>,
+    received: Mutex<Versioned<Day, Span>>,
+    days: Mutex<Versioned<(Day, Domains), Arc<HoneypotDay>>>,
 }
+
+/// What was found of a day, and in which version of it.
+type Versioned<K, V> = HashMap<K, (u64, V)>;
 
 /// First and last instant, where there is any.
 type Span = Option<(i64, i64)>;
