@@ -124,7 +124,7 @@ mod tests {
     fn of_an_attack_nothing_is_shown_but_where_when_and_what_it_was() {
         let shown = serde_json::to_value(attack(&event()).unwrap()).unwrap();
         let expected = serde_json::json!({
-            "at": "2023-11-14T22:13:20Z", "country": "DE", "lat": 53, "lon": 13,
+            "at": "2023-11-14T22:13:20.000Z", "country": "DE", "lat": 53, "lon": 13,
             "category": "SSH/console(cowrie)", "what": "Login attempt",
         });
         assert_eq!(shown, expected);
