@@ -1,5 +1,5 @@
-//! What a payload is: EWS alerts (XML or JSON), events of Cowrie and its like,
-//! an event of our own, or something else that is kept as it is.
+//! What a payload is: events of Cowrie and its like, an event of our own, or
+//! something else (EWS alerts too) that is kept as it is.
 //!
 //! The ids of known forms come from their content, so that a payload which is
 //! published twice counts once. Of other bytes nobody can tell a repetition from
