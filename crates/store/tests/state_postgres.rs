@@ -10,11 +10,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade_event::{Domain, SensorId, Timestamp};
+use palisade_event::{Domain, EventId, SensorId, Timestamp};
 use palisade_store::state::{
-    Account, ApiKey, EwsUser, MoveError, NewQuarantined, Payload, PayloadQuery, PostgresUrl, Role,
-    SavedQuery, Scope, Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig,
-    StateError, StateOpenError, move_all,
+    Account, ApiKey, CveLimits, EwsUser, MoveError, NewQuarantined, Payload, PayloadQuery,
+    PostgresUrl, Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session,
+    Sharing, State, StateConfig, StateError, StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -349,6 +349,18 @@ async fn fill(state: &State) {
         updated_at: at(2),
     };
     state.add_saved_query(&saved, 9).await.unwrap();
+    let cve = SeenCve {
+        cve: "CVE-2026-24061".into(),
+        domain: Domain::Community,
+        first_seen: at(3),
+        last_seen: at(4),
+        first_event: EventId::new(at(3), 7),
+        first_source: Some("203.0.113.9".parse().unwrap()),
+        first_sensor: SensorId::new("edge-1").unwrap(),
+        category: Some("Telnet(cowrie)".into()),
+    };
+    let limits = CveLimits { cves: 9, announcements: 9 };
+    state.note_cves(&[cve], &["soc"], limits, at(4)).await.unwrap();
     state.set_meta("a", "b").await.unwrap();
 }
 
@@ -356,7 +368,7 @@ async fn fill(state: &State) {
 async fn content(state: &State) -> String {
     let key = state.api_key("0a").await.unwrap();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         state.account("anna").await.unwrap(),
         state.session("aa").await.unwrap(),
         key,
@@ -368,6 +380,8 @@ async fn content(state: &State) -> String {
         state.accounts().await.unwrap(),
         state.ews_users().await.unwrap(),
         state.payloads(&PayloadQuery::default(), 10).await.unwrap(),
+        state.cves(10).await.unwrap(),
+        state.waiting_announcements().await.unwrap(),
     )
 }
 
@@ -394,6 +408,8 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("quarantine", 120),
             ("saved_query", 1),
             ("ews_user", 1),
+            ("cve", 1),
+            ("announcement", 1),
             ("payload", 1),
             ("meta", 2),
         ]
