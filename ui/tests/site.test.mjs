@@ -154,7 +154,8 @@ describe('the public page', { timeout: 240_000 }, () => {
     const seen = [heard, numbers, await visitor.content(), (await ask('/public')).text];
     for (const text of seen) {
       for (const secret of SECRETS) assert.ok(!text.includes(secret), `${secret} in ${text.slice(0, 2000)}`);
-      assert.doesNotMatch(text, /\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b/, 'an address');
+      // The page names its own scripts by where it was loaded from.
+      assert.doesNotMatch(text.replaceAll(hub.url, ''), /\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b/, 'an address');
     }
     const attackKeys = new Set(JSON.parse(numbers).recent.flatMap((row) => Object.keys(row)));
     assert.deepEqual([...attackKeys].sort(), ['at', 'category', 'country', 'lat', 'lon', 'what']);
@@ -214,8 +215,10 @@ describe('vulnerabilities', { timeout: 240_000 }, () => {
     await side.waitFor();
     await page.keyboard.press('Escape');
     await page.waitForURL((url) => !url.searchParams.has('cve'));
-    for (const end = Date.now() + 15_000; announced.length === 0; await pause(50)) assert.ok(Date.now() < end, 'it is announced');
-    assert.deepEqual([announced[0].type, announced[0].cve, announced[0].attempt], ['cve.first_seen', CVE, 1]);
+    // The demonstration has vulnerabilities of its own.
+    const ours = () => announced.filter((one) => one.cve === CVE);
+    for (const end = Date.now() + 15_000; ours().length === 0; await pause(50)) assert.ok(Date.now() < end, 'it is announced');
+    assert.deepEqual(ours().map(({ type, attempt }) => [type, attempt]), [['cve.first_seen', 1]]);
   });
 
   test('a list is narrowed, sorted and saved', async () => {
@@ -223,13 +226,14 @@ describe('vulnerabilities', { timeout: 240_000 }, () => {
     await page.locator('tr[data-key="CVE-2021-44228"]').waitFor({ timeout: 20_000 });
     await page.getByRole('button', { name: 'Events' }).click();
     await page.waitForURL(/sort=-count/);
-    assert.equal(await page.locator('tbody tr').first().getAttribute('data-key'), CVE);
+    const rows = await page.locator('tbody tr').evaluateAll((all) => all.map((row) => row.getAttribute('data-key')));
+    assert.ok(rows.indexOf(CVE) < rows.indexOf('CVE-2021-44228'), rows.join());
     await page.getByRole('searchbox').fill('44228');
     await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1);
     const [saved] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'CSV' }).click()]);
     assert.equal(saved.suggestedFilename(), 'cves.csv');
     await page.getByRole('searchbox').fill('nothing like this');
-    await page.getByText('None of 2 fits').waitFor();
+    await page.getByText(/None of \d+ fits/).waitFor();
     await page.getByRole('searchbox').fill('');
   });
 });
