@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AnalyzerName, Category, CountryCode, Endpoint, EventId, EventKind, HostName, SensorId,
-    SessionId, Timestamp, Untrusted,
+    AnalyzerName, AttributeValue, Category, CountryCode, Endpoint, EventId, EventKind, HostName,
+    SensorId, SessionId, Timestamp, Untrusted,
 };
 
 /// Longest text of one field, in bytes. A honeypot records request bodies up
@@ -371,61 +371,6 @@ pub struct Geo {
     /// What the coordinates are the middle of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<GeoPrecision>,
-}
-
-/// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum AttributeValue {
-    /// Yes or no.
-    Flag(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Any other number; finite.
-    Real(f64),
-    /// Text, possibly made by an attacker.
-    Text(Untrusted),
-}
-
-impl From<bool> for AttributeValue {
-    fn from(value: bool) -> Self {
-        Self::Flag(value)
-    }
-}
-
-impl From<i64> for AttributeValue {
-    fn from(value: i64) -> Self {
-        Self::Integer(value)
-    }
-}
-
-impl From<u64> for AttributeValue {
-    fn from(value: u64) -> Self {
-        Self::Integer(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<&str> for AttributeValue {
-    fn from(value: &str) -> Self {
-        Self::Text(value.into())
-    }
-}
-
-impl From<Untrusted> for AttributeValue {
-    fn from(value: Untrusted) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl fmt::Display for AttributeValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(value) => value.fmt(f),
-            Self::Integer(value) => value.fmt(f),
-            Self::Real(value) => value.fmt(f),
-            Self::Text(value) => value.fmt(f),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! boundary. This crate does no I/O, reads no clock and draws no random
 //! numbers: times and entropy are passed in, so that every use can be replayed.
 
+mod attribute;
 mod catalogue;
 mod event;
 mod id;
@@ -18,11 +19,12 @@ mod time;
 mod untrusted;
 pub mod wire;
 
+pub use attribute::AttributeValue;
 pub use catalogue::catalogue_markdown;
 pub use event::{
-    AttributeValue, Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision,
-    Invalid, MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES, MAX_EVENT_TEXT_BYTES, MAX_TEXT_BYTES,
-    Outcome, PayloadHash,
+    Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision, Invalid,
+    MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES, MAX_EVENT_TEXT_BYTES, MAX_TEXT_BYTES, Outcome,
+    PayloadHash,
 };
 pub use id::{EventId, ParseIdError};
 pub use kind::{EventKind, UnknownKind};
