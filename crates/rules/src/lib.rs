@@ -5,8 +5,10 @@
 
 pub mod fail2ban;
 pub mod parser;
+mod sighting;
 
 pub use parser::{
     LineContext, LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Observation,
     Parsed, ReadLine, UnknownFormat, parse_sshd, parse_sshd_message,
 };
+pub use sighting::Sighting;

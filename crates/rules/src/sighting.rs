@@ -1,0 +1,101 @@
+//! What detection looks at: one line of a log or one event, borrowed.
+//!
+//! A parser makes it without copying anything, scenarios read it, and only what
+//! is kept becomes an [`Observation`](crate::Observation) and then an event. A
+//! server's log has millions of lines of which few are kept, so this is what
+//! the cost of a line depends on.
+
+use std::net::IpAddr;
+
+use palisade_event::{
+    AnalyzerName, AttributeValue, Event, EventKind, Outcome, Timestamp, Untrusted,
+};
+
+/// One thing that was seen, for scenarios to count. `None` is unknown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighting<'a> {
+    /// What happened.
+    pub kind: EventKind,
+    /// When, by the clock of who saw it.
+    pub at: Timestamp,
+    /// Which program was attacked: the parser's name (`sshd`, `nginx`) or the honeypot's.
+    pub service: &'a str,
+    /// The machine where it was seen.
+    pub host: Option<&'a [u8]>,
+    /// Who did it; without an address nothing is counted by address.
+    pub source: Option<IpAddr>,
+    /// Where it was aimed: the port.
+    pub target_port: Option<u16>,
+    /// The login name, attacker text.
+    pub user: Option<&'a [u8]>,
+    /// How a login ended.
+    pub outcome: Option<Outcome>,
+    /// The path with the query, or what else was sent; attacker text.
+    pub request: Option<&'a [u8]>,
+    /// The method of an HTTP request.
+    pub method: Option<&'a [u8]>,
+    /// The status with which an HTTP server answered.
+    pub status: Option<u16>,
+    /// What the client calls itself, attacker text.
+    pub client: Option<&'a [u8]>,
+    /// The reason that the program gives.
+    pub reason: Option<&'a [u8]>,
+    /// The autonomous system of the source, where it is known.
+    pub asn: Option<u32>,
+    /// How many times it happened; more than 1 for "message repeated N times".
+    pub repeat: u32,
+}
+
+impl<'a> Sighting<'a> {
+    /// A sighting of which only the necessary is known.
+    #[must_use]
+    pub fn new(kind: EventKind, at: Timestamp, service: &'a str) -> Self {
+        Self {
+            kind,
+            at,
+            service,
+            host: None,
+            source: None,
+            target_port: None,
+            user: None,
+            outcome: None,
+            request: None,
+            method: None,
+            status: None,
+            client: None,
+            reason: None,
+            asn: None,
+            repeat: 1,
+        }
+    }
+}
+
+impl<'a> From<&'a Event> for Sighting<'a> {
+    fn from(event: &'a Event) -> Self {
+        let text = |name: &str| match event.attributes.get(name) {
+            Some(AttributeValue::Text(text)) => Some(text.as_bytes()),
+            _ => None,
+        };
+        let number = |name: &str| match event.attributes.get(name) {
+            Some(AttributeValue::Integer(value)) => u16::try_from(*value).ok(),
+            _ => None,
+        };
+        let service = event.analyzer.as_ref().map(AnalyzerName::as_str);
+        let credentials = event.credentials.as_ref();
+        let agent = event.fingerprints.as_deref().and_then(|prints| prints.user_agent.as_ref());
+        Self {
+            host: event.host.as_ref().map(|host| host.as_str().as_bytes()),
+            source: event.source.map(|source| source.address),
+            target_port: event.target.and_then(|target| target.port),
+            user: credentials.and_then(|given| given.username.as_ref()).map(Untrusted::as_bytes),
+            outcome: credentials.and_then(|given| given.outcome),
+            request: event.request.as_ref().map(Untrusted::as_bytes),
+            method: text("method"),
+            status: number("status"),
+            client: agent.or(event.client.as_ref()).map(Untrusted::as_bytes),
+            reason: text("reason"),
+            asn: event.source_geo.as_deref().and_then(|geo| geo.asn),
+            ..Self::new(event.kind, event.observed_at, service.unwrap_or_default())
+        }
+    }
+}
