@@ -25,7 +25,7 @@ pub(crate) const TOKEN: &str = "a token of some length";
 /// Alerts of one message.
 const MESSAGE_ALERTS: u64 = 100;
 const ALERTS: u64 = 400_000;
-const SENDERS: usize = 2;
+const SENDERS: usize = 4;
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Different HTTP requests that are posted; real ones repeat as much.

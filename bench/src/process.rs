@@ -60,6 +60,14 @@ impl Process {
         self.child.id()
     }
 
+    /// SIGTERM, and waits for the end in order.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// kill -9.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Event;
+use crate::{Event, EventId};
 
 /// The version of the envelope and of the event form inside it.
 pub const VERSION: u32 = 1;
@@ -96,6 +96,14 @@ pub fn decode_event(text: &[u8]) -> Result<Event, EventError> {
     let event: Event = serde_json::from_slice(text)?;
     event.validate()?;
     Ok(event)
+}
+
+/// The id of an encoded event, without decoding it; `None` where it is not as
+/// [`encode_event`] writes it.
+#[must_use]
+pub fn id_of(record: &[u8]) -> Option<EventId> {
+    let id = record.strip_prefix(br#"{"id":""#)?.split(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 /// Writes one event as JSON, the form it has in spools too.

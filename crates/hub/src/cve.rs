@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ const FIRST_PAGE: usize = 200;
 /// Events this recent are looked through by themselves at the start: those
 /// that a crash kept from being noted, in milliseconds.
 const RECENT_MILLIS: i64 = 2 * 24 * 60 * 60 * 1000;
+/// The file that says that a hub ended with nothing left to be noted.
+const ENDED_FILE: &str = "cves-noted";
 /// Where it is written down that the store was looked through once.
 const FOUND_BEFORE: &str = "cves_found_before";
 
@@ -79,6 +82,8 @@ pub(crate) struct Cves {
     metrics: Arc<Metrics>,
     notify: Arc<Notify>,
     hooks: Vec<String>,
+    /// A file that is there while a hub that has ended left nothing to be noted.
+    ended: PathBuf,
     pending: Mutex<Sightings>,
     /// Counts of those who see everything, and of those who see the community.
     counts: [tokio::sync::Mutex<Option<Counts>>; 2],
@@ -151,11 +156,13 @@ impl Cves {
         config: &NotifyConfig,
         notify: Arc<Notify>,
         metrics: Arc<Metrics>,
+        hub_dir: &Path,
     ) -> Self {
         Self {
             state: state.clone(),
             metrics,
             notify,
+            ended: hub_dir.join(ENDED_FILE),
             hooks: config.webhooks.iter().map(|hook| hook.name.clone()).collect(),
             pending: Mutex::default(),
             counts: Default::default(),
@@ -227,6 +234,23 @@ impl Cves {
         Ok(())
     }
 
+    /// Whether the hub before ended with nothing left to be noted. The file goes
+    /// for good before this one notes anything: after a crash it must not be there.
+    fn ended_well(&self) -> bool {
+        let removed = std::fs::remove_file(&self.ended).and_then(|()| match self.ended.parent() {
+            Some(dir) => std::fs::File::open(dir)?.sync_all(),
+            None => Ok(()),
+        });
+        removed.is_ok()
+    }
+
+    /// Says at the end of a hub that all it saw is written down, so that its next
+    /// start need not look through the store.
+    pub(crate) fn ended(&self) {
+        // Without the file the next start looks through the store.
+        let _ = std::fs::write(&self.ended, "");
+    }
+
     /// Notes what is in the store and was not noted: after a crash, or where
     /// the store is older than this table. Then nothing is announced: it is no
     /// news, and may be a lot.
@@ -237,6 +261,9 @@ impl Cves {
     ) -> Result<(), QueryError> {
         let state = |error: palisade_store::state::StateError| StateError::from(error);
         let is_first = self.state.meta(FOUND_BEFORE).await.map_err(state)?.is_none();
+        if !is_first && self.ended_well() {
+            return Ok(());
+        }
         let who = Principal::local(None);
         for domain in [Domain::Community, Domain::Private] {
             for from in [None, Some(now.plus_millis(-RECENT_MILLIS))] {

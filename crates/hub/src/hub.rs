@@ -29,6 +29,7 @@ use crate::cve::{CveInfo, Cves};
 use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
 use crate::feed::{FEED_CHUNKS, Feed, Stored};
+use crate::handover::Handover;
 use crate::health::Health;
 use crate::ingest::{Ingest, Unfit};
 use crate::lines::{self, LinesReceipt};
@@ -510,8 +511,11 @@ impl Hub {
         if let Err(error) = inner.sensors.flush(now).await {
             tracing::error!(%error, "cannot write the sensors down; they wait for the next start");
         }
-        if let Err(error) = inner.cves.flush(now).await {
-            tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
+        match inner.cves.flush(now).await {
+            Ok(()) => inner.cves.ended(),
+            Err(error) => {
+                tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
+            }
         }
         if let Err(error) = inner.payloads.flush().await {
             tracing::error!(%error, "the last sightings of payloads are not written down");
@@ -587,18 +591,20 @@ impl Opened {
         let outage = Duration::from_secs(self.config.state.outage_secs.into());
         let auth = Arc::new(Auth::new(&state, outage));
         let notify = Arc::new(Notify::default());
-        let cves =
-            Cves::new(&state, &self.config.notify, Arc::clone(&notify), Arc::clone(&metrics));
+        let (told, counted) = (Arc::clone(&notify), Arc::clone(&metrics));
+        let cves = Cves::new(&state, &self.config.notify, told, counted, &self.hub_dir);
         let cves = Arc::new(cves);
         let queries = Arc::new(Queries::new(Arc::clone(&self.store), Arc::clone(&metrics)));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let (feed, _) = broadcast::channel(FEED_CHUNKS);
         let outlets = Arc::new(self.outlets);
         let drain = CancellationToken::new();
+        let handover = Arc::new(Handover::default());
         let writer = Writer::new(
             self.reader,
             Parts {
                 sink: Arc::clone(&self.store),
+                handover: Arc::clone(&handover),
                 enricher: self.enricher,
                 quarantine: Arc::clone(&quarantine),
                 sensors: Arc::clone(&sensors),
@@ -628,6 +634,7 @@ impl Opened {
         };
         let ingest = Ingest {
             spool: self.spool,
+            handover,
             store: Arc::clone(&self.store),
             quarantine: Arc::clone(&quarantine),
             sensors: Arc::clone(&sensors),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Identity, Permission, Principal};
 use crate::error::IngestError;
+use crate::handover::Handover;
 use crate::lock::Locked;
 use crate::metrics::{Metrics, Reason};
 use crate::outbound::Origin;
@@ -48,6 +49,7 @@ pub(crate) const UNSTORABLE: &str = "unstorable";
 /// The way in.
 pub(crate) struct Ingest {
     pub(crate) spool: Spool,
+    pub(crate) handover: Arc<Handover>,
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
@@ -99,7 +101,7 @@ struct Attribution {
 
 /// One record, understood.
 struct Taken {
-    event: Event,
+    event: Box<Event>,
     encoded: Vec<u8>,
 }
 
@@ -279,8 +281,11 @@ impl Ingest {
         }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
         if !fresh.is_empty() {
-            let encoded = fresh.into_iter().map(|taken| taken.encoded).collect();
+            let (events, encoded): (Vec<_>, Vec<_>) =
+                fresh.into_iter().map(|taken| (taken.event, taken.encoded)).unzip();
+            let handed = self.handover.hold(events, &encoded);
             self.spool.append(encoded).await.map_err(|error| refusal(&error))?;
+            handed.spooled();
         }
         // Only now: an id in there promises that its event is durable.
         {
@@ -320,7 +325,7 @@ impl Ingest {
         }
         let store = Arc::clone(&self.store);
         let answered = tokio::task::spawn_blocking(move || {
-            let events: Vec<&Event> = asked.iter().map(|taken| &taken.event).collect();
+            let events: Vec<&Event> = asked.iter().map(|taken| &*taken.event).collect();
             let flags = store.contains(&events);
             (asked, flags)
         })
@@ -434,7 +439,7 @@ impl Attribution {
         if self.arrival == Arrival::Restored {
             event.received_at.get_or_insert(self.now);
             let encoded = wire::encode_event(&event);
-            return Ok(Taken { event, encoded });
+            return Ok(Taken { event: Box::new(event), encoded });
         }
         event.received_at = Some(self.now);
         if let Some(sensor) = &self.sensor
@@ -445,7 +450,7 @@ impl Attribution {
         event.domain = self.domain.unwrap_or(event.domain);
         (event.source_geo, event.target_geo) = (None, None);
         let encoded = wire::encode_event(&event);
-        Ok(Taken { event, encoded })
+        Ok(Taken { event: Box::new(event), encoded })
     }
 }
 

@@ -12,6 +12,7 @@ mod cve;
 mod enrich;
 mod error;
 mod feed;
+mod handover;
 mod health;
 mod hub;
 mod ingest;

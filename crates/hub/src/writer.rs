@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cve::Cves;
 use crate::enrich::Enricher;
 use crate::feed::Stored;
+use crate::handover::Handover;
 use crate::health::Health;
 use crate::ingest::UNSTORABLE;
 use crate::live::Shown;
@@ -55,6 +56,7 @@ const DRAINED_AFTER: Duration = Duration::from_millis(50);
 /// What the writer works with.
 pub(crate) struct Parts<S> {
     pub(crate) sink: Arc<S>,
+    pub(crate) handover: Arc<Handover>,
     pub(crate) enricher: Arc<Enricher>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
@@ -193,9 +195,7 @@ impl<S: Sink> Writer<S> {
             // Commits when the queue has run empty, but not too often.
             let idle_at = match (self.pending.since, draining) {
                 (_, true) => Some(now + DRAINED_AFTER),
-                (Some(_), false) => Some(
-                    now.max(self.last_commit + Duration::from_millis(self.pace.commit_every_ms)),
-                ),
+                (Some(_), false) => Some(now.max(self.last_commit + self.pause())),
                 (None, false) => None,
             };
             let idle = async {
@@ -231,6 +231,15 @@ impl<S: Sink> Writer<S> {
         Ok(true)
     }
 
+    /// Shortest time between two commits: many small segments are what makes
+    /// questions slow while events arrive.
+    fn pause(&self) -> Duration {
+        match self.pending.records < self.pace.few_records {
+            true => Duration::from_millis(self.pace.commit_every_ms),
+            false => COMMIT_AFTER,
+        }
+    }
+
     fn is_due(&self) -> bool {
         self.limit < self.pace.chunk_records
             || self.pending.records >= self.pace.uncommitted_records
@@ -240,10 +249,13 @@ impl<S: Sink> Writer<S> {
     /// Begins to decode and enrich a chunk.
     fn decode(&self, chunk: Chunk) -> Ahead {
         let enricher = Arc::clone(&self.parts.enricher);
+        let handover = Arc::clone(&self.parts.handover);
         Ahead {
             records: chunk.records.len(),
             end: chunk.end,
-            decoding: tokio::task::spawn_blocking(move || decode(chunk.records, &enricher)),
+            decoding: tokio::task::spawn_blocking(move || {
+                decode(chunk.records, &handover, &enricher)
+            }),
         }
     }
 
@@ -433,7 +445,7 @@ impl<S: Sink> Writer<S> {
 
     /// Appends and commits one record; what was new.
     async fn store_alone(&self, record: Vec<u8>) -> Result<Fresh, Failure> {
-        let decoded = decode(vec![record], &self.parts.enricher);
+        let decoded = decode(vec![record], &self.parts.handover, &self.parts.enricher);
         let fresh = self.append(decoded.events).await?;
         self.reject(&decoded.undecodable).await?;
         self.commit_sink().await?;
@@ -486,15 +498,16 @@ impl<S: Sink> Writer<S> {
     }
 }
 
-/// Decodes and enriches records.
-fn decode(records: Vec<Vec<u8>>, enricher: &Enricher) -> Decoded {
+/// Decodes records that ingest has not handed over, and enriches all.
+fn decode(records: Vec<Vec<u8>>, handover: &Handover, enricher: &Enricher) -> Decoded {
     let mut decoded = Decoded { events: Vec::with_capacity(records.len()), ..Decoded::default() };
-    for record in records {
-        match wire::decode_event(&record) {
+    let handed = handover.take(&records);
+    for (record, handed) in records.into_iter().zip(handed) {
+        match handed.map_or_else(|| wire::decode_event(&record).map(Box::new), Ok) {
             Ok(mut event) => {
                 enricher.enrich(&mut event);
                 decoded.oldest = decoded.oldest.into_iter().chain(event.received_at).min();
-                decoded.events.push(Arc::new(event));
+                decoded.events.push(Arc::from(event));
             }
             Err(error) => decoded.undecodable.push((record, error.to_string())),
         }

@@ -128,6 +128,7 @@ async fn what_was_not_noted_is_found_in_the_store_at_the_next_start() {
     .unwrap();
     assert_eq!(state.forget_cves().await.unwrap(), 1);
     state.close().await;
+    std::fs::remove_file(dir.path().join("hub/cves-noted")).unwrap();
     let hub = open_told(dir.path()).await;
     let cves = listed(&hub, &local(), 1).await;
     assert_eq!((cves[0].first_event, cves[0].count), (events[0].id, Some(300)));

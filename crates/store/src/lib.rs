@@ -131,8 +131,10 @@ pub struct Pace {
     pub chunk_bytes: usize,
     /// Most records between two commits.
     pub uncommitted_records: usize,
-    /// Shortest time between two commits, in milliseconds.
+    /// Shortest time between two commits of few records, in milliseconds.
     pub commit_every_ms: u64,
+    /// So many records are no longer few: they are committed every second.
+    pub few_records: usize,
 }
 
 impl Pace {
@@ -142,6 +144,7 @@ impl Pace {
         chunk_bytes: 4 * 1024 * 1024,
         uncommitted_records: 64 * 4_096,
         commit_every_ms: 200,
+        few_records: 512,
     };
     /// For a ClickHouse server or cluster.
     pub const CLICKHOUSE: Self = Self {
@@ -149,6 +152,7 @@ impl Pace {
         chunk_bytes: 8 * 1024 * 1024,
         uncommitted_records: 100_000,
         commit_every_ms: 1_000,
+        few_records: usize::MAX,
     };
 }
 

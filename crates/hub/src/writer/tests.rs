@@ -94,13 +94,15 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let waiting = dir.path().join("sensors.json");
     let sensors = Sensors::open(&state, waiting, Timestamp::from_millis(0)).await.unwrap();
     let metrics = Arc::new(Metrics::new());
-    let cves = Cves::new(&state, &NotifyConfig::default(), Arc::default(), Arc::clone(&metrics));
+    let (config, counted) = (NotifyConfig::default(), Arc::clone(&metrics));
+    let cves = Cves::new(&state, &config, Arc::default(), counted, dir.path());
     let settings = PayloadConfig::default();
     let blobs = Payloads::open_blobs(&settings, dir.path()).unwrap();
     let payloads = Payloads::new(&state, blobs, &settings);
     let parts = Parts {
         cves: Arc::new(cves),
         sink: Arc::clone(&sink),
+        handover: Arc::default(),
         enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),
         quarantine: Arc::clone(&quarantine),
         sensors: Arc::new(sensors),

@@ -21,7 +21,7 @@ use super::ready::{self, Ask, Cover, Desk};
 use super::scan::for_each_chunk;
 use super::segment::{self, Segment};
 use super::tally::{self, Asked, Counted, Stop, Tally};
-use super::{Embedded, lock};
+use super::{Embedded, lock, threads};
 use crate::query::{Aggregation, Buckets, Field, Interval, MAX_GROUPS, Query, TimeRange};
 use crate::{Aggregated, Bucket, Key, QueryError};
 
@@ -48,6 +48,14 @@ pub(super) fn aggregate(
 ) -> Result<Aggregated, QueryError> {
     aggregation.validate()?;
     let _turn = store.ready.turn();
+    threads::answer(|| answer(store, query, aggregation))
+}
+
+fn answer(
+    store: &Embedded,
+    query: &Query,
+    aggregation: &Aggregation,
+) -> Result<Aggregated, QueryError> {
     let view = &View::new(store, query)?;
     let sub = match aggregation {
         Aggregation::Count => return count(view, query),
@@ -249,7 +257,7 @@ pub(super) fn gather<S: Send, E: From<QueryError> + Send>(
     }
     let several = all.len() > 1;
     let feed = Mutex::new(all.into_iter());
-    let work = |mut state: S| {
+    let work = |mut state: S| -> Result<S, E> {
         loop {
             let next = lock(&feed).next();
             let Some(segment) = next else { return Ok(state) };
@@ -260,13 +268,9 @@ pub(super) fn gather<S: Send, E: From<QueryError> + Send>(
         return work(new());
     }
     let (mine, others) = (new(), new());
-    let (mine, others) = std::thread::scope(|scope| {
-        let others = scope.spawn(|| work(others));
-        (work(mine), others.join())
-    });
-    let failed = || QueryError::Failed("a thread that read the store ended early".to_owned());
+    let (mine, others) = threads::both(|| work(mine), || work(others));
     let mut all = mine?;
-    absorb(&mut all, others.map_err(|_| failed())??)?;
+    absorb(&mut all, others?)?;
     Ok(all)
 }
 

@@ -13,7 +13,7 @@ const MERGED_SEGMENTS: usize = 5;
 const MERGED_SEGMENTS_BUSY: usize = 12;
 /// Events of a segment that is not merged any more while indexing is the
 /// bottleneck; sealing does that when the day is over.
-const MAX_MERGED_BUSY: usize = 600_000;
+const MAX_MERGED_BUSY: usize = 250_000;
 
 /// Whether indexing is the bottleneck.
 pub(super) type Busy = Arc<AtomicBool>;

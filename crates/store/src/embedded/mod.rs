@@ -27,6 +27,7 @@ mod scan;
 mod schema;
 mod segment;
 mod tally;
+mod threads;
 mod upkeep;
 mod writer;
 

@@ -18,6 +18,7 @@ use super::super::quick::HashMap;
 use super::super::rank::Ranked;
 use super::super::segment::Segment;
 use super::super::tally::{Asked, Stop, Tally, part_of};
+use super::super::threads::both;
 use super::cover::{Cover, Part, cover};
 use super::listed::{Ident, List};
 use crate::query::{Field, Query, TimeRange};
@@ -122,7 +123,7 @@ fn lists<'a>(
         }
     };
     let (mine, others) = (tally(fields), tally(fields));
-    let (mine, others): (Result<Made, Stop>, _) = both(|| make(mine), || make(others))?;
+    let (mine, others): (Result<Made, Stop>, _) = both(|| make(mine), || make(others));
     let (mut mine, others) = (mine?, others?);
     mine.rest.absorb(others.rest, asked)?;
     mine.lists.extend(others.lists);
@@ -133,19 +134,6 @@ fn lists<'a>(
     let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
     let rest = Rest { tally: mine.rest, counts, most };
     Ok(Some(Lists { fields, stored: mine.lists, rest }))
-}
-
-/// Does two things at once.
-fn both<T: Send>(
-    mine: impl FnOnce() -> T,
-    other: impl FnOnce() -> T + Send,
-) -> Result<(T, T), QueryError> {
-    let (mine, other) = std::thread::scope(|scope| {
-        let other = scope.spawn(other);
-        (mine(), other.join())
-    });
-    let failed = || QueryError::Failed("a thread that read the store ended early".to_owned());
-    Ok((mine, other.map_err(|_| failed())?))
 }
 
 /// What was counted one by one.
@@ -300,7 +288,7 @@ impl Lists<'_> {
                 }
             }
         };
-        let (mine, others): (Result<_, QueryError>, _) = both(read, read)?;
+        let (mine, others): (Result<_, QueryError>, _) = both(read, read);
         let (Some(mine), Some(others)) = (mine?, others?) else { return Ok(None) };
         let mut seen = Candidates::default();
         let mut add = |ident: Ident, list: usize, count: u64, origin: Origin| {
@@ -372,7 +360,7 @@ impl Lists<'_> {
                 found.push((sum, raw));
             }
         };
-        let (mine, others): (Result<_, QueryError>, _) = both(read, read)?;
+        let (mine, others): (Result<_, QueryError>, _) = both(read, read);
         let (Some(mut found), Some(others)) = (mine?, others?) else { return Ok(None) };
         found.extend(others);
         let floor = kth(found.iter().map(|(sum, _)| *sum), k);
