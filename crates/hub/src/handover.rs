@@ -66,8 +66,12 @@ impl Handover {
 
     /// Holds events with their encoded forms, as far as there is room. One that a
     /// record could not be decoded to is not held: the writer must say so.
-    pub(crate) fn hold(&self, events: Vec<Box<Event>>, encoded: &[Vec<u8>]) -> Handed<'_> {
-        let mut ids = Vec::with_capacity(events.len());
+    pub(crate) fn hold(
+        &self,
+        events: impl IntoIterator<Item = Box<Event>>,
+        encoded: &[Vec<u8>],
+    ) -> Handed<'_> {
+        let mut ids = Vec::with_capacity(encoded.len());
         let mut held = self.held();
         for (event, record) in events.into_iter().zip(encoded) {
             let is_full = held.by_id.len() >= MAX_EVENTS || held.bytes + record.len() > MAX_BYTES;
@@ -138,7 +142,7 @@ mod tests {
         let found = handover.take(&records).into_iter().flatten().count();
         assert_eq!(found, MAX_EVENTS);
         let large: Vec<Vec<u8>> = (0..40).map(|_| vec![b' '; 1 << 20]).collect();
-        handover.hold((0..40).map(event).collect(), &large).spooled();
+        handover.hold((0..40).map(event), &large).spooled();
         assert_eq!(handover.held().by_id.len(), 16);
     }
 
