@@ -333,71 +333,82 @@ fn distinct(view: &View<'_>, query: &Query, field: Field) -> Result<Aggregated, 
     })
 }
 
-/// First and last instant of what matches.
-type Span = Option<(i64, i64)>;
-
-fn widen(span: &mut Span, (low, high): (i64, i64)) {
-    *span = Some(span.map_or((low, high), |span| (span.0.min(low), span.1.max(high))));
+/// Which end of what matches.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
 }
 
 /// The buckets of a histogram: over the range, or over the data where it is open.
 fn span(view: &View<'_>, query: &Query, interval: Interval) -> Result<Option<Buckets>, QueryError> {
-    let mut low = query.range.from.map(Timestamp::as_millis);
-    let mut high = query.range.to.map(|to| to.as_millis() - 1);
-    if low.is_none() || high.is_none() {
-        let ask = Ask::new(&query.filter, Vec::new());
-        let scan = |found: &mut Span, range: TimeRange, segment: &Arc<Segment>| {
-            let query = Query { range, filter: query.filter.clone() };
-            let ready = Ready::query(&query, segment)?;
-            if matches!(ready, Ready::All) {
-                let (first, last) = segment::span(segment);
-                widen(found, (first.as_millis(), last.as_millis()));
-                return Ok(());
-            }
-            for_each_chunk(&ready, segment, |docs| {
-                docs.iter().map(|doc| segment.at(*doc)).for_each(|at| widen(found, (at, at)));
-                Ok::<_, QueryError>(())
-            })
-        };
-        let read = |found: &mut Span, segment: &Arc<Segment>| {
-            let (first, last) = segment::span(segment);
-            let is_known = |(from, to): (i64, i64)| {
-                (low.is_some() || from <= first.as_millis())
-                    && (high.is_some() || last.as_millis() <= to)
-            };
-            if found.is_some_and(is_known) {
-                return Ok(());
-            }
-            let cover = ask
-                .as_ref()
-                .and_then(|ask| ready::cover(ask, query.range, None, segment, view.desk));
-            match cover {
-                Some(Cover::Nothing) => return Ok(()),
-                Some(Cover::Part(part)) => match part.ends() {
-                    Some(mut ranges) => {
-                        ranges.extend(&part.edges);
-                        return ranges
-                            .into_iter()
-                            .try_for_each(|range| scan(found, range, segment));
-                    }
-                    None => part.damaged(segment),
-                },
-                Some(Cover::Narrow) | None => {}
-            }
-            scan(found, query.range, segment)
-        };
-        let absorb = |found: &mut Span, other: Span| {
-            other.into_iter().for_each(|other| widen(found, other));
-            Ok::<_, QueryError>(())
-        };
-        let found = gather(view, query, || None, read, absorb)?;
-        low = low.or(found.map(|(low, _)| low));
-        high = high.or(found.map(|(_, high)| high));
-    }
-    match (low, high) {
+    let ends = |end: End| -> Result<Option<i64>, QueryError> {
+        match end {
+            End::First => query.range.from.map(Timestamp::as_millis),
+            End::Last => query.range.to.map(|to| to.as_millis() - 1),
+        }
+        .map_or_else(|| outermost(view, query, end), |known| Ok(Some(known)))
+    };
+    match (ends(End::First)?, ends(End::Last)?) {
         (Some(low), Some(high)) if low <= high => interval.buckets(low, high).map(Some),
         _ => Ok(None),
     }
+}
+
+/// The first or the last instant of what matches. The segment that may have it is
+/// looked at first, and none that cannot have a better one.
+fn outermost(view: &View<'_>, query: &Query, end: End) -> Result<Option<i64>, QueryError> {
+    let ask = Ask::new(&query.filter, Vec::new());
+    // So that the larger number is the better one.
+    let outward = |at: i64| match end {
+        End::First => at.saturating_neg(),
+        End::Last => at,
+    };
+    let reach = |segment: &Segment| {
+        let (first, last) = segment::span(segment);
+        outward(match end {
+            End::First => first.as_millis(),
+            End::Last => last.as_millis(),
+        })
+    };
+    let mut segments: Vec<&Arc<Segment>> = view.segments(query.range).collect();
+    segments.sort_by_cached_key(|segment| std::cmp::Reverse(reach(segment)));
+    let mut best: Option<i64> = None;
+    for segment in segments {
+        if best.is_some_and(|best| reach(segment) <= best) {
+            break;
+        }
+        let mut scan = |range: TimeRange| {
+            let query = Query { range, filter: query.filter.clone() };
+            let ready = Ready::query(&query, segment)?;
+            if matches!(ready, Ready::All) {
+                best = best.max(Some(reach(segment)));
+                return Ok(());
+            }
+            for_each_chunk(&ready, segment, |docs| {
+                best = docs.iter().map(|doc| Some(outward(segment.at(*doc)))).fold(best, Ord::max);
+                Ok::<_, QueryError>(())
+            })
+        };
+        let cover =
+            ask.as_ref().and_then(|ask| ready::cover(ask, query.range, None, segment, view.desk));
+        let ranges = match cover {
+            Some(Cover::Nothing) => Some(Vec::new()),
+            Some(Cover::Part(part)) => match part.ends() {
+                Some(mut ranges) => {
+                    ranges.extend(&part.edges);
+                    Some(ranges)
+                }
+                None => {
+                    part.damaged(segment);
+                    None
+                }
+            },
+            Some(Cover::Narrow) | None => None,
+        };
+        ranges.unwrap_or_else(|| vec![query.range]).into_iter().try_for_each(&mut scan)?;
+    }
+    Ok(best.map(outward))
 }
 
 fn dimensions_of(fields: &[Field]) -> Vec<Dimension> {
