@@ -229,6 +229,62 @@ async fn payloads_before_a_mistake_count_and_those_of_a_private_ident_stay_priva
     doors.stop().await;
 }
 
+/// An alert as the poster of T-Pot publishes it, with bytes that were captured.
+const ALERT: &str = "<Alert><Analyzer id=\"dionaea-1\"/>\
+    <CreateTime tz=\"+0200\">TIME</CreateTime>\
+    <Source category=\"ipv4\" port=\"4711\" protocol=\"tcp\">198.51.100.7</Source>\
+    <Target category=\"ipv4\" port=\"445\" protocol=\"tcp\">203.0.113.5</Target>\
+    <Request type=\"binary\">f0VMRgIBAQAAAAAAAAAAAA==</Request>\
+    <AdditionalData type=\"string\" meaning=\"hostname\">trap</AdditionalData></Alert>";
+/// The same in the form of xmltodict.
+const ALERT_JSON: &str = r##"{"Alert": {"Analyzer": {"@id": "dionaea-1"},
+    "CreateTime": {"@tz": "+0200", "#text": "TIME"},
+    "Source": {"@category": "ipv4", "@port": "4711", "@protocol": "tcp", "#text": "198.51.100.7"},
+    "Target": {"@category": "ipv4", "@port": "445", "@protocol": "tcp", "#text": "203.0.113.5"},
+    "Request": {"@type": "binary", "#text": "f0VMRgIBAQAAAAAAAAAAAA=="},
+    "AdditionalData": {"@type": "string", "@meaning": "hostname", "#text": "trap"}}}"##;
+
+#[tokio::test]
+async fn ews_alerts_become_events_once_in_either_form_and_what_they_captured_is_kept() {
+    let doors = broker().await;
+    let mut pot = Client::sign_in(doors.hpfeeds[0], "open").await;
+    pot.send(&subscribe("open", "c")).await;
+    let two_hours_on = common::now().plus_millis(2 * 3_600_000).to_string();
+    let local = two_hours_on.get(..19).unwrap().replace('T', " ");
+    let (xml, json) = (ALERT.replace("TIME", &local), ALERT_JSON.replace("TIME", &local));
+    let bad = xml.replace("198.51.100.7", "nowhere");
+    let long = vec![b'z'; 100_000];
+    let payloads = [xml.as_bytes(), json.as_bytes(), xml.as_bytes(), bad.as_bytes(), &long];
+    for payload in payloads {
+        pot.send(&publish("open", "c", payload)).await;
+    }
+    // What it was is handed on as it came.
+    for payload in payloads {
+        let (_, data) = pot.read().await.unwrap();
+        assert_eq!(&data[7..], payload);
+    }
+    let alerts = events(&doors, "kind:payload.captured", 1).await;
+    let alert = &alerts[0];
+    assert_eq!((alerts.len(), alert.sensor.as_str()), (1, "open"));
+    assert_eq!(alert.domain, Domain::Community);
+    assert_eq!(alert.category.as_ref().unwrap().as_str(), "Network(Dionaea)");
+    assert_eq!(alert.host.as_ref().unwrap().as_str(), "trap");
+    assert_eq!(alert.attributes.get("channel"), Some(&"c".into()));
+    let me = Principal::local(None);
+    let bytes = doors.hub.payload_bytes(&me, alert.payload.unwrap()).await.unwrap().unwrap();
+    assert_eq!(bytes, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    // What is too long for an event is kept whole beside it.
+    let opaque = events(&doors, "kind:data.received", 1).await;
+    assert_eq!(opaque[0].request.as_ref().unwrap().len(), 65_536);
+    let bytes = doors.hub.payload_bytes(&me, opaque[0].payload.unwrap()).await.unwrap().unwrap();
+    assert_eq!(bytes, long);
+    assert_eq!(events(&doors, "", 2).await.len(), 2);
+    let refused = doors.hub.quarantine(&me, 10).await.unwrap();
+    assert_eq!(refused.records.len(), 1);
+    assert!(refused.records[0].reason.contains("its Source is no address"), "{refused:?}");
+    doors.stop().await;
+}
+
 #[tokio::test]
 async fn a_subscriber_that_never_reads_is_cut_off_and_others_go_on() {
     let doors = broker().await;

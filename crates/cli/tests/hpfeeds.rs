@@ -36,7 +36,7 @@ tls = {tls}
 [[api.hpfeeds.idents]]
 ident = "pot-1"
 secret_file = "{home_text}/pot.secret"
-publish = ["cowrie.*", "misc"]
+publish = ["cowrie.*", "ews.*", "misc"]
 domain = "community"
 [[api.hpfeeds.idents]]
 ident = "reader"
@@ -102,6 +102,32 @@ fn login() -> String {
     LOGIN.replace("TIME", &now)
 }
 
+/// An alert of now as XML and as JSON.
+fn alert() -> (String, String) {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S");
+    let xml = format!(
+        "<Alert><Analyzer id=\"cowrie-1\"/><CreateTime tz=\"+0000\">{now}</CreateTime>\
+         <Source category=\"ipv4\" port=\"4022\" protocol=\"tcp\">198.51.100.23</Source>\
+         <Target category=\"ipv4\" port=\"22\" protocol=\"tcp\">203.0.113.5</Target>\
+         <AdditionalData type=\"string\" meaning=\"username\">root</AdditionalData>\
+         <AdditionalData type=\"string\" meaning=\"password\">hpfeeds-3</AdditionalData></Alert>"
+    );
+    // Keys stand in the order of the document, as xmltodict has them.
+    let end = |address: &str, port: &str| {
+        format!(
+            r##"{{"@category":"ipv4","@port":"{port}","@protocol":"tcp","#text":"{address}"}}"##
+        )
+    };
+    let data = |meaning: &str, text: &str| {
+        format!(r##"{{"@type":"string","@meaning":"{meaning}","#text":"{text}"}}"##)
+    };
+    let json = format!(
+        r##"{{"Alert":{{"Analyzer":{{"@id":"cowrie-1"}},"CreateTime":{{"@tz":"+0000","#text":"{now}"}},"Source":{},"Target":{},"AdditionalData":[{},{}]}}}}"##,
+        end("198.51.100.23", "4022"), end("203.0.113.5", "22"), data("username", "root"), data("password", "hpfeeds-3")
+    );
+    (xml, json)
+}
+
 #[test]
 fn the_client_of_pypi_publishes_and_subscribes_at_our_broker() {
     let home = tempfile::tempdir().unwrap();
@@ -128,7 +154,16 @@ fn the_client_of_pypi_publishes_and_subscribes_at_our_broker() {
         client(at, "pot-1", "s3cret").args(["-c", "misc", "publish", "hello world"]).output();
     assert!(output.unwrap().status.success());
 
+    // Alerts as ewsposter publishes them, in both of its forms: one event.
+    let (xml, json) = alert();
+    for payload in [&xml, &json] {
+        let output =
+            client(at, "pot-1", "s3cret").args(["-c", "ews.alerts", "publish", payload]).output();
+        assert!(output.unwrap().status.success());
+    }
+
     palisade.wait_count("kind:auth.attempted password:hpfeeds-1", 1);
+    palisade.wait_count("type:\"SSH/console(cowrie)\" password:hpfeeds-3 sensor:pot-1", 1);
     palisade.wait_count("kind:data.received sensor:pot-1 domain:community", 1);
     let kept = &palisade.query("kind:data.received")[0];
     assert_eq!(kept["request"], "hello world");
@@ -151,6 +186,7 @@ fn the_client_of_pypi_publishes_and_subscribes_at_our_broker() {
         assert!(text.contains("got error from server") && text.contains(word), "{text}");
     }
     palisade.wait_count("kind:data.received", 1);
+    palisade.wait_count("password:hpfeeds-3", 1);
     drop(subscriber);
     assert_eq!(palisade.terminate(), Some(0));
 }

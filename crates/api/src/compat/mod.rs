@@ -4,3 +4,16 @@
 pub(crate) mod ews;
 pub(crate) mod hpfeeds;
 pub(crate) mod peba;
+
+use palisade_event::{Event, MAX_ATTRIBUTES, PayloadHash};
+
+/// Names in an event what it captured, or says why that is not kept.
+fn name_payload(event: &mut Event, kept: Result<PayloadHash, &'static str>) {
+    match kept {
+        Ok(hash) => event.payload = Some(hash),
+        Err(why) if event.attributes.len() < MAX_ATTRIBUTES => {
+            event.attributes.insert("payload_dropped".into(), why.into());
+        }
+        Err(_) => {}
+    }
+}

@@ -35,7 +35,7 @@ const EVICT_BATCH: u32 = 100;
 const RETRY_SECS: u32 = 30;
 
 /// Bytes that a honeypot captured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewPayload {
     /// The bytes.
     pub bytes: Vec<u8>,

@@ -7,6 +7,7 @@
 //! (in quarantine) is durable.
 
 pub(crate) mod alert;
+pub(crate) mod alone;
 pub(crate) mod analyzers;
 pub(crate) mod answer;
 pub(crate) mod message;
@@ -24,7 +25,7 @@ use axum::response::Response;
 use axum::routing::any;
 use http::Method;
 use http_body_util::BodyExt as _;
-use palisade_event::{AttributeValue, SensorId};
+use palisade_event::SensorId;
 use palisade_hub::{IngestError, NewPayload, Permission, Principal};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -189,13 +190,8 @@ impl Delivery<'_> {
         }
         let kept = self.app.hub.keep_payloads(who, payloads, auth::now()).await;
         for (place, kept) in places.into_iter().zip(kept.map_err(refusal)?) {
-            let Some(alert) = alerts.get_mut(place) else { continue };
-            match kept {
-                Ok(hash) => alert.event.payload = Some(hash),
-                Err(why) => {
-                    let why = AttributeValue::from(why);
-                    alert.event.attributes.insert("payload_dropped".into(), why);
-                }
+            if let Some(alert) = alerts.get_mut(place) {
+                super::name_payload(&mut alert.event, kept);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use palisade_hub::{Hub, IngestError, Principal, read_secret};
+use palisade_hub::{IngestError, Principal, read_secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::codec::{self, Frame, MAX_FRAME_BYTES};
 use super::config::Subscription;
 use super::count;
-use super::payload::{self, Arrived};
+use super::delivery::{Delivery, Payload};
 use crate::dial::{Dialer, Duplex};
-use crate::metrics::Metrics;
 use crate::router::App;
 
 /// First wait after a connection failed or broke; doubles up to the longest.
@@ -40,13 +39,13 @@ pub(crate) async fn subscribe(
     dialer: Dialer,
     cancel: CancellationToken,
 ) {
-    let (hub, metrics) = (&app.hub, &app.metrics);
+    let metrics = &app.metrics;
     let mut wait = FIRST_WAIT;
     let mut said: Option<String> = None;
     loop {
         let begun = tokio::time::Instant::now();
         let ended = tokio::select! {
-            ended = listen(hub, &config, &dialer, metrics) => ended,
+            ended = listen(&app, &config, &dialer) => ended,
             () = cancel.cancelled() => return,
         };
         let Err(reason) = ended;
@@ -113,10 +112,9 @@ pub(crate) async fn next(
 
 /// Listens until the connection ends; says why.
 async fn listen(
-    hub: &Hub,
+    app: &App,
     config: &Subscription,
     dialer: &Dialer,
-    metrics: &Metrics,
 ) -> Result<std::convert::Infallible, String> {
     let (file, variable) = (config.secret_file.clone(), config.secret_env.clone());
     let secret =
@@ -138,37 +136,34 @@ async fn listen(
             match codec::decode(&mut buffer, MAX_FRAME_BYTES) {
                 Ok(Some(Frame::Error(message))) => {
                     let message = message.get(..MAX_ERROR_BYTES).unwrap_or(&message);
-                    keep(hub, &who, frames, metrics).await?;
+                    keep(app, &who, frames).await?;
                     return Err(format!("it says: {}", message.escape_ascii()));
                 }
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) | Err(_) => break,
             }
         }
-        keep(hub, &who, frames, metrics).await?;
+        keep(app, &who, frames).await?;
     }
 }
 
 /// Makes payloads durable; while the hub cannot take them, waits.
-async fn keep(
-    hub: &Hub,
-    who: &Principal,
-    frames: Vec<Frame>,
-    metrics: &Metrics,
-) -> Result<(), String> {
-    let mut records = Vec::new();
+async fn keep(app: &App, who: &Principal, frames: Vec<Frame>) -> Result<(), String> {
+    let metrics = &app.metrics.hpfeeds;
+    let mut payloads = Vec::with_capacity(frames.len());
     for frame in frames {
         if let Frame::Publish { ident, channel, payload } = frame {
-            metrics.hpfeeds.received.fetch_add(1, Ordering::Relaxed);
-            records.extend(payload::records(&Arrived::now(&ident), &channel, &payload));
+            metrics.received.fetch_add(1, Ordering::Relaxed);
+            payloads.push(Payload { ident, channel, data: payload });
         }
     }
-    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let mut delivery = Delivery::read(app, who, &payloads).await?;
+    drop(payloads);
     loop {
-        match hub.accept(who, None, &records).await {
-            Ok(_) => return Ok(()),
+        match delivery.hand_over(app, who, None).await {
+            Ok(()) => return Ok(()),
             Err(IngestError::Busy { retry_after_secs, .. }) => {
-                count(&metrics.hpfeeds.held_back);
+                count(&metrics.held_back);
                 sleep(Duration::from_secs(retry_after_secs.into()).min(LONGEST_HOLD)).await;
             }
             Err(error) => return Err(error.to_string()),

@@ -1,9 +1,9 @@
 //! hpfeeds: a broker of our own, and a client of brokers elsewhere.
 //!
 //! ```text
-//! publisher ─► session ─► payload (→ events) ─► hub.accept (fsync) ─► subscribers
-//! hub.feed ─► announce ─────────────────────────────────────────────► subscribers
-//! broker elsewhere ─► client ─► payload (→ events) ─► hub.accept
+//! publisher ─► session ─► delivery ─► hub (payload store, then fsync) ─► subscribers
+//! hub.feed ─► announce ────────────────────────────────────────────────► subscribers
+//! broker elsewhere ─► client ─► delivery ─► hub
 //! ```
 //!
 //! The protocol has no acknowledgement. What we promise: a payload is handed on
@@ -16,6 +16,7 @@ mod broker;
 pub(crate) mod client;
 pub(crate) mod codec;
 mod config;
+mod delivery;
 mod payload;
 mod rights;
 mod session;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use palisade_hub::IngestError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, WriteHalf};
 use tokio::time::{sleep, timeout};
@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::broker::{Broker, Rights};
 use super::codec::{self, Frame, MAX_FRAME_BYTES, NONCE_BYTES};
 use super::count;
-use super::payload::{self, Arrived};
+use super::delivery::{Delivery, Payload};
 use super::subscriber::{Queue, Subscriber};
 
 /// Longest frame of who has not signed in, in bytes.
@@ -171,7 +171,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
 
     /// Reads what the client has to say until it leaves.
     async fn listen(&mut self, rights: &Rights, subscriber: &Subscriber) -> End {
-        let mut batch: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut batch: Vec<Payload> = Vec::new();
         let mut bytes = 0;
         loop {
             let frame = match codec::decode(&mut self.buffer, MAX_FRAME_BYTES) {
@@ -203,7 +203,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 Frame::Publish { ident, channel, payload } => {
                     rights.may_publish(&ident, &channel).map(|()| {
                         bytes += payload.len();
-                        batch.push((channel, payload));
+                        batch.push(Payload { ident, channel, data: payload });
                     })
                 }
                 Frame::Subscribe { ident, channel } => rights
@@ -235,21 +235,22 @@ impl<R: AsyncRead + Unpin> Session<R> {
     /// Makes payloads durable as events, then hands them on. While the hub
     /// cannot take them, waits, and so reads nothing. `false` where the broker
     /// stops first.
-    async fn publish(&self, rights: &Rights, batch: &mut Vec<(Bytes, Bytes)>) -> bool {
+    async fn publish(&self, rights: &Rights, batch: &mut Vec<Payload>) -> bool {
         if batch.is_empty() {
             return true;
         }
         let payloads = std::mem::take(batch);
-        let (hub, metrics) = (self.broker.hub(), &self.broker.app.metrics.hpfeeds);
-        let arrived = Arrived::now(&rights.ident);
-        let records: Vec<Vec<u8>> = payloads
-            .iter()
-            .flat_map(|(channel, payload)| payload::records(&arrived, channel, payload))
-            .collect();
-        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let (app, metrics) = (&self.broker.app, &self.broker.app.metrics.hpfeeds);
+        let mut delivery = match Delivery::read(app, &rights.who, &payloads).await {
+            Ok(delivery) => delivery,
+            Err(reason) => {
+                tracing::error!(%reason, "payloads of hpfeeds cannot be read");
+                return false;
+            }
+        };
         loop {
-            let wait = match hub.accept(&rights.who, Some(self.peer), &records).await {
-                Ok(_) => break,
+            let wait = match delivery.hand_over(app, &rights.who, Some(self.peer)).await {
+                Ok(()) => break,
                 Err(IngestError::Busy { reason, retry_after_secs }) => {
                     count(&metrics.held_back);
                     tracing::debug!(%reason, "an hpfeeds publisher is held back");
@@ -266,9 +267,9 @@ impl<R: AsyncRead + Unpin> Session<R> {
             }
         }
         metrics.published.fetch_add(payloads.len() as u64, Ordering::Relaxed);
-        for (channel, payload) in payloads {
+        for Payload { channel, data, .. } in payloads {
             if self.broker.subscribers.is_wanted(&channel) {
-                let frame = codec::publish(&rights.ident, &channel, &payload);
+                let frame = codec::publish(&rights.ident, &channel, &data);
                 self.broker.subscribers.relay(&channel, rights.domain, &frame, metrics);
             }
         }
