@@ -15,7 +15,7 @@ use palisade_event::{
     Credentials, Endpoint, Event, EventId, EventKind, Outcome, SensorId, Timestamp, wire,
 };
 use serde_json::Value;
-use support::{Palisade, cli, query_events, wait};
+use support::{Palisade, cli, cli_with_input, query_events, wait};
 
 /// Events of which two of three are logins.
 fn events(first: u32, count: u32) -> Vec<Event> {
@@ -72,14 +72,18 @@ fn start_hub(home: &Path) -> Palisade {
 
 /// How the one target of a hub is doing.
 fn target(palisade: &Palisade) -> Value {
+    status(palisade)["outbound"][0].clone()
+}
+
+/// How a hub is doing.
+fn status(palisade: &Palisade) -> Value {
     let output = std::process::Command::new("curl")
         .args(["-s", "--unix-socket"])
         .arg(palisade.home.join("data/palisade.sock"))
         .arg("http://localhost/api/v1/status")
         .output()
         .unwrap();
-    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    status["outbound"][0].clone()
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
 /// What both hubs must agree on: all but what each sets itself.
@@ -154,6 +158,74 @@ fn another_hub_gets_all_that_matches_once_though_both_are_killed() {
         .unwrap();
     let receipt: Value = serde_json::from_slice(&answer.stdout).unwrap();
     assert_eq!((&receipt["accepted"], &receipt["duplicate"]), (&Value::from(0), &Value::from(1)));
+}
+
+/// What the far side must know of each login, by the id that it had here.
+fn logins(home: &Path, query: &str, id: impl Fn(&Value) -> Value) -> Vec<String> {
+    let mut logins: Vec<String> = query_events(home, query)
+        .iter()
+        .map(|event| {
+            serde_json::json!([
+                id(event),
+                event["attributes"]["number"],
+                event["credentials"],
+                event["source"],
+                event["target"],
+            ])
+            .to_string()
+        })
+        .collect();
+    logins.sort();
+    logins
+}
+
+#[test]
+fn the_ews_door_of_another_hub_gets_each_alert_once_though_both_are_killed() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let port = free_port();
+    hub_settings(far.path(), port, "");
+    let hub = start_hub(far.path());
+    let add = ["user", "add", "branch", "--ews", "--token-stdin"];
+    let added = cli_with_input(far.path(), &add, "a token of some length");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    fs::write(near.path().join("token"), "a token of some length\n").unwrap();
+    let config = format!(
+        "[[hub.outbound]]\nname = \"far\"\nkind = \"ews\"\nquery = \"kind:auth.attempted\"\n\
+         url = \"http://127.0.0.1:{port}\"\nuser = \"branch\"\nsecret_file = \"{}/token\"\n",
+        near.path().display()
+    );
+    hub_settings(near.path(), 0, &config);
+    let sender = start_hub(near.path());
+    import(near.path(), &events(0, 600));
+    hub.wait_count("sensor:branch kind:auth.attempted", 400);
+
+    hub.kill();
+    import(near.path(), &events(600, 3000));
+    let waiting = wait("alerts wait and the reason is shown", || {
+        let target = target(&sender);
+        (target["pending"].as_u64() == Some(2000) && target["error"].is_string()).then_some(target)
+    });
+    assert_eq!((&waiting["sent"], &waiting["dropped"]), (&Value::from(400), &Value::from(0)));
+
+    // It comes back, is killed while it takes them, and then the near side too.
+    let hub = start_hub(far.path());
+    wait("some have arrived", || (hub.count("sensor:branch") > 400).then_some(()));
+    hub.kill();
+    let hub = start_hub(far.path());
+    let before = hub.count("sensor:branch");
+    wait("more have arrived", || (hub.count("sensor:branch") > before).then_some(()));
+    sender.kill();
+    let sender = start_hub(near.path());
+    import(near.path(), &events(3600, 30));
+    hub.wait_count("sensor:branch", 2420);
+    wait("nothing waits any more", || (target(&sender)["pending"] == 0).then_some(()));
+    let here = logins(near.path(), "kind:auth.attempted", |event| event["id"].clone());
+    let there =
+        logins(far.path(), "sensor:branch", |event| event["attributes"]["event_id"].clone());
+    assert_eq!(here.len(), 2420);
+    assert_eq!(there, here);
+    let quarantined = status(&hub)["quarantine"]["total"].clone();
+    assert_eq!(quarantined, 0);
 }
 
 /// A web server that answers as it is told, request by request, and then OK.

@@ -102,8 +102,8 @@ kinds! {
         "A log source that had failed is read again.",
         "agent", "attributes.source";
     LossRecorded "loss.recorded",
-        "Events were dropped because a bound was reached; says how many and why.",
-        "agent", "attributes.records, attributes.bytes, attributes.reason";
+        "Events were dropped because a bound was reached or a disk was full; says how many and why.",
+        "agent, hub", "attributes.records, attributes.bytes, attributes.reason, attributes.outbound";
 }
 
 impl EventKind {

@@ -1,5 +1,5 @@
-//! What the hub does by itself from time to time: writing sensors down,
-//! housekeeping of the store, retention, expired sessions.
+//! What the hub does by itself from time to time: writing sensors down, telling
+//! what targets have lost, housekeeping of the store, retention, expired sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,19 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::cve::Cves;
 use crate::health::Health;
+use crate::ingest::Ingest;
 use crate::lock::Locked;
 use crate::metrics::Metrics;
 use crate::notify;
+use crate::outbound::Outlets;
 use crate::payload::Payloads;
 use crate::query::Queries;
 use crate::sensors::Sensors;
 
 /// How often sensors are written down.
 const SENSORS_EVERY: Duration = Duration::from_secs(5);
+/// Losses of one target are told at most every 60 s.
+const LOSSES_MILLIS: i64 = 60 * 1000;
 /// How often vulnerabilities are written down.
 const CVES_EVERY: Duration = Duration::from_secs(1);
 /// When it is tried again to find those that were not noted.
@@ -49,6 +53,8 @@ pub(crate) struct Background {
     pub(crate) queries: Arc<Queries>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) payloads: Arc<Payloads>,
+    pub(crate) outlets: Arc<Outlets>,
+    pub(crate) ingest: Arc<Ingest>,
     pub(crate) state: State,
     pub(crate) auth: Arc<Auth>,
     pub(crate) health: Arc<Health>,
@@ -85,6 +91,10 @@ impl Background {
             }
             if let Err(error) = self.payloads.flush().await {
                 tracing::warn!(%error, "sightings of payloads are not written down yet");
+            }
+            let told = self.outlets.report_losses(&self.ingest, now(), LOSSES_MILLIS).await;
+            if let Err(error) = told {
+                tracing::warn!(%error, "losses of targets are not told yet");
             }
         }
     }

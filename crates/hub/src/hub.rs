@@ -66,7 +66,7 @@ struct Inner {
     demo: AtomicBool,
     state: State,
     auth: Arc<Auth>,
-    ingest: Ingest,
+    ingest: Arc<Ingest>,
     queries: Arc<Queries>,
     cves: Arc<Cves>,
     notify: Arc<Notify>,
@@ -263,6 +263,16 @@ impl Hub {
         outlets
             .filter_map(|outlet| Forwarder::new(Arc::clone(outlet), Arc::clone(quarantine)))
             .collect()
+    }
+
+    /// Tells now, in events, what targets have lost, as the hub does by itself
+    /// every minute.
+    ///
+    /// # Errors
+    /// One sentence; the same is told the next time.
+    pub async fn report_outbound_losses(&self) -> Result<(), String> {
+        let now = Timestamp::from(SystemTime::now());
+        self.inner.outlets.report_losses(&self.inner.ingest, now, 0).await
     }
 
     /// Events as they are stored, all of them and enriched, for dialects that
@@ -559,7 +569,7 @@ impl Opened {
         let (spool, reader) =
             Spool::open(&spool_dir, spool_config).map_err(|error| OpenError(error.to_string()))?;
         let origin = Origin::open(&hub_dir)?;
-        let outlets = Outlets::open(&hub_dir.join("outbound"), &config.outbound, &origin)?;
+        let outlets = Outlets::open(&hub_dir, &config.outbound, &origin)?;
         let store =
             Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
         Ok(Self {
@@ -619,20 +629,7 @@ impl Opened {
                 drain: drain.clone(),
             },
         );
-        let background = Background {
-            started_at,
-            store: Arc::clone(&self.store),
-            sensors: Arc::clone(&sensors),
-            cves: Arc::clone(&cves),
-            queries: Arc::clone(&queries),
-            metrics: Arc::clone(&metrics),
-            payloads: Arc::clone(&payloads),
-            state: state.clone(),
-            auth: Arc::clone(&auth),
-            health: Arc::clone(&health),
-            stop: drain.clone(),
-        };
-        let ingest = Ingest {
+        let ingest = Arc::new(Ingest {
             spool: self.spool,
             handover,
             store: Arc::clone(&self.store),
@@ -643,6 +640,21 @@ impl Opened {
             retention_days: self.config.store.retention_days,
             origin: self.origin,
             closed: CancellationToken::new(),
+        });
+        let background = Background {
+            started_at,
+            store: Arc::clone(&self.store),
+            sensors: Arc::clone(&sensors),
+            cves: Arc::clone(&cves),
+            queries: Arc::clone(&queries),
+            metrics: Arc::clone(&metrics),
+            payloads: Arc::clone(&payloads),
+            outlets: Arc::clone(&outlets),
+            ingest: Arc::clone(&ingest),
+            state: state.clone(),
+            auth: Arc::clone(&auth),
+            health: Arc::clone(&health),
+            stop: drain.clone(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run());

@@ -74,6 +74,7 @@ pub(crate) struct Metrics {
     outbound_left_out: Family<Target, Gauge>,
     outbound_refused: Family<Target, Gauge>,
     outbound_dropped: Family<Target, Gauge>,
+    outbound_unqueued: Family<Target, Gauge>,
     outbound_retries: Family<Target, Gauge>,
     outbound_failing: Family<Target, Gauge>,
 }
@@ -262,6 +263,11 @@ impl Metrics {
                 "outbound_dropped_events",
                 "Events dropped as a target's queue was full, ever"
             ),
+            outbound_unqueued: made!(
+                Family::default(),
+                "outbound_unqueued_events",
+                "Events that never came into a target's queue, as it could not be written, ever"
+            ),
             outbound_retries: made!(
                 Family::default(),
                 "outbound_retries",
@@ -290,6 +296,7 @@ impl Metrics {
             set(&self.outbound_left_out, status.left_out);
             set(&self.outbound_refused, status.refused);
             set(&self.outbound_dropped, status.dropped);
+            set(&self.outbound_unqueued, status.unqueued);
             set(&self.outbound_retries, status.retries);
             set(&self.outbound_failing, u64::from(status.error.is_some()));
         }

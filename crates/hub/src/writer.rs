@@ -326,7 +326,7 @@ impl<S: Sink> Writer<S> {
         async move {
             let (fresh, new) = appended.await?;
             if !new.is_empty() {
-                outlets.pass_on(&new).await.map_err(Failure::Elsewhere)?;
+                outlets.pass_on(&new).await;
                 // An error means that nobody listens.
                 let _ = feed.send(new.into());
             }
@@ -382,11 +382,13 @@ impl<S: Sink> Writer<S> {
 
     async fn commit_sink(&self) -> Result<Stats, Failure> {
         let sink = Arc::clone(&self.parts.sink);
-        blocking(move || {
+        let stats = blocking(move || {
             sink.commit()?;
             Ok(sink.stats())
         })
-        .await
+        .await?;
+        self.parts.outlets.committed();
+        Ok(stats)
     }
 
     fn announce(&self, fresh: Fresh) {
@@ -438,6 +440,7 @@ impl<S: Sink> Writer<S> {
         if let Err(error) = tokio::task::spawn_blocking(move || sink.roll_back()).await {
             tracing::error!(%error, "cannot roll the store back");
         }
+        self.parts.outlets.rolled_back();
         self.ahead = None;
         self.pending = Pending::default();
         self.reader.rewind();

@@ -62,6 +62,8 @@ pub(crate) struct OutboundStatus {
     refused: u64,
     /// Events that were dropped as its queue was full, ever.
     dropped: u64,
+    /// Events that never came into its queue, as it could not be written, ever.
+    unqueued: u64,
     /// Deliveries that failed and were repeated, since the start.
     retries: u64,
     /// When it last confirmed something.
@@ -85,6 +87,7 @@ impl From<palisade_hub::OutboundStatus> for OutboundStatus {
             left_out: status.left_out,
             refused: status.refused,
             dropped: status.dropped,
+            unqueued: status.unqueued,
             retries: status.retries,
             last_ok_at: status.last_ok_at,
             error: status.error,

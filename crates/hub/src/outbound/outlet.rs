@@ -10,6 +10,7 @@ use palisade_store::query::Query;
 use serde::Serialize;
 
 use super::config::{OutboundConfig, OutboundKind};
+use super::loss::Losses;
 use super::origin::Origin;
 use crate::error::OpenError;
 use crate::lock::make_dir;
@@ -27,6 +28,7 @@ pub(crate) struct Outlet {
     origin: Origin,
     pub(super) spool: Spool,
     reader: Mutex<Option<Reader>>,
+    pub(super) losses: Losses,
     pub(super) figures: Figures,
 }
 
@@ -72,6 +74,8 @@ pub struct OutboundStatus {
     pub refused: u64,
     /// Events that were dropped as the queue was full, ever.
     pub dropped: u64,
+    /// Events that never came into the queue, as it could not be written, ever.
+    pub unqueued: u64,
     /// Deliveries that failed and were repeated, since the start.
     pub retries: u64,
     /// When it last confirmed something.
@@ -87,13 +91,14 @@ impl Figures {
 }
 
 impl Outlet {
-    /// Opens its queue. Blocks.
+    /// Opens its queue and the account of its losses below the hub's directory.
+    /// Blocks.
     pub(super) fn open(
-        dir: &Path,
+        hub_dir: &Path,
         config: &OutboundConfig,
         origin: Origin,
     ) -> Result<Self, OpenError> {
-        let dir = dir.join(config.name.as_str());
+        let dir = hub_dir.join("outbound").join(config.name.as_str());
         make_dir(&dir)?;
         let settings = palisade_spool::Config {
             segment_bytes: (config.max_bytes / 8)
@@ -114,6 +119,7 @@ impl Outlet {
             origin,
             spool,
             reader: Mutex::new(Some(reader)),
+            losses: Losses::open(hub_dir, &config.name)?,
             figures: Figures::default(),
         })
     }
@@ -129,37 +135,42 @@ impl Outlet {
             && !Origin::is_tired(event)
     }
 
-    pub(super) async fn pass_on(&self, events: &[Arc<Event>]) -> Result<(), String> {
+    /// Puts events that are for it into its queue. Where that cannot be written
+    /// the others go on without it: such events are counted and told of.
+    pub(super) async fn pass_on(&self, events: &[Arc<Event>]) {
         let mut records = Vec::new();
         for event in events.iter().filter(|event| self.is_for(event)) {
             let mut copy = Event::clone(event);
             self.origin.stamp(&mut copy);
             records.push(wire::encode_event(&copy));
             if records.len() >= APPEND_EVENTS {
-                self.append(std::mem::take(&mut records)).await?;
+                self.append(std::mem::take(&mut records)).await;
             }
         }
-        self.append(records).await
+        self.append(records).await;
     }
 
-    async fn append(&self, records: Vec<Vec<u8>>) -> Result<(), String> {
+    async fn append(&self, records: Vec<Vec<u8>>) {
         // The halves of what is too large at once come last first.
         let mut waiting = vec![records];
         while let Some(mut records) = waiting.pop() {
+            if records.is_empty() {
+                continue;
+            }
             match self.spool.append(records.clone()).await {
-                Ok(_) => {}
+                Ok(_) => self.losses.queued(),
                 Err(AppendError::TooLarge { .. }) if records.len() > 1 => {
                     waiting.push(records.split_off(records.len() / 2));
                     waiting.push(records);
                 }
-                Err(error) => return Err(format!("the queue of '{}': {error}", self.config.name)),
+                Err(error) => self.losses.not_queued(&records, &error),
             }
         }
-        Ok(())
     }
 
     pub(super) async fn close(&self) {
         self.spool.close().await;
+        self.losses.save().await;
     }
 
     pub(super) fn status(&self) -> OutboundStatus {
@@ -176,6 +187,7 @@ impl Outlet {
             left_out: get(&figures.left_out),
             refused: get(&figures.refused),
             dropped: spool.dropped_records,
+            unqueued: self.losses.unqueued(),
             retries: get(&figures.retries),
             last_ok_at: last.ok_at,
             error: last.error,
