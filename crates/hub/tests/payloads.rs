@@ -99,3 +99,83 @@ async fn above_the_bound_the_longest_unseen_lose_their_bytes() {
     assert!(hub.payload_bytes(&local(), gone).await.unwrap().is_some());
     hub.close().await;
 }
+
+#[tokio::test]
+async fn what_is_brought_again_stays_and_what_was_not_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.payloads.max_bytes = 300;
+    let hub = Hub::open(dir.path(), &config).await.unwrap();
+    let begun = now();
+    let keep = async |n: u8, millis| {
+        let kept = hub.keep_payloads(&local(), vec![new(&[n; 100], false)], begun.plus_millis(millis));
+        kept.await.unwrap().remove(0).unwrap()
+    };
+    for n in 0..5u8 {
+        keep(n, i64::from(n)).await;
+    }
+    // The oldest comes again: its event is on its way, and must find it.
+    let again = keep(0, 10).await;
+    hub.make_room_for_payloads().await.unwrap();
+    assert!(hub.payload_bytes(&local(), again).await.unwrap().is_some());
+    let (listed, totals) = hub.payloads(&local(), &PayloadQuery::default(), 10).await.unwrap();
+    assert_eq!((totals.kept, listed[0].sha256, listed[0].kept), (3, again, true));
+    assert_eq!(listed[0].last_seen, begun.plus_millis(10));
+    // One whose bytes are gone comes again: it is not the next to go.
+    let back = keep(1, 20).await;
+    hub.make_room_for_payloads().await.unwrap();
+    assert!(hub.payload_bytes(&local(), back).await.unwrap().is_some());
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_bytes_are_gone_is_kept_again_by_one_that_differs_in_its_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.payloads.max_bytes = 100;
+    let hub = Hub::open(dir.path(), &config).await.unwrap();
+    let keep = async |bytes: &[u8], http, millis| {
+        let payload = vec![new(bytes, http)];
+        let kept = hub.keep_payloads(&local(), payload, now().plus_millis(millis)).await;
+        kept.unwrap().remove(0).unwrap()
+    };
+    let first = keep(&request("192.0.2.1"), true, 0).await;
+    keep(&[7; 100], false, 1).await;
+    hub.make_room_for_payloads().await.unwrap();
+    assert_eq!(hub.payload_bytes(&local(), first).await.unwrap(), None);
+    let second = keep(&request("192.0.2.2"), true, 2).await;
+    let bytes = hub.payload_bytes(&local(), second).await.unwrap();
+    assert_eq!(bytes, Some(request("192.0.2.2")), "what is named is there");
+    assert_eq!(keep(&request("192.0.2.1"), true, 3).await, second);
+    hub.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_there_after_they_were_taken_however_much_is_removed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.payloads.max_bytes = 300;
+    let hub = Hub::open(dir.path(), &config).await.unwrap();
+    let begun = now();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (clearing, ended) = (hub.clone(), stop.clone());
+    let clear = tokio::spawn(async move {
+        while !ended.is_cancelled() {
+            clearing.make_room_for_payloads().await.unwrap();
+        }
+    });
+    for n in 0..150u32 {
+        // One that always comes again, newer than all that pass by.
+        let hot = new(&[0xff; 100], false);
+        let later = begun.plus_millis(1_000_000 + i64::from(n));
+        let kept = hub.keep_payloads(&local(), vec![hot], later).await.unwrap();
+        let passing = (0..3u8).map(|k| new(&[&[k; 96][..], &n.to_be_bytes()].concat(), false));
+        let at = begun.plus_millis(i64::from(n));
+        hub.keep_payloads(&local(), passing.collect(), at).await.unwrap();
+        let hot = kept[0].unwrap();
+        assert!(hub.payload_bytes(&local(), hot).await.unwrap().is_some(), "round {n}");
+    }
+    stop.cancel();
+    clear.await.unwrap();
+    hub.close().await;
+}

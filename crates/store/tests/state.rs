@@ -288,11 +288,21 @@ on_both! {
         assert_eq!(state.payload_like(PayloadHash([9; 32]), None).await.unwrap(), None);
         let totals = PayloadTotals { known: 2, kept: 2, bytes: 3 };
         assert_eq!(state.payload_totals().await.unwrap(), totals);
-        state.drop_payload(first.sha256).await.unwrap();
+        assert!(!state.drop_payload(first.sha256, at(9)).await.unwrap(), "it was seen since");
+        assert!(state.drop_payload(first.sha256, at(10)).await.unwrap());
+        assert!(!state.drop_payload(first.sha256, at(10)).await.unwrap(), "it is gone already");
         assert!(!place.again().await.payload(first.sha256).await.unwrap().unwrap().kept);
         let totals = PayloadTotals { known: 2, kept: 1, bytes: 2 };
         assert_eq!(state.payload_totals().await.unwrap(), totals);
-        assert!(state.add_payload(&first).await.unwrap().kept, "it came back");
+        let later = payload(1, 30, Some("aa"));
+        let back = state.add_payload(&later).await.unwrap();
+        assert_eq!((back.kept, back.first_seen, back.last_seen), (true, at(10), at(30)));
+        // Once its bytes are gone, others of the same text are kept for it.
+        assert!(state.drop_payload(first.sha256, at(30)).await.unwrap());
+        let variant = payload(3, 40, Some("aa"));
+        assert_eq!(state.add_payload(&variant).await.unwrap(), variant);
+        let found = state.payload_like(first.sha256, Some("aa")).await.unwrap();
+        assert_eq!(found, Some(variant));
     }
 
     async fn payloads_are_listed_by_their_last_sighting(place: &Place) {

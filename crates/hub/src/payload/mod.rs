@@ -4,6 +4,12 @@
 //! taken. Which events brought a payload is counted when those are stored
 //! ([`Payloads::seen`]); such counts are written down every few seconds, and a
 //! crash loses the last of them. Nothing here parses what was captured.
+//!
+//! What was just brought again is not removed at the bound: that it was, is
+//! noted in the same step that finds it known ([`Payloads::remembered`]), and
+//! removal looks for such a note in the step that forgets it ([`Payloads::forget`]).
+//! Of hubs that share the state, one may have removed what another remembers
+//! for up to [`KNOWN_MILLIS`].
 
 mod identity;
 
@@ -26,6 +32,9 @@ pub(crate) const MAX_PAYLOAD_BYTES: usize = 5 * 1024 * 1024;
 /// Payloads that are remembered to be kept; beyond, all are forgotten and
 /// looked up again.
 const MAX_KNOWN: usize = 65_536;
+/// So long it is remembered that a payload is kept: 60 s. Another hub may
+/// have removed it since.
+const KNOWN_MILLIS: i64 = 60 * 1000;
 /// Payloads whose sightings wait to be written down; beyond, further ones are
 /// not counted.
 const MAX_PENDING: usize = 100_000;
@@ -50,9 +59,13 @@ pub(crate) struct Payloads {
     state: State,
     blobs: Arc<Blobs>,
     max_bytes: u64,
-    /// Hashes, and hashes of texts, to the payload that is kept for them.
-    known: Mutex<HashMap<[u8; 32], PayloadHash>>,
+    /// Hashes, and hashes of texts, to the payload that is kept for them, and
+    /// since when that is known.
+    known: Mutex<HashMap<[u8; 32], (PayloadHash, Timestamp)>>,
+    /// Sightings that wait to be written down. Locked after `known` where both are.
     pending: Mutex<HashMap<PayloadHash, (u64, Timestamp)>>,
+    /// Held while sightings are on their way to the state.
+    flushing: tokio::sync::Mutex<()>,
     /// One at a time decides what is new.
     adding: tokio::sync::Mutex<()>,
     pub(crate) too_large: AtomicU64,
@@ -73,6 +86,7 @@ impl Payloads {
             max_bytes: config.max_bytes,
             known: Mutex::default(),
             pending: Mutex::default(),
+            flushing: tokio::sync::Mutex::new(()),
             adding: tokio::sync::Mutex::new(()),
             too_large: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -80,7 +94,7 @@ impl Payloads {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], PayloadHash>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], (PayloadHash, Timestamp)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,11 +123,11 @@ impl Payloads {
 
     async fn keep_one(&self, new: NewPayload, now: Timestamp) -> io::Result<PayloadHash> {
         let identity = identity::of(&new.bytes, new.http);
-        if let Some(hash) = self.remembered(&identity) {
+        if let Some(hash) = self.remembered(&identity, now) {
             return Ok(hash);
         }
         let _turn = self.adding.lock().await;
-        if let Some(hash) = self.remembered(&identity) {
+        if let Some(hash) = self.remembered(&identity, now) {
             return Ok(hash);
         }
         let text_hash = identity.text.map(|hash| PayloadHash(hash).to_string());
@@ -127,17 +141,39 @@ impl Payloads {
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        known.insert(identity.sha256, hash);
+        known.insert(identity.sha256, (hash, now));
         if let Some(text) = identity.text {
-            known.insert(text, hash);
+            known.insert(text, (hash, now));
         }
+        drop(known);
+        // As long as we have the turn nothing is removed.
+        self.remembered(&identity, now);
         Ok(hash)
     }
 
-    fn remembered(&self, identity: &identity::Identity) -> Option<PayloadHash> {
+    /// The payload that is known to be kept for these bytes; notes that it was
+    /// brought again, so that it stays.
+    fn remembered(&self, identity: &identity::Identity, now: Timestamp) -> Option<PayloadHash> {
         let known = self.known();
         let by_text = || identity.text.and_then(|text| known.get(&text));
-        known.get(&identity.sha256).or_else(by_text).copied()
+        let (hash, since) = known.get(&identity.sha256).or_else(by_text).copied()?;
+        if now.as_millis() - since.as_millis() > KNOWN_MILLIS {
+            return None;
+        }
+        self.note(hash, 0, now);
+        Some(hash)
+    }
+
+    /// Forgets a payload that is to be removed; `false` where it was brought
+    /// again meanwhile, or that cannot be told.
+    fn forget(&self, hash: PayloadHash) -> bool {
+        let mut known = self.known();
+        let pending = self.pending();
+        if pending.len() >= MAX_PENDING || pending.contains_key(&hash) {
+            return false;
+        }
+        known.retain(|_, (other, _)| *other != hash);
+        true
     }
 
     /// First the bytes, then what is known of them.
@@ -171,20 +207,25 @@ impl Payloads {
 
     /// New events were stored: how many brought which payload, and when last.
     pub(crate) fn seen(&self, sightings: HashMap<PayloadHash, (u64, Timestamp)>) {
-        let mut pending = self.pending();
         for (hash, (events, at)) in sightings {
-            if pending.len() >= MAX_PENDING && !pending.contains_key(&hash) {
-                self.uncounted.fetch_add(events, Ordering::Relaxed);
-                continue;
-            }
-            let entry = pending.entry(hash).or_insert((0, at));
-            entry.0 += events;
-            entry.1 = entry.1.max(at);
+            self.note(hash, events, at);
         }
+    }
+
+    fn note(&self, hash: PayloadHash, events: u64, at: Timestamp) {
+        let mut pending = self.pending();
+        if pending.len() >= MAX_PENDING && !pending.contains_key(&hash) {
+            self.uncounted.fetch_add(events, Ordering::Relaxed);
+            return;
+        }
+        let entry = pending.entry(hash).or_insert((0, at));
+        entry.0 += events;
+        entry.1 = entry.1.max(at);
     }
 
     /// Writes sightings down; those that cannot be wait for the next time.
     pub(crate) async fn flush(&self) -> Result<(), StateError> {
+        let _turn = self.flushing.lock().await;
         let taken = std::mem::take(&mut *self.pending());
         if taken.is_empty() {
             return Ok(());
@@ -213,26 +254,38 @@ impl Payloads {
     pub(crate) async fn make_room(&self) -> Result<(), StateError> {
         let mut bytes = self.state.payload_totals().await?.bytes;
         while bytes > self.max_bytes {
+            self.flush().await?;
             let stale = self.state.stale_payloads(EVICT_BATCH).await?;
-            if stale.is_empty() {
-                return Ok(());
-            }
+            let before = bytes;
             for payload in stale {
                 if bytes <= self.max_bytes {
                     return Ok(());
                 }
-                self.evict(&payload).await?;
-                bytes = bytes.saturating_sub(payload.bytes);
+                if self.evict(&payload).await? {
+                    bytes = bytes.saturating_sub(payload.bytes);
+                }
+            }
+            if bytes == before {
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn evict(&self, payload: &Payload) -> Result<(), StateError> {
+    /// Removes the bytes of a payload, unless it was brought again since it was
+    /// listed. Whether they are gone.
+    async fn evict(&self, payload: &Payload) -> Result<bool, StateError> {
         let _turn = self.adding.lock().await;
+        // Sightings are either waiting or written, not in between.
+        let flushing = self.flushing.lock().await;
+        if !self.forget(payload.sha256) {
+            return Ok(false);
+        }
         // First the row: bytes that nobody knows of can be written again.
-        self.state.drop_payload(payload.sha256).await?;
-        self.known().retain(|_, hash| *hash != payload.sha256);
+        if !self.state.drop_payload(payload.sha256, payload.last_seen).await? {
+            return Ok(false);
+        }
+        drop(flushing);
         self.evicted.fetch_add(1, Ordering::Relaxed);
         let (blobs, hash) = (Arc::clone(&self.blobs), payload.sha256);
         match tokio::task::spawn_blocking(move || blobs.remove(hash)).await {
@@ -240,7 +293,7 @@ impl Payloads {
             Ok(Err(error)) => tracing::warn!(%error, payload = %hash, "a payload was not removed"),
             Err(error) => tracing::warn!(%error, payload = %hash, "a payload was not removed"),
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) async fn list(

@@ -92,19 +92,31 @@ impl State {
             Value::from(new.first_port.map(i64::from)),
             Value::from(i64::from(new.kept)),
         ]];
-        // A payload whose bytes were removed has them again.
-        sql_rows(format!("INSERT INTO payload ({COLUMNS}) VALUES"), rows, "ON CONFLICT DO NOTHING")
-            .execute(&self.db)
-            .await?;
-        sql("UPDATE payload SET kept = 1 WHERE sha256 = $1 AND kept = 0")
+        // Bytes that are gone give up their text: others that have it may be kept.
+        if let Some(text_hash) = &new.text_hash {
+            sql("UPDATE payload SET text_hash = NULL
+                 WHERE text_hash = $1 AND kept = 0 AND sha256 <> $2")
+            .bind(text_hash.clone())
             .bind(new.sha256.to_string())
             .execute(&self.db)
             .await?;
+        }
+        sql_rows(format!("INSERT INTO payload ({COLUMNS}) VALUES"), rows, "ON CONFLICT DO NOTHING")
+            .execute(&self.db)
+            .await?;
+        // A payload whose bytes were removed has them again, and is not the next to go.
+        sql("UPDATE payload SET kept = 1,
+                    last_seen = CASE WHEN last_seen < $2 THEN $2 ELSE last_seen END
+             WHERE sha256 = $1 AND kept = 0")
+        .bind(new.sha256.to_string())
+        .bind(new.last_seen.as_millis())
+        .execute(&self.db)
+        .await?;
         let found = self.payload_like(new.sha256, new.text_hash.as_deref()).await?;
         found.ok_or(StateError::NotFound)
     }
 
-    /// The payload of this hash or, failing that, of this text.
+    /// The payload of this hash or, where its bytes are not there, of this text.
     ///
     /// # Errors
     /// [`StateError`]
@@ -114,13 +126,18 @@ impl State {
         text_hash: Option<&str>,
     ) -> Result<Option<Payload>, StateError> {
         let by_hash = self.payload(sha256).await?;
-        let Some(text_hash) = text_hash.filter(|_| by_hash.is_none()) else { return Ok(by_hash) };
-        sql("SELECT * FROM payload WHERE text_hash = $1")
+        let is_kept = by_hash.as_ref().is_some_and(|found| found.kept);
+        let Some(text_hash) = text_hash.filter(|_| !is_kept) else { return Ok(by_hash) };
+        let by_text = sql("SELECT * FROM payload WHERE text_hash = $1")
             .bind(text_hash)
             .row(&self.db)
             .await?
             .map(|row| payload(&row))
-            .transpose()
+            .transpose()?;
+        Ok(match by_text {
+            Some(found) if found.kept || by_hash.is_none() => Some(found),
+            _ => by_hash,
+        })
     }
 
     /// A payload by its hash.
@@ -212,16 +229,22 @@ impl State {
         .collect()
     }
 
-    /// Notes that the bytes of a payload are not there any more.
+    /// Notes that the bytes of a payload are not there any more, unless it was
+    /// seen after `last_seen`. Whether it was noted.
     ///
     /// # Errors
     /// [`StateError`]
-    pub async fn drop_payload(&self, sha256: PayloadHash) -> Result<(), StateError> {
-        sql("UPDATE payload SET kept = 0 WHERE sha256 = $1")
+    pub async fn drop_payload(
+        &self,
+        sha256: PayloadHash,
+        last_seen: Timestamp,
+    ) -> Result<bool, StateError> {
+        sql("UPDATE payload SET kept = 0 WHERE sha256 = $1 AND kept = 1 AND last_seen <= $2")
             .bind(sha256.to_string())
+            .bind(last_seen.as_millis())
             .execute(&self.db)
             .await
-            .map(drop)
+            .map(|rows| rows > 0)
     }
 
     /// Counts and sizes.
