@@ -25,10 +25,24 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) {
         line(empty);
         return;
     }
+    let mut table = plain();
+    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    print(table, rows);
+}
+
+/// Prints rows that go on where a table ended.
+pub(crate) fn more_rows(rows: Vec<Vec<String>>) {
+    print(plain(), rows);
+}
+
+fn plain() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    table
+}
+
+fn print(mut table: Table, rows: Vec<Vec<String>>) {
     for row in rows {
         table.add_row(row);
     }

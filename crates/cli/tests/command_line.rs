@@ -43,6 +43,55 @@ fn accounts_and_keys_are_managed_with_and_without_a_running_hub() {
 }
 
 #[test]
+fn an_answer_of_any_length_is_printed_page_by_page() {
+    use palisade_event::{Event, EventId, EventKind, SensorId, Timestamp, wire};
+    use std::io::Read as _;
+    const EVENTS: u64 = 1_100;
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let palisade = Palisade::up(home);
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let file = home.join("long.ndjson");
+    let lines: Vec<u8> = (0..EVENTS)
+        .flat_map(|n| {
+            let at = now.plus_millis(-i64::try_from(n).unwrap());
+            let sensor = SensorId::new("long").unwrap();
+            let id = EventId::new(at, u128::from(n));
+            let mut event = Event::new(id, EventKind::DataReceived, at, sensor);
+            event.request = Some(format!("{n} {}", "x".repeat(63_000)).into());
+            [wire::encode_event(&event), b"\n".to_vec()].concat()
+        })
+        .collect();
+    std::fs::write(&file, lines).unwrap();
+    text(&palisade.cli(&["import", file.to_str().unwrap()]));
+    palisade.wait_count("sensor:long", EVENTS);
+
+    let mut asked = std::process::Command::new(support::BINARY)
+        .args(["query", "--format", "json", "--limit", "4000000000", "sensor:long"])
+        .env("PALISADE_DATA", home.join("data"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = asked.stdout.take().unwrap();
+    // Most of it is read; then it waits for us, and has used what it ever will.
+    let mut printed = vec![0; 65 * 1024 * 1024];
+    out.read_exact(&mut printed).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", asked.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    out.read_to_end(&mut printed).unwrap();
+    assert!(asked.wait().unwrap().success());
+    let mut lines = 0;
+    for line in printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: serde_json::Value = serde_json::from_slice(line).unwrap();
+        assert!(event["request"].as_str().unwrap().starts_with(&format!("{lines} x")));
+        lines += 1;
+    }
+    assert_eq!(lines, EVENTS);
+    assert!(peak < 64 * 1024, "{peak} kB for {} bytes", printed.len());
+}
+
+#[test]
 fn demo_events_arrive_marked_and_can_be_asked_for() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
