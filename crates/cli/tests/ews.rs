@@ -9,6 +9,8 @@
     reason = "a test that fails says where"
 )]
 
+#[path = "../../store/tests/postgres/mod.rs"]
+mod postgres;
 mod support;
 
 use std::collections::VecDeque;
@@ -344,6 +346,64 @@ fn what_was_captured_is_kept_once_and_given_out_locked() {
     assert!(zip.contains("application/zip") && !zip.contains("zgrab"), "{}", zip.len());
     assert_eq!(status(&get("/api/v1/payloads/x")), 400);
     assert_eq!(status(&get(&format!("/api/v1/payloads/{}", "0".repeat(64)))), 404);
+}
+
+#[test]
+fn the_door_with_its_state_in_postgresql_waits_while_that_is_away() {
+    let server = postgres::Server::start(&[]);
+    let database = server.database();
+    let state = format!(
+        "\n[hub.state]\nconnect_timeout_secs = 2\npostgres = \"{}\"\n",
+        server.url(&database)
+    );
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for home in [&one, &two] {
+        let text = support::settings(home.path()) + &state;
+        std::fs::write(home.path().join("palisade.toml"), text).unwrap();
+    }
+    let add = ["user", "add", "tpot-1", "--ews", "--token-stdin", "--config", "palisade.toml"];
+    let added = cli_with_input(one.path(), &add, TOKEN);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    // Two doors of one network: whom one knows the other knows, and what was
+    // captured is kept once.
+    let (first, second) = (Palisade::up(one.path()), Palisade::up(two.path()));
+    let doors = [first.http_api(), second.http_api()];
+    let captured = |n: usize, text: &str| {
+        let request = format!("<Request type=\"raw\">{}</Request>", base64(text.as_bytes()));
+        alert(n).replace("<Request type=\"description\">SSH Honeypot Cowrie</Request>", &request)
+    };
+    for (n, door) in doors.iter().enumerate() {
+        let answer = post(*door, "", message(TOKEN, &captured(n, "\u{1}same")).as_bytes());
+        assert!(is_ok(&answer), "{answer}");
+        assert_eq!(status(&post(*door, "", message("wrong", &alert(9)).as_bytes())), 403);
+    }
+    first.wait_count("sensor:tpot-1", 1);
+    second.wait_count("sensor:tpot-1", 1);
+    let known = || server.sql(&database, "SELECT count(*), sum(seen) FROM payload");
+    support::wait("both sightings are written down", || (known() == "1|2").then_some(()));
+
+    server.stop();
+    // Whom the door knows it still takes; what it cannot keep, it does not.
+    let answer = post(doors[0], "", message(TOKEN, &alert(10)).as_bytes());
+    assert!(is_ok(&answer), "{answer}");
+    let new = message(TOKEN, &captured(11, "\u{1}another"));
+    let answer = post(doors[0], "", new.as_bytes());
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after:"), "{answer}");
+    let stranger = new.replace("tpot-1", "tpot-2");
+    assert_eq!(status(&post(doors[0], "", stranger.as_bytes())), 503);
+    server.run();
+    support::wait("it takes them again", || {
+        is_ok(&post(doors[0], "", new.as_bytes())).then_some(())
+    });
+    assert!(is_ok(&post(doors[0], "", new.as_bytes())));
+    support::wait("a stranger is refused again", || {
+        (status(&post(doors[0], "", stranger.as_bytes())) == 403).then_some(())
+    });
+    first.wait_count("sensor:tpot-1", 3);
+    assert_eq!(first.terminate(), Some(0));
+    assert_eq!(second.terminate(), Some(0));
+    assert_eq!(known(), "2|3");
 }
 
 fn base64(bytes: &[u8]) -> String {

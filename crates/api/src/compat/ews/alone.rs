@@ -4,7 +4,8 @@
 //! the text, a list stands for elements of one name).
 //!
 //! JSON is written as XML and read like it, so that an alert is the same one in
-//! whichever form it comes.
+//! whichever form it comes. And the other way round: a message without alerts,
+//! which says who asks ([`credentials`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::analyzers::Analyzers;
 use super::message::{Collected, Message};
+use super::xml::{Item, Reader};
 
 /// The element around a message.
 const MESSAGE: &str = "EWS-SimpleMessage";
@@ -57,6 +59,20 @@ pub(crate) fn from_json(
     let mut xml = String::with_capacity(json.len() * 2);
     write(&mut xml, name, node)?;
     from_xml(xml.as_bytes(), analyzers, sensor)
+}
+
+/// User and token of a message that is a question; `None` where it has none or
+/// is no message.
+pub(crate) fn credentials(xml: &[u8]) -> Option<(String, String)> {
+    let mut found = None;
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    let read = Reader::default().read(xml, true, |item| {
+        if let (Item::Authentication { username, token }, None) = (item, &found) {
+            found = text(username).zip(text(token));
+        }
+    });
+    read.ok()?;
+    found.filter(|(name, token)| !name.is_empty() && !token.is_empty())
 }
 
 /// What stands behind a byte order mark and an XML declaration (XML 1.0,
@@ -284,6 +300,39 @@ mod tests {
         assert!(why(xml("<Alert/>")).contains("empty"));
         assert!(why(json("{\"Alert\": null}")).contains("no id"));
         assert!(why(json("{\"Alert\": {\"A\": {\"B\": {\"C\": 1}}}}")).contains("within"));
+    }
+
+    #[test]
+    fn name_and_token_are_read_from_their_place_alone() {
+        let message = |inner: &str| {
+            format!("<?xml version=\"1.0\"?>\n<EWS-SimpleMessage version=\"3.0\">{inner}</EWS-SimpleMessage>")
+        };
+        let read = |inner: &str| credentials(message(inner).as_bytes());
+        let pair = Some(("anna".to_owned(), "a&b<c".to_owned()));
+        assert_eq!(
+            read(
+                "\n<Authentication>\n <username> anna </username><token>a&amp;b&#60;c</token>\n\
+                 </Authentication><Alert/>"
+            ),
+            pair
+        );
+        for bad in [
+            "",
+            "<Authentication/>",
+            "<Authentication><username>anna</username></Authentication>",
+            "<Authentication><username>anna</username><token></token></Authentication>",
+            "<Alert><Authentication><username>a</username><token>b</token></Authentication></Alert>",
+            "<Authentication><username>anna</username><token>&secret;</token></Authentication>",
+            "<Authentication><username>anna</token></username></Authentication>",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        let bomb = "<!DOCTYPE x [<!ENTITY a \"b\">]>".to_owned()
+            + &message("<Authentication><username>&a;</username><token>x</token></Authentication>");
+        assert_eq!(credentials(bomb.as_bytes()), None);
+        assert_eq!(credentials("<a>".repeat(20_000).as_bytes()), None);
+        assert_eq!(credentials(b"\xff\xfe<EWS-SimpleMessage>"), None);
+        assert_eq!(credentials(b"\0"), None);
     }
 
     #[test]

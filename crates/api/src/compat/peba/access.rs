@@ -16,10 +16,10 @@ use palisade_event::Domain;
 use palisade_hub::{Permission, Principal};
 use palisade_store::Domains;
 
-use super::credentials;
 use crate::auth::{self, Caller, client};
 use crate::body;
 use crate::client::Client;
+use crate::compat::ews::alone;
 use crate::error::Problem;
 use crate::router::App;
 
@@ -76,7 +76,7 @@ pub(super) async fn insider(
     let body = body.map_err(IntoResponse::into_response)?;
     let who = match body.trim_ascii() {
         b"" => caller(app, &mut parts).await?,
-        body => match credentials::of(body) {
+        body => match alone::credentials(body) {
             Some((name, token)) => ews_user(app, &name, &token, client).await?,
             None => None,
         },

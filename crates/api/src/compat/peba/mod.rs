@@ -8,7 +8,6 @@
 mod access;
 mod countries;
 mod counts;
-mod credentials;
 mod json;
 pub(crate) mod memo;
 mod newest;

@@ -1,9 +1,14 @@
 //! Every address of the dialect, asked about a fixed set of alerts at a fixed
 //! time, against what is kept in `fixtures/peba`.
 
+#[path = "../../../../store/tests/common/engine.rs"]
+#[allow(dead_code, unreachable_pub, unused_macros, clippy::missing_docs_in_private_items)]
+mod engine;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::{Engine, Place};
 use palisade_event::{Event, Timestamp};
 use palisade_hub::Home;
 use palisade_hub::alerts::Alerts;
@@ -127,8 +132,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/peba")
 }
 
-fn filled(dir: &Path, config: &palisade_store::Config) -> Store {
-    let store = Store::open(dir, config).unwrap();
+fn filled(store: Store) -> Store {
     let text = std::fs::read_to_string(folder().join("events.jsonl")).unwrap();
     let events: Vec<Arc<Event>> =
         text.lines().map(|line| Arc::new(serde_json::from_str(line).unwrap())).collect();
@@ -171,17 +175,33 @@ fn answers(store: &Store) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn answers_are_those_of_the_fixtures() {
     let dir = tempfile::tempdir().unwrap();
-    let store = filled(dir.path(), &palisade_store::Config::default());
+    let store = Store::open(dir.path(), &palisade_store::Config::default()).unwrap();
+    let store = filled(store);
     let bless = std::env::var_os("UPDATE_GOLDEN").is_some();
     for (path, answer) in answers(&store) {
         if bless {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &answer).unwrap();
         }
-        let expected = std::fs::read(&path).unwrap_or_default();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(text(&answer), text(&expected), "{}", path.display());
+        assert_kept(&path, &answer);
     }
+}
+
+#[test]
+fn answers_are_the_same_where_events_are_in_clickhouse() {
+    for engine in [Engine::Debian, Engine::Current] {
+        let Some(place) = Place::new(engine) else { continue };
+        let store = filled(place.open());
+        for (path, answer) in answers(&store) {
+            assert_kept(&path, &answer);
+        }
+    }
+}
+
+fn assert_kept(path: &Path, answer: &[u8]) {
+    let expected = std::fs::read(path).unwrap_or_default();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(text(answer), text(&expected), "{}", path.display());
 }
 
 #[test]
