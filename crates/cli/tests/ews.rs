@@ -344,6 +344,16 @@ fn what_was_captured_is_kept_once_and_given_out_locked() {
     palisade.wait_count(&format!("payload:{hash}"), 2);
     let zip = get(&format!("/api/v1/payloads/{hash}/download"));
     assert!(zip.contains("application/zip") && !zip.contains("zgrab"), "{}", zip.len());
+    let raw = get(&format!("/api/v1/payloads/{hash}/download?format=raw"));
+    assert!(raw.contains("application/octet-stream") && raw.contains(".bin\""), "{raw}");
+    assert!(raw.to_lowercase().contains("x-content-type-options: nosniff"), "{raw}");
+    assert!(raw.ends_with("User-Agent: zgrab\r\n\r\nsame"), "{raw}");
+    assert_eq!(status(&get(&format!("/api/v1/payloads/{hash}/download?format=exe"))), 400);
+    let two = get(&format!("/api/v1/payloads?hash=00000000,{hash}"));
+    assert_eq!(two.matches("\"sha256\"").count(), 1, "{two}");
+    let many = vec!["ab"; 51].join(",");
+    assert_eq!(status(&get(&format!("/api/v1/payloads?hash={many}"))), 400);
+    assert_eq!(status(&get("/api/v1/payloads?hash=ab,xy")), 400);
     assert_eq!(status(&get("/api/v1/payloads/x")), 400);
     assert_eq!(status(&get(&format!("/api/v1/payloads/{}", "0".repeat(64)))), 404);
 }

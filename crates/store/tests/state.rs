@@ -322,10 +322,13 @@ on_both! {
         assert_eq!(list(all.clone(), 9).await, [1, 6, 5, 4, 3, 2]);
         let after = Some((at(6), PayloadHash([6; 32])));
         assert_eq!(list(PayloadQuery { after, ..all.clone() }, 2).await, [5, 4]);
-        let hash = |text: &str| PayloadQuery { hash: Some(text.into()), ..PayloadQuery::default() };
+        let hash = |text: &str| PayloadQuery {
+            hashes: text.split(' ').map(str::to_owned).collect(), ..PayloadQuery::default()
+        };
         assert_eq!(list(hash("03"), 9).await, [3]);
         assert_eq!(list(hash("fbfb"), 9).await, [4], "by MD5");
         assert_eq!(list(hash("%"), 9).await, [0u8; 0]);
+        assert_eq!(list(hash("06 03 99"), 9).await, [6, 3]);
         let mime = PayloadQuery { mime: Some("text/".into()), ..all };
         assert_eq!(list(mime, 9).await, [6, 4, 2]);
         let first = state.payload(PayloadHash([1; 32])).await.unwrap().unwrap();

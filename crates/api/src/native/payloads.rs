@@ -22,6 +22,8 @@ use crate::router::App;
 const DEFAULT_PAYLOADS: u32 = 50;
 /// Most payloads of an answer.
 const MAX_PAYLOADS: u32 = 500;
+/// Most hashes that are asked for at once.
+const MAX_HASHES: usize = 50;
 /// Longest beginning of a MIME type that is asked for, in bytes.
 const MAX_MIME_BYTES: usize = 100;
 /// Password of the archives, as those who exchange malware use it, so that no
@@ -33,7 +35,8 @@ const PASSWORD: &[u8] = b"infected";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PayloadParameters {
-    /// The beginning of a SHA-256 or an MD5, in hex.
+    /// The beginning of a SHA-256 or an MD5, in hex; or up to 50 of them with
+    /// commas between.
     hash: Option<String>,
     /// The beginning of a MIME type, such as `application/`.
     mime: Option<String>,
@@ -42,6 +45,27 @@ pub(crate) struct PayloadParameters {
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<String>,
+}
+
+/// How a payload is downloaded.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DownloadParameters {
+    /// Its form. Default: zip.
+    #[param(inline)]
+    format: Option<DownloadFormat>,
+}
+
+/// The form of a download.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DownloadFormat {
+    /// An archive that is locked with the password `infected`.
+    #[default]
+    Zip,
+    /// The bytes as they were captured.
+    Raw,
 }
 
 /// One page of payloads, the last seen first.
@@ -154,11 +178,15 @@ pub(crate) async fn list(
 fn query(asked: &PayloadParameters) -> Result<PayloadQuery, Problem> {
     let mut query = PayloadQuery::default();
     if let Some(hash) = asked.hash.as_deref().filter(|hash| !hash.is_empty()) {
-        let hex = hash.len() <= 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if !hex {
-            return Err(Problem::bad_request("hash: expected up to 64 hex digits."));
+        let is_hex = |hash: &str| {
+            (1..=64).contains(&hash.len()) && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
+        };
+        query.hashes =
+            hash.split(',').take(MAX_HASHES + 1).map(str::to_ascii_lowercase).collect();
+        if query.hashes.len() > MAX_HASHES || !query.hashes.iter().all(|hash| is_hex(hash)) {
+            let expected = format!("hash: expected up to 64 hex digits, or up to {MAX_HASHES} such.");
+            return Err(Problem::bad_request(expected));
         }
-        query.hash = Some(hash.to_ascii_lowercase());
     }
     if let Some(mime) = asked.mime.as_deref().filter(|mime| !mime.is_empty()) {
         if mime.len() > MAX_MIME_BYTES || !mime.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -202,13 +230,14 @@ pub(crate) async fn one(
 /// Download a payload
 ///
 /// A zip archive with the password `infected` that holds the bytes under their
-/// SHA-256. It is malware: open it nowhere that matters.
+/// SHA-256, or with `format=raw` the bytes themselves. It is malware: open it
+/// nowhere that matters.
 #[utoipa::path(
     get, path = "/api/v1/payloads/{sha256}/download", tag = "events", operation_id = "downloadPayload",
     security(("session" = []), ("key" = [])),
-    params(("sha256" = String, Path, description = "Its SHA-256, in lower-case hex")),
+    params(("sha256" = String, Path, description = "Its SHA-256, in lower-case hex"), DownloadParameters),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/zip", description = "The archive"),
+        (status = 200, body = Vec<u8>, content_type = "application/zip", description = "The archive; bytes as they are have the type application/octet-stream"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "Not a SHA-256"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "Not allowed"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is none, or its bytes were removed at the bound of the store"),
@@ -218,16 +247,23 @@ pub(crate) async fn download(
     State(app): State<App>,
     caller: Caller,
     Segment(hash): Segment,
+    Parameters(asked): Parameters<DownloadParameters>,
 ) -> Result<Response, Problem> {
     caller.require(Permission::Operate)?;
     let hash = parse(&hash)?;
     let bytes = app.hub.payload_bytes(&caller.who, hash).await?.ok_or_else(missing)?;
-    let packed = tokio::task::spawn_blocking(move || pack(hash, &bytes)).await;
-    let packed = packed.map_err(Problem::internal)?.map_err(Problem::internal)?;
-    let mut response = packed.into_response();
+    let (bytes, kind, ending) = match asked.format.unwrap_or_default() {
+        DownloadFormat::Raw => (bytes, "application/octet-stream", "bin"),
+        DownloadFormat::Zip => {
+            let packed = tokio::task::spawn_blocking(move || pack(hash, &bytes)).await;
+            let packed = packed.map_err(Problem::internal)?.map_err(Problem::internal)?;
+            (packed, "application/zip", "zip")
+        }
+    };
+    let mut response = bytes.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
-    let name = format!("attachment; filename=\"{hash}.zip\"");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let name = format!("attachment; filename=\"{hash}.{ending}\"");
     if let Ok(name) = HeaderValue::from_str(&name) {
         headers.insert(header::CONTENT_DISPOSITION, name);
     }

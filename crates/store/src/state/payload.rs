@@ -53,8 +53,9 @@ pub struct PayloadSightings {
 /// Which payloads are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayloadQuery {
-    /// SHA-256 or MD5 that begin so, in lower-case hex.
-    pub hash: Option<String>,
+    /// SHA-256 or MD5 that begin with one of these, in lower-case hex; all
+    /// where there is none.
+    pub hashes: Vec<String>,
     /// MIME types that begin so.
     pub mime: Option<String>,
     /// Only those after this one: the last of the page before.
@@ -177,9 +178,11 @@ impl State {
         let begins = |text: &str| {
             vec![Value::from(text.to_owned()), Value::from(format!("{text}\u{10ffff}"))]
         };
-        if let Some(hash) = &query.hash {
-            let both = begins(hash).into_iter().chain(begins(hash)).collect();
-            and("((sha256 >= ? AND sha256 < ?) OR (md5 >= ? AND md5 < ?))", both);
+        if !query.hashes.is_empty() {
+            let one = "(sha256 >= ? AND sha256 < ?) OR (md5 >= ? AND md5 < ?)";
+            let any = vec![one; query.hashes.len()].join(" OR ");
+            let both = |hash: &String| begins(hash).into_iter().chain(begins(hash));
+            and(&format!("({any})"), query.hashes.iter().flat_map(both).collect());
         }
         if let Some(mime) = &query.mime {
             and("(mime >= ? AND mime < ?)", begins(mime));

@@ -11,6 +11,8 @@ import type {
   EventPage,
   FieldInfo,
   KeyInfo,
+  Payload,
+  PayloadList,
   PublicSummary,
   QuarantineList,
   Role,
@@ -114,6 +116,20 @@ async function call<T>(url: string, { method = 'GET', body, signal }: Options = 
   return (text ? JSON.parse(text) : undefined) as T;
 }
 
+/** The bytes of an answer. */
+async function file(url: string): Promise<Blob> {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), credentials: 'same-origin' });
+  } catch {
+    throw new ApiError(0, 'The server cannot be reached.');
+  }
+  if (response.ok) return response.blob();
+  const error = await problem(response);
+  if (response.status === 401) signedOut();
+  throw error;
+}
+
 type Results<A extends Record<string, Aggregation>> = { [K in keyof A]: Aggregated };
 
 export const api = {
@@ -144,6 +160,12 @@ export const api = {
   sensors: (signal?: AbortSignal) =>
     call<{ sensors: Sensor[] }>(apiUrl('sensors'), { signal }).then((answer) => answer.sensors),
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
+  payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
+    call<PayloadList>(apiUrl('payloads', params), { signal }),
+  payload: (sha256: string, signal?: AbortSignal) =>
+    call<Payload>(apiUrl(`payloads/${encodeURIComponent(sha256)}`), { signal }),
+  payloadFile: (sha256: string, format: 'zip' | 'raw') =>
+    file(apiUrl(`payloads/${encodeURIComponent(sha256)}/download`, { format })),
   publicSummary: (signal?: AbortSignal) => call<PublicSummary>(apiUrl('public/summary'), { signal }),
   quarantine: (limit: number, signal?: AbortSignal) =>
     call<QuarantineList>(apiUrl('quarantine', { limit }), { signal }),
