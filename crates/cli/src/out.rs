@@ -32,7 +32,9 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) {
 
 /// Prints rows that go on where a table ended.
 pub(crate) fn more_rows(rows: Vec<Vec<String>>) {
-    print(plain(), rows);
+    if !rows.is_empty() {
+        print(plain(), rows);
+    }
 }
 
 fn plain() -> Table {

@@ -123,7 +123,10 @@ fn alert() -> (String, String) {
     };
     let json = format!(
         r##"{{"Alert":{{"Analyzer":{{"@id":"cowrie-1"}},"CreateTime":{{"@tz":"+0000","#text":"{now}"}},"Source":{},"Target":{},"AdditionalData":[{},{}]}}}}"##,
-        end("198.51.100.23", "4022"), end("203.0.113.5", "22"), data("username", "root"), data("password", "hpfeeds-3")
+        end("198.51.100.23", "4022"),
+        end("203.0.113.5", "22"),
+        data("username", "root"),
+        data("password", "hpfeeds-3")
     );
     (xml, json)
 }

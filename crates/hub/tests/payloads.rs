@@ -108,7 +108,8 @@ async fn what_is_brought_again_stays_and_what_was_not_goes() {
     let hub = Hub::open(dir.path(), &config).await.unwrap();
     let begun = now();
     let keep = async |n: u8, millis| {
-        let kept = hub.keep_payloads(&local(), vec![new(&[n; 100], false)], begun.plus_millis(millis));
+        let kept =
+            hub.keep_payloads(&local(), vec![new(&[n; 100], false)], begun.plus_millis(millis));
         kept.await.unwrap().remove(0).unwrap()
     };
     for n in 0..5u8 {

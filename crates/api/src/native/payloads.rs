@@ -181,10 +181,10 @@ fn query(asked: &PayloadParameters) -> Result<PayloadQuery, Problem> {
         let is_hex = |hash: &str| {
             (1..=64).contains(&hash.len()) && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
         };
-        query.hashes =
-            hash.split(',').take(MAX_HASHES + 1).map(str::to_ascii_lowercase).collect();
+        query.hashes = hash.split(',').take(MAX_HASHES + 1).map(str::to_ascii_lowercase).collect();
         if query.hashes.len() > MAX_HASHES || !query.hashes.iter().all(|hash| is_hex(hash)) {
-            let expected = format!("hash: expected up to 64 hex digits, or up to {MAX_HASHES} such.");
+            let expected =
+                format!("hash: expected up to 64 hex digits, or up to {MAX_HASHES} such.");
             return Err(Problem::bad_request(expected));
         }
     }

@@ -18,6 +18,8 @@ const PAGE_EVENTS: u32 = 1_000;
 const FIRST_PAGE_EVENTS: u32 = 50;
 /// Bytes that a page should have.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Columns of the table of events.
+const HEADER: [&str; 7] = ["observed", "kind", "source", "country", "port", "sensor", "what"];
 /// Times that a page may fail and is asked for again, shorter.
 const PAGE_TRIES: u32 = 3;
 
@@ -90,8 +92,10 @@ async fn print_pages(hub: &Reach, args: &QueryArgs) -> anyhow::Result<()> {
         match args.format.format {
             // One object a line, so that output of any length can be piped on.
             OutputFormat::Json => events.iter().for_each(|event| out::line(&event.to_string())),
-            OutputFormat::Table if !printed || !events.is_empty() => print_events(events, printed),
-            OutputFormat::Table => {}
+            OutputFormat::Table if !printed => {
+                out::table(&HEADER, rows(events), "no event matches");
+            }
+            OutputFormat::Table => out::more_rows(rows(events)),
         }
         printed = true;
         left = left.saturating_sub(u32::try_from(events.len()).unwrap_or(u32::MAX));
@@ -111,35 +115,27 @@ fn next_page(limit: u32, events: usize, bytes: usize) -> u32 {
     fit.min(limit.saturating_mul(4)).clamp(1, PAGE_EVENTS)
 }
 
-/// Prints a page; one after another under the same header.
-fn print_events(events: &[Value], goes_on: bool) {
-    let rows = events
-        .iter()
-        .map(|event| {
-            let user = event.pointer("/credentials/username");
-            let password = event.pointer("/credentials/password");
-            let what = match (event.get("request"), user) {
-                (Some(request), _) => shown(Some(request)),
-                (None, None) => String::new(),
-                (None, user) if password.is_none() => shown(user),
-                (None, user) => format!("{} / {}", shown(user), shown(password)),
-            };
-            vec![
-                shown(event.get("observed_at")),
-                shown(event.get("kind")),
-                shown(event.pointer("/source/address")),
-                shown(event.pointer("/source_geo/country")),
-                shown(event.pointer("/target/port")),
-                shown(event.get("sensor")),
-                shorten(&what),
-            ]
-        })
-        .collect();
-    let header = ["observed", "kind", "source", "country", "port", "sensor", "what"];
-    match goes_on {
-        true => out::more_rows(rows),
-        false => out::table(&header, rows, "no event matches"),
-    }
+fn rows(events: &[Value]) -> Vec<Vec<String>> {
+    let row = |event: &Value| {
+        let user = event.pointer("/credentials/username");
+        let password = event.pointer("/credentials/password");
+        let what = match (event.get("request"), user) {
+            (Some(request), _) => shown(Some(request)),
+            (None, None) => String::new(),
+            (None, user) if password.is_none() => shown(user),
+            (None, user) => format!("{} / {}", shown(user), shown(password)),
+        };
+        vec![
+            shown(event.get("observed_at")),
+            shown(event.get("kind")),
+            shown(event.pointer("/source/address")),
+            shown(event.pointer("/source_geo/country")),
+            shown(event.pointer("/target/port")),
+            shown(event.get("sensor")),
+            shorten(&what),
+        ]
+    };
+    events.iter().map(row).collect()
 }
 
 fn print_top(fields: &[String], value: &Value) {

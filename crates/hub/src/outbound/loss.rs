@@ -187,7 +187,8 @@ impl Losses {
             (live.unqueued, fails, live.reason.clone())
         };
         if unqueued != account.unqueued {
-            self.write(account, Account { unqueued, ..*account }).await?;
+            let next = Account { unqueued, ..*account };
+            self.write(account, next).await?;
         }
         let is_due = told_at.is_none_or(|at| now.as_millis() - at.as_millis() >= every);
         loop {
@@ -212,7 +213,8 @@ impl Losses {
             let event = self.event(account, pending, &reason)?;
             let me = Principal::local(None);
             let taken = ingest.accept_events(&me, None, vec![event], Vec::new(), now).await;
-            taken.map_err(|error| format!("a loss of '{}' is not told yet: {error}", self.target))?;
+            taken
+                .map_err(|error| format!("a loss of '{}' is not told yet: {error}", self.target))?;
             let mut next = Account { pending: None, ..*account };
             match pending.cause {
                 Cause::Bound => next.dropped_told = pending.total,
@@ -257,7 +259,8 @@ impl Losses {
         if unqueued == account.unqueued {
             return;
         }
-        if let Err(error) = self.write(account, Account { unqueued, ..*account }).await {
+        let next = Account { unqueued, ..*account };
+        if let Err(error) = self.write(account, next).await {
             tracing::error!(outbound = %self.target, records = unqueued.records, %error, "events that the target has lost are not written down");
         }
     }

@@ -277,17 +277,25 @@ mod tests {
         let once = ids(xml(XML));
         assert_eq!(once.len(), 1);
         assert_eq!(ids(json(JSON)), once);
-        assert_eq!(ids(xml(&format!("\u{feff}<?xml version='1.0' encoding='UTF-8'?>\n{XML}\n"))), once);
+        assert_eq!(
+            ids(xml(&format!("\u{feff}<?xml version='1.0' encoding='UTF-8'?>\n{XML}\n"))),
+            once
+        );
         let message = format!(
             "<EWS-SimpleMessage version=\"3.0\"><Authentication><username>u</username>\
              <token>t</token></Authentication>{XML}{XML}</EWS-SimpleMessage>"
         );
         assert_eq!(ids(xml(&message)), [&once[..], &once[..]].concat());
         let inner = JSON.trim().strip_prefix("{\"Alert\": ").unwrap().strip_suffix('}').unwrap();
-        let message = format!("{{\"EWS-SimpleMessage\": {{\"@version\": \"3.0\", \"Alert\": [{inner}, {inner}]}}}}");
+        let message = format!(
+            "{{\"EWS-SimpleMessage\": {{\"@version\": \"3.0\", \"Alert\": [{inner}, {inner}]}}}}"
+        );
         assert_eq!(ids(json(&message)), [&once[..], &once[..]].concat());
         let alert = &json(JSON).unwrap().alerts[0];
-        assert_eq!(alert.event.credentials.as_ref().unwrap().username.as_ref().unwrap().as_bytes(), b"ro\"ot");
+        assert_eq!(
+            alert.event.credentials.as_ref().unwrap().username.as_ref().unwrap().as_bytes(),
+            b"ro\"ot"
+        );
         assert!(alert.captured.as_ref().unwrap().http);
     }
 
@@ -305,7 +313,9 @@ mod tests {
     #[test]
     fn name_and_token_are_read_from_their_place_alone() {
         let message = |inner: &str| {
-            format!("<?xml version=\"1.0\"?>\n<EWS-SimpleMessage version=\"3.0\">{inner}</EWS-SimpleMessage>")
+            format!(
+                "<?xml version=\"1.0\"?>\n<EWS-SimpleMessage version=\"3.0\">{inner}</EWS-SimpleMessage>"
+            )
         };
         let read = |inner: &str| credentials(message(inner).as_bytes());
         let pair = Some(("anna".to_owned(), "a&b<c".to_owned()));
@@ -337,13 +347,33 @@ mod tests {
 
     #[test]
     fn what_is_no_alert_is_left_alone() {
-        for other in ["", "<", "<html/>", "<Alerts/>", "<Alert>", "<?xml", "<?xml?>", "<EWS-SimpleMessage/>",
-            "<!DOCTYPE a []><Alert/>", "<Alert><A></Alert>"] {
+        for other in [
+            "",
+            "<",
+            "<html/>",
+            "<Alerts/>",
+            "<Alert>",
+            "<?xml",
+            "<?xml?>",
+            "<EWS-SimpleMessage/>",
+            "<!DOCTYPE a []><Alert/>",
+            "<Alert><A></Alert>",
+        ] {
             assert!(xml(other).is_none(), "{other}");
         }
-        for other in ["", "{}", "[]", "1", "{\"Alert\": {}, \"More\": 1}", "{\"Alert\": {\"a b\": 1}}",
-            "{\"Alert\": {\"@a\": {}}}", "{\"Alert\": [[1]]}", "{\"Alert\": []}", "{\"Alert\": 1} x",
-            "{\"Alert\": {\"@a=\\\"1\\\" b\": \"2\"}}"] {
+        for other in [
+            "",
+            "{}",
+            "[]",
+            "1",
+            "{\"Alert\": {}, \"More\": 1}",
+            "{\"Alert\": {\"a b\": 1}}",
+            "{\"Alert\": {\"@a\": {}}}",
+            "{\"Alert\": [[1]]}",
+            "{\"Alert\": []}",
+            "{\"Alert\": 1} x",
+            "{\"Alert\": {\"@a=\\\"1\\\" b\": \"2\"}}",
+        ] {
             assert!(json(other).is_none(), "{other}");
         }
         let deep = format!("{{\"Alert\": {}1{}}}", "{\"A\": ".repeat(1000), "}".repeat(1000));

@@ -43,8 +43,8 @@ pub(super) struct Taken {
 impl Taken {
     /// Adds what a payload is; nothing where it is understood and says nothing new.
     pub(super) fn add(&mut self, arrived: &Arrived, ident: &[u8], channel: &[u8], payload: &[u8]) {
-        let mut events = known(arrived, payload, self)
-            .unwrap_or_else(|| vec![opaque(arrived, payload)]);
+        let mut events =
+            known(arrived, payload, self).unwrap_or_else(|| vec![opaque(arrived, payload)]);
         for (event, _) in &mut events {
             if event.attributes.len() + 2 <= MAX_ATTRIBUTES
                 && !event.attributes.contains_key("channel")
@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn other_bytes_are_kept_as_they_are_up_to_the_bound() {
-        for payload in [&b"\x00\xffhello"[..], b"{\"a\":1}", b"{", b"[1]", b"<Alert", b"<html/>", b""] {
+        for payload in
+            [&b"\x00\xffhello"[..], b"{\"a\":1}", b"{", b"[1]", b"<Alert", b"<html/>", b""]
+        {
             let got = events(payload);
             assert_eq!(got[0].kind, EventKind::DataReceived, "{payload:?}");
             let kept = got[0].request.as_ref().map_or(&b""[..], Untrusted::as_bytes);
