@@ -1321,6 +1321,11 @@ export interface components {
              * @description Events that it has confirmed since the start.
              */
             sent: number;
+            /**
+             * Format: int64
+             * @description Events that never came into its queue, as it could not be written, ever.
+             */
+            unqueued: number;
         };
         /**
          * @description How a login attempt ended.
