@@ -108,9 +108,9 @@ async fn what_is_brought_again_stays_and_what_was_not_goes() {
     let hub = Hub::open(dir.path(), &config).await.unwrap();
     let begun = now();
     let keep = async |n: u8, millis| {
-        let kept =
-            hub.keep_payloads(&local(), vec![new(&[n; 100], false)], begun.plus_millis(millis));
-        kept.await.unwrap().remove(0).unwrap()
+        let payload = vec![new(&[n; 100], false)];
+        let kept = hub.keep_payloads(&local(), payload, begun.plus_millis(millis)).await;
+        kept.unwrap().remove(0).unwrap()
     };
     for n in 0..5u8 {
         keep(n, i64::from(n)).await;
