@@ -276,7 +276,8 @@ export interface paths {
         /**
          * Download a payload
          * @description A zip archive with the password `infected` that holds the bytes under their
-         *     SHA-256. It is malware: open it nowhere that matters.
+         *     SHA-256, or with `format=raw` the bytes themselves. It is malware: open it
+         *     nowhere that matters.
          */
         get: operations["downloadPayload"];
         put?: never;
@@ -2602,7 +2603,10 @@ export interface operations {
     listPayloads: {
         parameters: {
             query?: {
-                /** @description The beginning of a SHA-256 or an MD5, in hex. */
+                /**
+                 * @description The beginning of a SHA-256 or an MD5, in hex; or up to 50 of them with
+                 *     commas between.
+                 */
                 hash?: string;
                 /** @description The beginning of a MIME type, such as `application/`. */
                 mime?: string;
@@ -2698,7 +2702,10 @@ export interface operations {
     };
     downloadPayload: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Its form. Default: zip. */
+                format?: "zip" | "raw";
+            };
             header?: never;
             path: {
                 /** @description Its SHA-256, in lower-case hex */
@@ -2708,7 +2715,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The archive */
+            /** @description The archive; bytes as they are have the type application/octet-stream */
             200: {
                 headers: {
                     [name: string]: unknown;
