@@ -11,7 +11,6 @@ import type {
   EventPage,
   FieldInfo,
   KeyInfo,
-  Payload,
   PayloadList,
   PublicSummary,
   QuarantineList,
@@ -162,8 +161,6 @@ export const api = {
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),
-  payload: (sha256: string, signal?: AbortSignal) =>
-    call<Payload>(apiUrl(`payloads/${encodeURIComponent(sha256)}`), { signal }),
   payloadFile: (sha256: string, format: 'zip' | 'raw') =>
     file(apiUrl(`payloads/${encodeURIComponent(sha256)}/download`, { format })),
   publicSummary: (signal?: AbortSignal) => call<PublicSummary>(apiUrl('public/summary'), { signal }),
