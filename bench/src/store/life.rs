@@ -54,7 +54,7 @@ pub(super) async fn memory(data: &Path, clock: Clock, rows: &mut Rows) -> anyhow
     process::settings(home.path(), data)?;
     // The first hub ever looks through the whole store for vulnerabilities.
     let palisade = Process::up(home.path())?;
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let (_, rss, _) = idle(&palisade)?;
     rows.plain("… loaded, the very first start", format!("{:.1} MB", rss as f64 / MIB));
     palisade.end()?;

@@ -22,7 +22,7 @@ const MOST_ALIVE_MS: u64 = 900;
 /// Longest pause of a sender between two messages.
 const MOST_PAUSE_MS: u64 = 12;
 /// How long everything acknowledged may take to be found.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One honeypot: what it has to send, and what was answered OK.
 struct Sender {

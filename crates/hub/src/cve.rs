@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -41,9 +42,8 @@ const COUNTS_MILLIS: u128 = 10_000;
 const MAX_ROUNDS: usize = 8;
 /// Events that are read to find the first one.
 const FIRST_PAGE: usize = 200;
-/// Events this recent are looked through by themselves at the start: those
-/// that a crash kept from being noted, in milliseconds.
-const RECENT_MILLIS: i64 = 2 * 24 * 60 * 60 * 1000;
+/// A day, in milliseconds.
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// The file that says that a hub ended with nothing left to be noted.
 const ENDED_FILE: &str = "cves-noted";
 /// Where it is written down that the store was looked through once.
@@ -84,6 +84,8 @@ pub(crate) struct Cves {
     hooks: Vec<String>,
     /// A file that is there while a hub that has ended left nothing to be noted.
     ended: PathBuf,
+    /// Whether nothing is left of an earlier hub.
+    caught_up: AtomicBool,
     pending: Mutex<Sightings>,
     /// Counts of those who see everything, and of those who see the community.
     counts: [tokio::sync::Mutex<Option<Counts>>; 2],
@@ -163,6 +165,7 @@ impl Cves {
             metrics,
             notify,
             ended: hub_dir.join(ENDED_FILE),
+            caught_up: AtomicBool::new(false),
             hooks: config.webhooks.iter().map(|hook| hook.name.clone()).collect(),
             pending: Mutex::default(),
             counts: Default::default(),
@@ -247,8 +250,10 @@ impl Cves {
     /// Says at the end of a hub that all it saw is written down, so that its next
     /// start need not look through the store.
     pub(crate) fn ended(&self) {
-        // Without the file the next start looks through the store.
-        let _ = std::fs::write(&self.ended, "");
+        if self.caught_up.load(Ordering::Relaxed) {
+            // Without the file the next start looks through the store.
+            let _ = std::fs::write(&self.ended, "");
+        }
     }
 
     /// Notes what is in the store and was not noted: after a crash, or where
@@ -262,19 +267,28 @@ impl Cves {
         let state = |error: palisade_store::state::StateError| StateError::from(error);
         let is_first = self.state.meta(FOUND_BEFORE).await.map_err(state)?.is_none();
         if !is_first && self.ended_well() {
+            self.caught_up.store(true, Ordering::Relaxed);
             return Ok(());
         }
         let who = Principal::local(None);
+        let hooks: Vec<&str> = match is_first {
+            true => Vec::new(),
+            false => self.hooks.iter().map(String::as_str).collect(),
+        };
         for domain in [Domain::Community, Domain::Private] {
-            for from in [None, Some(now.plus_millis(-RECENT_MILLIS))] {
-                let range = TimeRange { from, to: None };
-                let mut wanted = vec![Filter::In(Field::Domain, vec![domain.as_str().to_owned()])];
-                if is_first {
-                    // What comes from now on is news.
-                    let before = Some(now.as_millis() - 1);
-                    wanted.push(Filter::Between(Field::ReceivedAt, None, before));
-                }
-                for cve in top(queries, &who, range, Filter::And(wanted)).await?.into_keys() {
+            let mut wanted = vec![
+                Filter::In(Field::Domain, vec![domain.as_str().to_owned()]),
+                Filter::Exists(Field::Cve),
+            ];
+            if is_first {
+                // What comes from now on is news.
+                let before = Some(now.as_millis() - 1);
+                wanted.push(Filter::Between(Field::ReceivedAt, None, before));
+            }
+            let filter = Filter::And(wanted);
+            // Day by day, so that a first event is looked for in its day alone.
+            for range in days(queries, &who, &filter).await? {
+                for cve in top(queries, &who, range, filter.clone()).await?.into_keys() {
                     if self.pending().contains_key(&(domain, Box::from(cve.as_str()))) {
                         continue;
                     }
@@ -282,20 +296,17 @@ impl Cves {
                     if known.iter().any(|known| known.domain == domain) || !is_cve(&cve) {
                         continue;
                     }
-                    let Some(first) = first_event(queries, &who, &cve, domain).await? else {
-                        continue;
-                    };
-                    let hooks: Vec<&str> = match is_first {
-                        true => Vec::new(),
-                        false => self.hooks.iter().map(String::as_str).collect(),
-                    };
-                    self.note([seen(&cve, &first)].iter(), &hooks, now).await?;
+                    let first = first_event(queries, &who, &cve, domain, range).await?;
+                    if let Some(first) = first {
+                        self.note([seen(&cve, &first)].iter(), &hooks, now).await?;
+                    }
                 }
             }
         }
         if is_first {
             self.state.set_meta(FOUND_BEFORE, &now.to_string()).await.map_err(state)?;
         }
+        self.caught_up.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -395,18 +406,34 @@ async fn top(
     Ok(buckets.into_iter().filter_map(|one| Some((text(one.key)?, one.count))).collect())
 }
 
-/// The first event that aimed at it: narrows the time down by histograms.
+/// The days that have such events, the first one first.
+async fn days(
+    queries: &Queries,
+    who: &Principal,
+    filter: &Filter,
+) -> Result<Vec<TimeRange>, QueryError> {
+    let query = Query { range: TimeRange::default(), filter: filter.clone() };
+    let counted = Aggregation::Histogram(Interval::Millis(DAY_MILLIS), None);
+    let answer = queries.aggregate(who, query, counted).await?;
+    let Aggregated::Buckets { buckets, .. } = answer else { return Ok(Vec::new()) };
+    let range =
+        |from: Timestamp| TimeRange { from: Some(from), to: Some(from.plus_millis(DAY_MILLIS)) };
+    let some = buckets.iter().filter(|bucket| bucket.count > 0);
+    Ok(some.filter_map(|bucket| instant(bucket.key.first()).map(range)).collect())
+}
+
+/// The first event in a range that aimed at it: narrows the time down by histograms.
 async fn first_event(
     queries: &Queries,
     who: &Principal,
     cve: &str,
     domain: Domain,
+    mut range: TimeRange,
 ) -> Result<Option<Event>, QueryError> {
     let filter = Filter::And(vec![
         Filter::In(Field::Domain, vec![domain.as_str().to_owned()]),
         Filter::In(Field::Cve, vec![cve.to_owned()]),
     ]);
-    let mut range = TimeRange::default();
     for _ in 0..MAX_ROUNDS {
         let query = Query { range, filter: filter.clone() };
         let counted = Aggregation::Histogram(Interval::Auto, None);

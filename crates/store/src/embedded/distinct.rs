@@ -20,9 +20,16 @@ const MAX_DISTINCT: usize = 1_000_000;
 /// Dictionary entries that are read together.
 const READ_TEXTS: usize = 65_536;
 
+/// Lists with fewer values than this part of what is listed are added value by
+/// value.
+const SHORT_LIST: usize = 8;
+
 /// Values seen so far; past [`MAX_DISTINCT`] a sample of them.
 pub(super) struct Distinct {
-    /// Fixed-size values, or hashes of texts.
+    /// Fixed-size values that lists had, ascending: joining lists is faster than
+    /// adding each value.
+    listed: Vec<u128>,
+    /// Others, none of them listed: fixed-size values, or hashes of texts.
     seen: HashSet<u128>,
     /// Only values whose mark has so many low zero bits are kept.
     level: u32,
@@ -41,18 +48,42 @@ impl Distinct {
     }
 
     fn with_most(most: usize) -> Self {
-        Self { seen: HashSet::default(), level: 0, most }
+        Self { listed: Vec::new(), seen: HashSet::default(), level: 0, most }
     }
 
     fn insert(&mut self, value: u128) {
         if self.level > 0 && mark(value) < self.level {
             return;
         }
-        self.seen.insert(value);
-        while self.seen.len() > self.most {
-            self.level += 1;
-            let level = self.level;
+        if self.listed.is_empty() || self.listed.binary_search(&value).is_err() {
+            self.seen.insert(value);
+            self.thin_out();
+        }
+    }
+
+    /// Adds ascending values.
+    fn list(&mut self, values: Vec<u128>) {
+        if values.len() < self.listed.len() / SHORT_LIST {
+            return values.into_iter().for_each(|value| self.insert(value));
+        }
+        self.listed = joined(std::mem::take(&mut self.listed), values);
+        self.keep_from(self.level);
+        let listed = &self.listed;
+        self.seen.retain(|value| listed.binary_search(value).is_err());
+        self.thin_out();
+    }
+
+    fn keep_from(&mut self, level: u32) {
+        self.level = level;
+        if level > 0 {
+            self.listed.retain(|value| mark(*value) >= level);
             self.seen.retain(|value| mark(*value) >= level);
+        }
+    }
+
+    fn thin_out(&mut self) {
+        while self.listed.len() + self.seen.len() > self.most {
+            self.keep_from(self.level + 1);
         }
     }
 
@@ -102,11 +133,8 @@ impl Distinct {
         let Some(values) = section.dictionary(0).and_then(|values| values.all()) else {
             return Ok(false);
         };
-        for (code, _) in counts {
-            if let Some(value) = values.get(code as usize) {
-                self.insert(*value);
-            }
-        }
+        let value = |(code, _): (u32, u64)| values.get(code as usize).copied();
+        self.list(counts.into_iter().filter_map(value).collect());
         Ok(true)
     }
 
@@ -158,20 +186,37 @@ impl Distinct {
             std::mem::swap(self, &mut other);
         }
         // A sample is joined at the coarser level of both.
-        if self.level < other.level {
-            self.level = other.level;
-            let level = self.level;
-            self.seen.retain(|value| mark(*value) >= level);
-        }
+        self.keep_from(self.level.max(other.level));
+        self.list(other.listed);
         for value in other.seen {
             self.insert(value);
         }
     }
 
     pub(super) fn answer(self) -> Aggregated {
-        let count = (self.seen.len() as u64) << self.level;
+        let count = ((self.listed.len() + self.seen.len()) as u64) << self.level;
         Aggregated::Distinct { count, exact: self.level == 0 }
     }
+}
+
+/// Two ascending lists as one, each value once.
+fn joined(a: Vec<u128>, b: Vec<u128>) -> Vec<u128> {
+    if a.is_empty() || b.is_empty() {
+        return if a.is_empty() { b } else { a };
+    }
+    let mut all = Vec::with_capacity(a.len() + b.len());
+    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    while let (Some(x), Some(y)) = (a.peek().copied(), b.peek().copied()) {
+        all.push(x.min(y));
+        if x <= y {
+            a.next();
+        }
+        if y <= x {
+            b.next();
+        }
+    }
+    all.extend(a.chain(b));
+    all
 }
 
 #[cfg(test)]
@@ -205,5 +250,34 @@ mod tests {
         (49_800..50_000).for_each(|value| right.insert(value));
         right.absorb(left);
         assert_eq!(right.answer(), Aggregated::Distinct { count: whole.0, exact: whole.1 });
+    }
+
+    #[test]
+    fn lists_and_single_values_are_counted_once_whichever_came_first() {
+        let list = |values: std::ops::Range<u128>| values.collect::<Vec<u128>>();
+        let mut distinct = Distinct::with_most(10_000);
+        (0..200).step_by(3).for_each(|value| distinct.insert(value));
+        distinct.list(list(100..1_000));
+        // A short one.
+        distinct.list(list(990..1_010));
+        distinct.list(list(900..2_000));
+        (1_990..2_003).for_each(|value| distinct.insert(value));
+        let mut other = Distinct::with_most(10_000);
+        other.list(list(0..50));
+        other.insert(2_100);
+        distinct.absorb(other);
+        // 0 to 49, of 50 to 99 every third, 100 to 2,002, and 2,100.
+        let expected = 50 + 17 + 1_903 + 1;
+        assert_eq!(distinct.answer(), Aggregated::Distinct { count: expected, exact: true });
+    }
+
+    #[test]
+    fn a_sample_of_lists_is_that_of_their_values() {
+        let whole = counted(0..50_000, 1000);
+        let mut distinct = Distinct::with_most(1000);
+        for from in [20_000, 0, 10_000] {
+            distinct.list((from..from + 30_000).collect());
+        }
+        assert_eq!(distinct.answer(), Aggregated::Distinct { count: whole.0, exact: whole.1 });
     }
 }
