@@ -63,7 +63,9 @@ pub(super) async fn memory(data: &Path, clock: Clock, rows: &mut Rows) -> anyhow
     let (_, rss, anon) = idle(&palisade)?;
     rows.at_most("… idle, loaded", "MB", 64.0, rss as f64 / MIB);
     rows.plain("… of it anonymous", format!("{:.1} MB", anon as f64 / MIB));
-    let key = process::key_in(home.path(), data, "bench-memory", "ingest")?;
+    // Another each time, as the data may be of an earlier run.
+    let name = format!("bench-{}", palisade.pid());
+    let key = process::key_in(home.path(), data, &name, "ingest")?;
     let (peak, per_second) = crate::ingest::flood(&palisade, key, clock.now(), 400_000).await?;
     rows.at_most("… under full ingest, loaded, highest", "MB", 600.0, peak as f64 / MIB);
     rows.plain("… events/s answered meanwhile", crate::table::number(per_second));

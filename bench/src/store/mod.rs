@@ -96,6 +96,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Some(_) => Store::open(&store_dir(&data), &config)?,
     };
     let events = store.stats().events;
+    // What an earlier run broke off.
+    tokio::task::block_in_place(|| -> anyhow::Result<()> {
+        while store.maintain(end)? {}
+        Ok(())
+    })?;
     tokio::task::block_in_place(|| idle_questions(&store, clock, &mut rows))?;
     drop(store);
     hub::questions_under_load(&data, &config, clock, &mut rows).await?;
