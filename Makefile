@@ -12,14 +12,15 @@ run: require ui ## build everything and start on embedded defaults, with demo da
 
 test: require packages ui ## all tests, with real clients and a real browser
 	$(MAKE) check
-	$(CARGO) build --locked --package palisade --package palisade-bench
+	$(CARGO) build --locked --workspace --all-targets
 	$(NPM) --prefix ui test
 
 check: ui lint ## what must be green before a change lands; needs no root
 	$(NPM) --prefix ui run check
 	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
+# Always the whole workspace: another selection has other features of libraries, and builds them anew.
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
