@@ -10,6 +10,7 @@ mod generate;
 mod idle;
 mod ingest;
 mod parser;
+mod parsers;
 mod peba;
 mod process;
 mod rows;
@@ -33,6 +34,8 @@ enum Bench {
     Spool,
     /// Lines a second through the parser of sshd
     Parser,
+    /// Lines a second through each of the parsers, and through all at once
+    Parsers,
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -75,6 +78,7 @@ fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::All { events } => {
             parser::run();
+            parsers::run();
             wire::run()?;
             runtime.block_on(spool::run())?;
             runtime.block_on(ingest::run())?;
@@ -85,6 +89,10 @@ fn main() -> anyhow::Result<()> {
         Bench::Spool => runtime.block_on(spool::run()),
         Bench::Parser => {
             parser::run();
+            Ok(())
+        }
+        Bench::Parsers => {
+            parsers::run();
             Ok(())
         }
         Bench::Wire => wire::run(),

@@ -8,11 +8,11 @@ use palisade_rules::{LineContext, LogFormat, LogReader, ReadLine};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (format, line) = input;
-    let format = LogFormat::ALL[usize::from(format) % LogFormat::ALL.len()];
+    let format = LogFormat::BUILT_IN[usize::from(format) % LogFormat::BUILT_IN.len()].clone();
     let now = Timestamp::from_millis(1_795_208_400_000);
     let cx = LineContext { now, zone: jiff::tz::TimeZone::UTC };
     let Ok(sensor) = SensorId::new("fuzz") else { return };
-    let read = || LogReader::new(format, sensor.clone(), cx.clone()).read(line);
+    let read = || LogReader::new(format.clone(), sensor.clone(), cx.clone()).read(line);
     let ReadLine::Events(events) = read() else { return };
     assert!(!events.is_empty());
     for event in &events {

@@ -6,6 +6,7 @@
 //! draws an event as numbers, `event` makes the [`Event`] of it, `rows` the line
 //! that other databases load.
 
+mod access;
 mod event;
 mod log;
 mod places;
@@ -15,6 +16,7 @@ mod words;
 
 use palisade_event::{Event, EventKind, Timestamp};
 
+pub(crate) use access::access_log;
 pub(crate) use log::auth_log;
 use places::Places;
 use rhythm::Rhythm;

@@ -1,26 +1,27 @@
 //! Puts the parts together, starts and ends them in order.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use palisade_event::{Event, HostName, SensorId};
-use palisade_rules::LogFormat;
 use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, SourceConfig};
-use crate::cursor::{self, Tracker};
+use crate::config::{Config, SourceConfig, is_pattern};
 use crate::dead_letter::DeadLetters;
 use crate::forward::{Forward, LAST_TRY};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
-use crate::pipeline::{DRAIN_DEADLINE, LossReport, Pipeline, SourceInfo};
-use crate::source::Outlet;
+use crate::pipeline::{DRAIN_DEADLINE, LossReport, Pipeline};
 use crate::source::file::FileTask;
+use crate::source::glob::GlobTask;
 use crate::source::journal::JournalTask;
+use crate::source::syslog::SyslogTask;
+use crate::source::{Keepers, Outlet, Registry, stdin};
 use crate::uplink::Uplink;
 use crate::zone;
 
@@ -51,7 +52,7 @@ pub enum StartError {
 pub struct Agent {
     sources: Vec<AbortOnDropHandle<()>>,
     pipeline: AbortOnDropHandle<()>,
-    keepers: Vec<AbortOnDropHandle<()>>,
+    keepers: Arc<Keepers>,
     forward: AbortOnDropHandle<()>,
     finishing: CancellationToken,
     spool: Spool,
@@ -89,41 +90,16 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         let (outlet, items) = Outlet::new(sensor.clone(), Arc::clone(&metrics), cancel.clone());
 
+        let keepers = Arc::new(Keepers::default());
+        let registry = Registry::new(cursors, &keepers);
         let mut sources = Vec::new();
-        let mut keepers = Vec::new();
-        let mut infos = Vec::new();
-        for (index, source) in config.sources.iter().enumerate() {
-            let name = source.to_string();
-            let path = cursor::path(&cursors, &name);
-            let found = cursor::load(&path);
-            let tracker = Tracker::new();
-            let keeper = cursor::keep(path, name.clone(), tracker.subscribe());
-            keepers.push(AbortOnDropHandle::new(tokio::spawn(keeper)));
-            let zone = match source {
-                SourceConfig::File(file) => zone::find(file.zone.as_deref()),
-                SourceConfig::Journal(_) => Ok(jiff::tz::TimeZone::UTC),
-            }
-            .map_err(|mistake| StartError::Config(vec![mistake]))?;
-            let task = match source {
-                SourceConfig::File(file) => {
-                    let task = FileTask::new(index, file, outlet.clone(), tracker.clone());
-                    tokio::spawn(task.run(found))
-                }
-                SourceConfig::Journal(journal) => {
-                    let cursor = found.and_then(|cursor| cursor.journal);
-                    let task = JournalTask::new(index, journal, outlet.clone(), cursor);
-                    tokio::spawn(task.run())
-                }
-            };
-            sources.push(AbortOnDropHandle::new(task));
-            let parser = parser(source);
-            infos.push(SourceInfo { name, parser, zone, tracker });
+        for source in &config.sources {
+            sources.push(start(source, &registry, &outlet)?);
         }
         drop(outlet);
 
         let delivered = Arc::new(Notify::new());
         let pipeline = Pipeline {
-            sources: infos,
             sensor,
             host: config.host.as_deref().and_then(|name| HostName::new(name).ok()),
             spool: spool.clone(),
@@ -166,7 +142,10 @@ impl Agent {
             within("a log source", END_TIMEOUT, source).await;
         }
         within("the pipeline", DRAIN_DEADLINE + END_TIMEOUT, self.pipeline).await;
-        for keeper in self.keepers {
+        // The sources have ended, so that there will be no more of them.
+        let keepers =
+            std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
+        for keeper in keepers {
             within("a cursor's keeper", END_TIMEOUT, keeper).await;
         }
         self.finishing.cancel();
@@ -175,11 +154,42 @@ impl Agent {
     }
 }
 
-fn parser(source: &SourceConfig) -> LogFormat {
-    match source {
-        SourceConfig::File(file) => file.parser,
-        SourceConfig::Journal(journal) => journal.parser,
-    }
+/// Starts one source.
+fn start(
+    config: &SourceConfig,
+    registry: &Registry,
+    outlet: &Outlet,
+) -> Result<AbortOnDropHandle<()>, StartError> {
+    let wrong = |mistake| StartError::Config(vec![mistake]);
+    let (parser, zone) = match config {
+        SourceConfig::File(file) => (&file.parser, zone::find(file.zone.as_deref())),
+        SourceConfig::Journal(journal) => (&journal.parser, Ok(TimeZone::UTC)),
+        SourceConfig::Syslog(syslog) => (&syslog.parser, zone::find(syslog.zone.as_deref())),
+        SourceConfig::Stdin(stdin) => (&stdin.parser, zone::find(stdin.zone.as_deref())),
+    };
+    let zone = zone.map_err(wrong)?;
+    let name = config.to_string();
+    let (source, cursor) = registry
+        .open(&name, parser, &zone)
+        .ok_or_else(|| wrong(format!("sources: {name} is listed twice")))?;
+    let outlet = outlet.clone();
+    let task = match config {
+        SourceConfig::File(file) if is_pattern(&file.path) => {
+            let task = GlobTask::new(source, file, zone, registry.clone(), outlet);
+            tokio::spawn(task.run(cursor))
+        }
+        SourceConfig::File(file) => {
+            let task = FileTask::new(&source, &file.path, file.from, outlet);
+            tokio::spawn(task.run(cursor))
+        }
+        SourceConfig::Journal(journal) => {
+            let cursor = cursor.and_then(|cursor| cursor.journal);
+            tokio::spawn(JournalTask::new(&source, journal, outlet, cursor).run())
+        }
+        SourceConfig::Syslog(syslog) => tokio::spawn(SyslogTask::new(source, syslog, outlet).run()),
+        SourceConfig::Stdin(_) => tokio::spawn(stdin::run(source, outlet)),
+    };
+    Ok(AbortOnDropHandle::new(task))
 }
 
 /// Waits for a task; one that takes too long is stopped.

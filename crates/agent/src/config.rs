@@ -1,8 +1,10 @@
 //! Settings of the agent.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use palisade_event::HostName;
 use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,8 @@ const MIN_SPOOL_BYTES: u64 = 8 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 /// Most sources of one agent.
 const MAX_SOURCES: usize = 256;
+/// Most connections that a source of syslog may be set to take.
+const MAX_SYSLOG_CONNECTIONS: usize = 4096;
 
 /// Settings of the agent (`[agent]`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +81,18 @@ pub enum SourceConfig {
     File(FileSource),
     /// The systemd journal.
     Journal(JournalSource),
+    /// Messages of syslog by network.
+    Syslog(SyslogSource),
+    /// Lines of the agent's own standard input.
+    Stdin(StdinSource),
 }
 
 /// A text file that grows (`type = "file"`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
-    /// Its absolute path. It need not exist yet.
+    /// Its absolute path. It need not exist yet. With `*`, `?` or `[…]` in it,
+    /// all files that match, also those that come later.
     pub path: PathBuf,
     /// What reads its lines.
     #[serde(default)]
@@ -102,10 +111,15 @@ pub struct FileSource {
 #[serde(deny_unknown_fields)]
 pub struct JournalSource {
     /// Names of the programs to read (the journal's trusted field `_COMM`);
-    /// default: those of OpenSSH's server.
-    #[serde(default = "sshd_programs")]
+    /// default: those of OpenSSH's server where its parser reads and no units
+    /// are named, else all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
-    /// What reads the messages.
+    /// Units to read (`_SYSTEMD_UNIT`), such as `dovecot` or `nginx.service`,
+    /// beside the programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<String>,
+    /// What reads the messages; `syslog` chooses by the name of the program.
     #[serde(default)]
     pub parser: LogFormat,
     /// Where to begin at the very first start.
@@ -114,6 +128,104 @@ pub struct JournalSource {
     /// The command; default `journalctl`, found in the search path.
     #[serde(default = "journalctl")]
     pub command: PathBuf,
+}
+
+impl JournalSource {
+    /// The programs that are read; none: all.
+    #[must_use]
+    pub fn programs(&self) -> Vec<String> {
+        match self.programs.is_empty() && self.units.is_empty() && self.parser == LogFormat::Sshd {
+            true => sshd_programs(),
+            false => self.programs.clone(),
+        }
+    }
+}
+
+/// Messages of syslog by network (`type = "syslog"`). Whoever can reach the
+/// address can write whatever log lines they like: let firewalls, `allow` or
+/// certificates decide who that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogSource {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// How messages come.
+    #[serde(default)]
+    pub transport: SyslogTransport,
+    /// What reads the messages; the default chooses by the name of the program.
+    #[serde(default = "by_program")]
+    pub parser: LogFormat,
+    /// The zone of times without one; default: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Networks that may send; none listed: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<IpNet>,
+    /// PEM file of our certificate and those that lead to its authority; for TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key; for TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// PEM file of the authorities whose clients may send; unset: no client is
+    /// asked for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Most connections at once (TCP, TLS); one more is closed. Default 256.
+    #[serde(default = "syslog_connections")]
+    pub max_connections: usize,
+    /// Seconds of silence after which a connection is closed. Default 3600.
+    #[serde(default = "syslog_idle_secs")]
+    pub idle_secs: u64,
+}
+
+/// How messages of syslog come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyslogTransport {
+    /// One message a datagram (RFC 5426).
+    #[default]
+    Udp,
+    /// Counted, or one a line (RFC 6587).
+    Tcp,
+    /// The same inside TLS (RFC 5425).
+    Tls,
+}
+
+impl SyslogTransport {
+    /// Its name in settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// Lines of the agent's own standard input (`type = "stdin"`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StdinSource {
+    /// What reads the lines.
+    #[serde(default)]
+    pub parser: LogFormat,
+    /// The zone of times without one; default: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+}
+
+fn by_program() -> LogFormat {
+    LogFormat::Syslog
+}
+
+fn syslog_connections() -> usize {
+    256
+}
+
+fn syslog_idle_secs() -> u64 {
+    3600
 }
 
 /// Where a source begins at its very first start; later starts go on where
@@ -152,7 +264,8 @@ impl SourceConfig {
     #[must_use]
     pub fn sshd_journal() -> Self {
         Self::Journal(JournalSource {
-            programs: sshd_programs(),
+            programs: Vec::new(),
+            units: Vec::new(),
             parser: LogFormat::Sshd,
             from: StartFrom::End,
             command: journalctl(),
@@ -172,26 +285,72 @@ impl SourceConfig {
                 if let Err(mistake) = zone::find(file.zone.as_deref()) {
                     mistakes.push(format!("sources: {mistake}"));
                 }
+                if is_pattern(&file.path)
+                    && let Err(error) = glob::Pattern::new(&file.path.to_string_lossy())
+                {
+                    mistakes.push(format!(
+                        "sources: path '{}' is no pattern: {error}",
+                        file.path.display()
+                    ));
+                }
             }
             Self::Journal(journal) => {
-                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                let plain = |c: char| {
+                    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ':' | '\\')
+                };
                 let good = |name: &String| !name.is_empty() && name.chars().all(plain);
-                if journal.programs.is_empty() || !journal.programs.iter().all(good) {
+                if !journal.programs.iter().chain(&journal.units).all(good) {
                     mistakes.push(
-                        "sources: programs must be one or more names of letters, digits, '.', '_' or '-'"
+                        "sources: programs and units must be names of letters, digits, '.', '_', '-' or '@'"
                             .to_owned(),
                     );
-                }
-                if journal.parser != LogFormat::Sshd {
-                    mistakes.push(format!(
-                        "sources: parser '{}' reads files; of the journal sshd's messages alone are read",
-                        journal.parser
-                    ));
                 }
                 if journal.command.as_os_str().is_empty() {
                     mistakes.push("sources: command must not be empty".to_owned());
                 }
             }
+            Self::Syslog(syslog) => mistakes.extend(syslog.check()),
+            Self::Stdin(stdin) => {
+                if let Err(mistake) = zone::find(stdin.zone.as_deref()) {
+                    mistakes.push(format!("sources: {mistake}"));
+                }
+            }
+        }
+        mistakes
+    }
+}
+
+/// Whether a path stands for several files.
+pub(crate) fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
+impl SyslogSource {
+    fn check(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Err(mistake) = zone::find(self.zone.as_deref()) {
+            mistakes.push(format!("sources: {mistake}"));
+        }
+        if self.max_connections == 0 || self.max_connections > MAX_SYSLOG_CONNECTIONS {
+            mistakes.push(format!(
+                "sources: max_connections must be between 1 and {MAX_SYSLOG_CONNECTIONS}"
+            ));
+        }
+        if self.idle_secs == 0 {
+            mistakes.push("sources: idle_secs must be at least 1".to_owned());
+        }
+        let named = self.cert_file.is_some() && self.key_file.is_some();
+        let any =
+            self.cert_file.is_some() || self.key_file.is_some() || self.client_ca_file.is_some();
+        match self.transport {
+            SyslogTransport::Tls if !named => mistakes.push(
+                "sources: transport 'tls' needs cert_file and key_file, both in PEM".to_owned(),
+            ),
+            SyslogTransport::Udp | SyslogTransport::Tcp if any => mistakes.push(format!(
+                "sources: cert_file, key_file and client_ca_file are for transport 'tls', not '{}'",
+                self.transport.as_str()
+            )),
+            _ => {}
         }
         mistakes
     }
@@ -201,7 +360,15 @@ impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file) => write!(f, "{}", file.path.display()),
-            Self::Journal(journal) => write!(f, "the journal ({})", journal.programs.join(", ")),
+            Self::Journal(journal) => {
+                let mut names = journal.programs();
+                names.extend(journal.units.iter().cloned());
+                write!(f, "the journal ({})", names.join(", "))
+            }
+            Self::Syslog(syslog) => {
+                write!(f, "syslog ({} {})", syslog.transport.as_str(), syslog.listen)
+            }
+            Self::Stdin(_) => f.write_str("standard input"),
         }
     }
 }
@@ -282,6 +449,45 @@ mod tests {
         .unwrap();
         let mistakes = config.validate().unwrap_err();
         assert_eq!(mistakes.len(), 11, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn mistakes_of_sources_are_named() {
+        for (source, wanted) in [
+            (r#"{"type":"syslog","listen":"127.0.0.1:514","transport":"tls"}"#, "cert_file"),
+            (r#"{"type":"syslog","listen":"127.0.0.1:514","key_file":"/k"}"#, "not 'udp'"),
+            (
+                r#"{"type":"syslog","listen":"127.0.0.1:514","max_connections":0}"#,
+                "max_connections",
+            ),
+            (r#"{"type":"syslog","listen":"127.0.0.1:514","idle_secs":0}"#, "idle_secs"),
+            (r#"{"type":"file","path":"/var/log/[.log"}"#, "is no pattern"),
+            (r#"{"type":"journal","units":["a b"]}"#, "units"),
+            (r#"{"type":"stdin","zone":"Nowhere"}"#, "Nowhere"),
+        ] {
+            let source: SourceConfig = serde_json::from_str(source).unwrap();
+            let mistakes = source.check();
+            assert_eq!(mistakes.len(), 1, "{source} {mistakes:?}");
+            assert!(mistakes[0].contains(wanted), "{mistakes:?}");
+        }
+        let parser = r#"{"type":"stdin","parser":"smoke"}"#;
+        let error = serde_json::from_str::<SourceConfig>(parser).unwrap_err().to_string();
+        assert!(error.contains("unknown log format 'smoke'"), "{error}");
+    }
+
+    #[test]
+    fn a_journal_without_names_is_that_of_sshd_unless_another_parser_reads() {
+        let journal = |text: &str| match serde_json::from_str(text).unwrap() {
+            SourceConfig::Journal(journal) => journal.programs(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(journal(r#"{"type":"journal"}"#), sshd_programs());
+        assert!(journal(r#"{"type":"journal","units":["ssh"]}"#).is_empty());
+        assert!(journal(r#"{"type":"journal","parser":"syslog"}"#).is_empty());
+        assert_eq!(
+            SourceConfig::sshd_journal().to_string(),
+            "the journal (sshd, sshd-session, sshd-auth)"
+        );
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Tracker {
         });
     }
 
+    /// Device, inode and beginning of each file that is followed.
+    pub(crate) fn files(&self) -> Vec<(FileKey, Vec<u8>)> {
+        self.0.borrow().files.iter().map(|file| (file.key, file.head.clone())).collect()
+    }
+
     /// There has been no file since `at`.
     pub(crate) fn absent(&self, at: SystemTime) {
         self.0.send_modify(|progress| progress.absent_since = Some(at));

@@ -1,8 +1,8 @@
 //! The agent of a guarded host: log sources → events → spool → hub.
 //!
 //! ```text
-//! file, journal ─ lines ─►┐
-//!                         ├─ pipeline ─► spool (fsync) ─► forward ─► uplink ─► hub
+//! file, journal, ─ lines ►┐
+//! syslog, stdin           ├─ pipeline ─► spool (fsync) ─► forward ─► uplink ─► hub
 //! honeypots ──── events ─►┘      │
 //!      cursors ◄── acknowledged ─┘
 //! ```
@@ -28,6 +28,7 @@ mod zone;
 pub use agent::{Agent, StartError};
 pub use config::{
     Config, FileSource, HubConfig, JournalSource, SourceConfig, SpoolConfig, StartFrom,
+    StdinSource, SyslogSource, SyslogTransport,
 };
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;

@@ -37,6 +37,12 @@ pub struct Metrics {
     pub lines_unparsed: Counter,
     /// Lines that were longer than the limit and were cut.
     pub lines_truncated: Counter,
+    /// Messages of syslog that the kernel dropped because its buffer was full.
+    pub syslog_dropped: Counter,
+    /// Senders of syslog that were turned away: not allowed, too many, no TLS.
+    pub syslog_refused: Counter,
+    /// Messages of syslog that were cut off by the end of their connection.
+    pub syslog_incomplete: Counter,
     /// Events put into the spool, from logs and honeypots.
     pub events: Counter,
     /// Events that the spool can never take; see the log.

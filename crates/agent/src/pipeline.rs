@@ -7,24 +7,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::encode_event;
-use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp};
-use palisade_rules::{
-    LineContext, LogFormat, MAX_REPEATED_EVENTS, Observation, Parsed, parse_sshd_message,
-};
+use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp, Untrusted};
+use palisade_rules::{MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::cursor::{FileKey, Tracker};
+use crate::cursor::FileKey;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
-use crate::source::{Item, Line, Place};
+use crate::source::{Item, Line, Place, Source};
 
 /// Most events of one append.
 const MAX_BATCH_EVENTS: usize = 512;
@@ -35,18 +33,8 @@ const MAX_BATCH_LINES: usize = 4096;
 /// How long the end of the agent waits for what is still queued.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What the pipeline knows of one source.
-pub(crate) struct SourceInfo {
-    /// Part of the event ids: the path, or a name for the journal.
-    pub(crate) name: String,
-    pub(crate) parser: LogFormat,
-    pub(crate) zone: jiff::tz::TimeZone,
-    pub(crate) tracker: Tracker,
-}
-
 /// The pipeline, before it runs.
 pub(crate) struct Pipeline {
-    pub(crate) sources: Vec<SourceInfo>,
     pub(crate) sensor: SensorId,
     pub(crate) host: Option<HostName>,
     pub(crate) spool: Spool,
@@ -96,9 +84,17 @@ struct Batch {
     records: Vec<Vec<u8>>,
     bytes: usize,
     lines: usize,
-    /// By source: how far each file is with this batch, the newest journal cursor.
-    files: BTreeMap<usize, BTreeMap<FileKey, u64>>,
-    journal: BTreeMap<usize, String>,
+    /// By source: how far it is with this batch.
+    progress: BTreeMap<usize, Progress>,
+}
+
+/// How far a source is with a batch.
+struct Progress {
+    source: Arc<Source>,
+    /// The end of the last line of each file.
+    files: BTreeMap<FileKey, u64>,
+    /// The newest cursor of the journal.
+    journal: Option<String>,
 }
 
 impl Batch {
@@ -195,58 +191,44 @@ impl Pipeline {
     }
 
     fn line(&self, line: Line, batch: &mut Batch) {
-        let Some(source) = self.sources.get(line.source) else { return };
         batch.lines += 1;
-        match self.parse(source, &line) {
+        match parse(&line) {
             Parsed::Irrelevant => self.metrics.lines_irrelevant.one(),
             Parsed::Unparsed => {
                 self.metrics.lines_unparsed.one();
                 tracing::debug!(
-                    source = %source.name,
+                    source = %line.source.name,
                     line = %palisade_event::Untrusted::from(line.bytes.as_slice()),
                     "a line was not understood"
                 );
             }
-            Parsed::Observation(observation) => {
-                self.observed(source, &line, 0, *observation, batch);
-            }
+            Parsed::Observation(observation) => self.observed(&line, 0, *observation, batch),
             Parsed::Several(observations) => {
                 for (part, observation) in (0..).zip(observations) {
-                    self.observed(source, &line, part, observation, batch);
+                    self.observed(&line, part, observation, batch);
                 }
             }
         }
+        let progress =
+            || Progress { source: Arc::clone(&line.source), files: BTreeMap::new(), journal: None };
         match line.place {
             Place::File { key, end, .. } => {
-                batch.files.entry(line.source).or_default().insert(key, end);
+                let entry = batch.progress.entry(line.source.number).or_insert_with(progress);
+                entry.files.insert(key, end);
             }
             Place::Journal { cursor, .. } => {
-                batch.journal.insert(line.source, cursor);
+                let entry = batch.progress.entry(line.source.number).or_insert_with(progress);
+                entry.journal = Some(cursor);
             }
-        }
-    }
-
-    fn parse(&self, source: &SourceInfo, line: &Line) -> Parsed {
-        match &line.place {
-            Place::File { .. } => {
-                let now = Timestamp::from(SystemTime::now());
-                source.parser.parse(&line.bytes, &LineContext { now, zone: source.zone.clone() })
-            }
-            Place::Journal { at, host, .. } => parse_sshd_message(&line.bytes, *at, host.clone()),
+            // Nobody asks for these again.
+            Place::Network { .. } | Place::Stream { .. } => {}
         }
     }
 
     /// Makes the events of one thing that a line says. Their ids come from the
     /// line and, where the same text may stand in a log twice, from its place, so
     /// that reading it again makes the same events.
-    fn observed(
-        &self,
-        source: &SourceInfo,
-        line: &Line,
-        part: u32,
-        mut seen: Observation,
-        batch: &mut Batch,
-    ) {
+    fn observed(&self, line: &Line, part: u32, mut seen: Observation, batch: &mut Batch) {
         let place = match &line.place {
             // Not how often the file was truncated: lines that are still there
             // afterwards are the same events.
@@ -256,11 +238,29 @@ impl Pipeline {
                 place
             }
             Place::Journal { cursor, .. } => cursor.as_bytes().to_vec(),
+            // It comes once, and the same text may come again.
+            Place::Network { .. } => rand::random::<[u8; 16]>().to_vec(),
+            Place::Stream { start } => start.to_be_bytes().to_vec(),
         };
+        let source = &line.source;
         let at = seen.observed_at;
-        seen.host = self.host.clone().or(seen.host);
-        if let Place::Journal { pid: Some(pid), .. } = &line.place {
-            seen.attributes.insert("pid".into(), AttributeValue::Integer(i64::from(*pid)));
+        match &line.place {
+            Place::Journal { pid, .. } => {
+                seen.host = self.host.clone().or(seen.host);
+                if let Some(pid) = pid {
+                    seen.attributes.insert("pid".into(), AttributeValue::Integer(i64::from(*pid)));
+                }
+            }
+            // Of another machine: what it says, else who it is.
+            Place::Network { sender, .. } => {
+                let sender = sender.to_canonical().to_string();
+                seen.host = seen.host.or_else(|| HostName::new(&sender).ok());
+                let sender = AttributeValue::from(Untrusted::from(sender));
+                seen.attributes.insert("syslog_sender".into(), sender);
+            }
+            Place::File { .. } | Place::Stream { .. } => {
+                seen.host = self.host.clone().or(seen.host);
+            }
         }
         if line.truncated {
             // The address stands at the end, which is missing.
@@ -273,7 +273,7 @@ impl Pipeline {
             seen.attributes.insert("repeated".into(), repeated);
         }
         for time in 0..times {
-            let id = match source.parser.is_json() {
+            let id = match source.parser.has_unique_lines() {
                 true => source.parser.event_id(&line.bytes, &seen, (part, time, 0)),
                 false => EventId::derived(
                     at,
@@ -286,18 +286,16 @@ impl Pipeline {
 
     /// Puts a batch into the spool and acknowledges it.
     async fn store(&mut self, batch: Batch) -> Result<(), Closed> {
-        let Batch { records, files, journal, .. } = batch;
+        let Batch { records, progress, .. } = batch;
         if !records.is_empty() {
             self.append(records).await?;
         }
-        for (source, offsets) in files {
-            if let Some(source) = self.sources.get(source) {
-                let offsets: Vec<(FileKey, u64)> = offsets.into_iter().collect();
+        for Progress { source, files, journal } in progress.into_values() {
+            if !files.is_empty() {
+                let offsets: Vec<(FileKey, u64)> = files.into_iter().collect();
                 source.tracker.acknowledge(&offsets);
             }
-        }
-        for (source, cursor) in journal {
-            if let Some(source) = self.sources.get(source) {
+            if let Some(cursor) = journal {
                 source.tracker.acknowledge_journal(cursor);
             }
         }
@@ -404,6 +402,30 @@ impl Pipeline {
                 tracing::error!(%error, "the account of losses cannot be written; the loss is reported later");
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// What a line says, by the parser of its source.
+fn parse(line: &Line) -> Parsed {
+    let source = &line.source;
+    let mut state = source.state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.set_now(Timestamp::from(SystemTime::now()));
+    match &line.place {
+        Place::File { .. } | Place::Stream { .. } => source.parser.parse(&line.bytes, &mut state),
+        Place::Journal { at, host, program, pid, .. } => {
+            let message = Message {
+                program: program.as_deref().unwrap_or_default().as_bytes(),
+                text: &line.bytes,
+                at: *at,
+                host: host.as_deref().map(str::as_bytes),
+                pid: *pid,
+            };
+            source.parser.parse_message(&message, &mut state)
+        }
+        Place::Network { at, .. } => {
+            let message = palisade_rules::received(&line.bytes, &mut state, *at);
+            source.parser.parse_message(&message, &mut state)
         }
     }
 }

@@ -356,9 +356,9 @@ pub(crate) struct ImportLogsArgs {
     /// Files to read (also .gz, .zst), or - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// What wrote them: sshd, cowrie, dionaea, suricata, honeytrap, opencanary or endlessh
+    /// What wrote them: a parser of docs/LOGS.md, such as sshd, cowrie, nginx or postfix
     #[arg(long, value_name = "NAME")]
-    pub(crate) parser: palisade_agent::LogFormat,
+    pub(crate) parser: String,
     /// The sensor of the events, where the hub is on this machine [default: this installation]
     #[arg(long, value_name = "NAME")]
     pub(crate) sensor: Option<palisade_event::SensorId>,
@@ -374,7 +374,7 @@ pub(crate) struct ImportLogsArgs {
 /// What else than events can be imported.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImportFrom {
-    /// Read logs of honeypots and of sshd; each line counts once, however often it is read
+    /// Read logs of servers and honeypots; each line counts once, however often it is read
     #[command(after_help = "\
 Examples:
   palisade import logs --parser cowrie /data/cowrie/log/cowrie.json

@@ -11,6 +11,7 @@ mod logging;
 mod out;
 mod progress;
 mod reach;
+mod ruleset;
 mod run;
 mod settings;
 

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) data: Option<PathBuf>,
     /// The name of this installation in events; the host name where unset.
     pub(crate) sensor: Option<SensorId>,
+    /// Folder of own rules: `parsers/*.toml` beside the shipped parsers or in their place.
+    pub(crate) ruleset: Option<PathBuf>,
     /// The log.
     pub(crate) log: Log,
     /// The recorded attacks.
@@ -74,6 +76,8 @@ impl Settings {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read the settings file {}", path.display()))?;
+                // The names of parsers are settings, so these come first.
+                crate::ruleset::install_named(&text)?;
                 Self::parse(&text).with_context(|| {
                     format!("the settings file {} has a mistake", path.display())
                 })?

@@ -92,6 +92,18 @@ kinds! {
     ClientIdentified "client.identified",
         "A client of a honeypot said what software it is, or was recognised.",
         "log parser", "source, session, client, fingerprints";
+    RequestAnswered "request.answered",
+        "A real web server answered a request; kept where it failed or looks like an attack.",
+        "log parser", "source, request (the target), fingerprints.user_agent, attributes.method, attributes.status";
+    RequestRefused "request.refused",
+        "A real service refused what a client asked of it, such as to relay a mail.",
+        "log parser", "source, credentials.username, request, attributes.reason";
+    PrivilegeGranted "privilege.granted",
+        "A user of the machine got the rights of another one (su, sudo).",
+        "log parser", "credentials.username, request (the command), attributes.target_user";
+    PrivilegeRefused "privilege.refused",
+        "A user of the machine was refused the rights of another one (su, sudo).",
+        "log parser", "credentials.username, request (the command), attributes.target_user, attributes.reason";
     SessionClosed "session.closed",
         "A honeypot session ended.",
         "honeypot", "session, attributes.reason, duration_ms, bytes_in, bytes_out";
@@ -109,7 +121,8 @@ kinds! {
 impl EventKind {
     /// Whether it tells of something that an attacker did, so that it counts as
     /// an alert of a honeypot network. Not: the end of a connection that was
-    /// counted when it began, and reports of our own health.
+    /// counted when it began, what real services refuse in their daily work, and
+    /// reports of our own health.
     #[must_use]
     pub fn is_attack(self) -> bool {
         match self {
@@ -124,6 +137,10 @@ impl EventKind {
             | Self::PayloadCaptured
             | Self::ClientIdentified => true,
             Self::ConnectionClosed
+            | Self::RequestAnswered
+            | Self::RequestRefused
+            | Self::PrivilegeGranted
+            | Self::PrivilegeRefused
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
@@ -170,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_reports_of_our_own_health_are_no_attacks() {
+    fn ends_daily_work_and_reports_of_our_own_health_are_no_attacks() {
         let others: Vec<&str> = EventKind::ALL
             .iter()
             .filter(|kind| !kind.is_attack())
@@ -180,6 +197,10 @@ mod tests {
             others,
             [
                 "connection.closed",
+                "request.answered",
+                "request.refused",
+                "privilege.granted",
+                "privilege.refused",
                 "session.closed",
                 "source.failed",
                 "source.recovered",

@@ -8,7 +8,9 @@ pub mod parser;
 mod sighting;
 
 pub use parser::{
-    LineContext, LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Observation,
-    Parsed, ReadLine, UnknownFormat, parse_sshd, parse_sshd_message,
+    BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineState, LogFormat, LogReader,
+    MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed, Parser, ReadLine,
+    Ruleset, RulesetError, SHIPPED_PARSERS, SyslogFrames, UnknownFormat, parse_sshd,
+    parse_sshd_message, received,
 };
 pub use sighting::Sighting;

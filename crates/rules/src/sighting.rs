@@ -11,6 +11,8 @@ use palisade_event::{
     AnalyzerName, AttributeValue, Event, EventKind, Outcome, Timestamp, Untrusted,
 };
 
+use crate::Observation;
+
 /// One thing that was seen, for scenarios to count. `None` is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sighting<'a> {
@@ -66,6 +68,36 @@ impl<'a> Sighting<'a> {
             reason: None,
             asn: None,
             repeat: 1,
+        }
+    }
+}
+
+impl<'a> From<&'a Observation> for Sighting<'a> {
+    fn from(seen: &'a Observation) -> Self {
+        let text = |name: &str| match seen.attributes.get(name) {
+            Some(AttributeValue::Text(text)) => Some(text.as_bytes()),
+            _ => None,
+        };
+        let number = |name: &str| match seen.attributes.get(name) {
+            Some(AttributeValue::Integer(value)) => u16::try_from(*value).ok(),
+            _ => None,
+        };
+        let service = seen.analyzer.as_ref().map(AnalyzerName::as_str);
+        let credentials = seen.credentials.as_ref();
+        let agent = seen.fingerprints.as_deref().and_then(|prints| prints.user_agent.as_ref());
+        Self {
+            host: seen.host.as_ref().map(|host| host.as_str().as_bytes()),
+            source: seen.source.map(|source| source.address),
+            target_port: seen.target.and_then(|target| target.port),
+            user: credentials.and_then(|given| given.username.as_ref()).map(Untrusted::as_bytes),
+            outcome: credentials.and_then(|given| given.outcome),
+            request: seen.request.as_ref().map(Untrusted::as_bytes),
+            method: text("method"),
+            status: number("status"),
+            client: agent.or(seen.client.as_ref()).map(Untrusted::as_bytes),
+            reason: text("reason"),
+            repeat: seen.repeat,
+            ..Self::new(seen.kind, seen.observed_at, service.unwrap_or_default())
         }
     }
 }

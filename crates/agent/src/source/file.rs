@@ -22,18 +22,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use palisade_rules::MAX_JSON_LINE_BYTES;
 use tokio::time::Instant;
 
 use super::follow::{Follow, Step, identity};
 use super::rotated::{Done, Known, between, find};
 use super::watch::Watch;
-use super::{Ended, Health, MAX_LINE_BYTES, Outlet, Place};
+use super::{Ended, Health, Outlet, Place, Source};
 use crate::backoff::Backoff;
-use crate::config::{FileSource, StartFrom};
-use crate::cursor::{Cursor, Tracker};
+use crate::config::StartFrom;
+use crate::cursor::Cursor;
 
 /// Most rotated files that are followed beside the current one; more: the
 /// oldest is given up, after it was read to its end.
@@ -51,12 +51,10 @@ const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
 /// One file source, as a task.
 pub(crate) struct FileTask {
-    source: usize,
+    source: Arc<Source>,
     path: PathBuf,
     from: StartFrom,
-    max_line_bytes: usize,
     outlet: Outlet,
-    tracker: Tracker,
     health: Health,
     /// Oldest first.
     followed: Vec<Follow>,
@@ -91,31 +89,20 @@ impl From<io::Error> for Stop {
 }
 
 /// Runs a few file system calls on a blocking thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl FileTask {
-    pub(crate) fn new(
-        source: usize,
-        config: &FileSource,
-        outlet: Outlet,
-        tracker: Tracker,
-    ) -> Self {
+    pub(crate) fn new(source: &Arc<Source>, path: &Path, from: StartFrom, outlet: Outlet) -> Self {
         Self {
-            source,
-            path: config.path.clone(),
-            from: config.from,
-            // Part of a JSON object cannot be read.
-            max_line_bytes: match config.parser.is_json() {
-                true => MAX_JSON_LINE_BYTES,
-                false => MAX_LINE_BYTES,
-            },
+            source: Arc::clone(source),
+            path: path.into(),
+            from,
             outlet,
-            tracker,
-            health: Health::new(config.path.display().to_string()),
+            health: Health::new(path.display().to_string()),
             followed: Vec::new(),
             current: None,
             done: VecDeque::new(),
@@ -272,7 +259,7 @@ impl FileTask {
             }
             let mut follow = self.followed.remove(index);
             let had = follow.head().len();
-            let max_line_bytes = self.max_line_bytes;
+            let max_line_bytes = self.source.max_line_bytes();
             let (follow, step) = tokio::task::spawn_blocking(move || {
                 let step = follow.step(max_line_bytes);
                 let step = match step {
@@ -285,7 +272,7 @@ impl FileTask {
             .map_err(io::Error::other)?;
             let key = follow.key();
             if follow.head().len() > had {
-                self.tracker.head(key, follow.head());
+                self.source.tracker.head(key, follow.head());
             }
             let handed_over = follow.handed_over();
             self.followed.insert(index, follow);
@@ -293,15 +280,15 @@ impl FileTask {
                 (Step::Lines(lines), _) => {
                     for line in lines {
                         let place = Place::File { key, start: line.start, end: line.end };
-                        self.outlet.line(self.source, line.bytes, line.truncated, place).await?;
+                        self.outlet.line(&self.source, line.bytes, line.truncated, place).await?;
                     }
                 }
                 (Step::Truncated, Some(anew)) => {
                     tracing::info!(path = %self.path.display(), "a log was truncated; reading it from its start");
                     watch.file(anew.key(), anew.file())?;
                     watch.forget(key);
-                    self.tracker.finish(key, handed_over);
-                    self.tracker.follow(anew.key(), anew.head(), 0);
+                    self.source.tracker.finish(key, handed_over);
+                    self.source.tracker.follow(anew.key(), anew.head(), 0);
                     if let Some(place) = self.followed.get_mut(index) {
                         *place = anew;
                     }
@@ -455,7 +442,7 @@ impl FileTask {
             let now = SystemTime::now();
             let since = now.checked_sub(CLOCK_SLACK).unwrap_or(now);
             self.absent = Some(since);
-            self.tracker.absent(since);
+            self.source.tracker.absent(since);
         }
     }
 
@@ -488,10 +475,10 @@ impl FileTask {
         tokio::select! {
             biased;
             () = self.outlet.cancel().cancelled() => return Err(Stop::Ended),
-            () = self.tracker.forgotten(follow.key()) => {}
+            () = self.source.tracker.forgotten(follow.key()) => {}
         }
         watch.file(follow.key(), follow.file())?;
-        self.tracker.follow(follow.key(), follow.head(), follow.offset());
+        self.source.tracker.follow(follow.key(), follow.head(), follow.offset());
         let place = self.followed.iter().position(|other| Some(other.identity()) == before);
         self.followed.insert(place.unwrap_or(self.followed.len()), follow);
         Ok(())
@@ -504,7 +491,7 @@ impl FileTask {
         let Some(current) = self.current else { return };
         let now = Instant::now();
         let mut rotated = self.followed.len().saturating_sub(1);
-        let (tracker, path, done) = (&self.tracker, &self.path, &mut self.done);
+        let (tracker, path, done) = (&self.source.tracker, &self.path, &mut self.done);
         let grace_ends = &mut self.grace_ends;
         self.followed.retain_mut(|follow| {
             if follow.identity() == current {
@@ -554,7 +541,7 @@ impl FileTask {
             && let Some(since) = cursor.absent_since
         {
             self.absent = Some(since);
-            self.tracker.absent(since);
+            self.source.tracker.absent(since);
         }
         Ok(())
     }

@@ -1,25 +1,28 @@
 //! The journal source: `journalctl --follow` as a child process, started by
 //! argument list, one JSON object a line.
 //!
-//! Entries are selected by the journal's trusted field `_COMM`: the program
-//! that wrote them, not what it claims to be. A child that ends is started
-//! again, from the last acknowledged cursor.
+//! Entries are selected by the journal's trusted fields `_COMM` and
+//! `_SYSTEMD_UNIT`: the program or the unit that wrote them, not what it claims
+//! to be. Within these the name that a program gives itself chooses the parser:
+//! `postfix/smtpd` is the program `smtpd`. A child that ends is started again,
+//! from the last acknowledged cursor.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use palisade_event::{HostName, Timestamp};
+use palisade_event::Timestamp;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
-use super::{Ended, Health, MAX_LINE_BYTES, Outlet, Place};
+use super::{Ended, Health, Outlet, Place, Source};
 use crate::backoff::Backoff;
 use crate::config::{JournalSource, StartFrom};
 
-/// Longest JSON object of one entry: a message of [`MAX_LINE_BYTES`] as an
+/// Longest JSON object of one entry: a message of 64 KiB as an
 /// array of numbers, and the fields that are asked for.
 const MAX_ENTRY_BYTES: usize = 512 * 1024;
 /// Longest cursor that is believed, in bytes.
@@ -29,11 +32,12 @@ const MAX_COMPLAINT_BYTES: u64 = 1024;
 /// A child that has lived this long works.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Fields that are asked for.
-const FIELDS: &str = "--output-fields=MESSAGE,_HOSTNAME,_PID,_SOURCE_REALTIME_TIMESTAMP";
+const FIELDS: &str =
+    "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_COMM,_HOSTNAME,_PID,_SOURCE_REALTIME_TIMESTAMP";
 
 /// One journal source, as a task.
 pub(crate) struct JournalTask {
-    source: usize,
+    source: Arc<Source>,
     config: JournalSource,
     outlet: Outlet,
     health: Health,
@@ -64,6 +68,10 @@ struct Entry {
     sent: Option<Text>,
     #[serde(rename = "_HOSTNAME")]
     host: Option<Text>,
+    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    identifier: Option<Text>,
+    #[serde(rename = "_COMM")]
+    command: Option<Text>,
     #[serde(rename = "_PID")]
     pid: Option<Text>,
     #[serde(rename = "MESSAGE")]
@@ -98,12 +106,13 @@ impl Text {
 
 impl JournalTask {
     pub(crate) fn new(
-        source: usize,
+        source: &Arc<Source>,
         config: &JournalSource,
         outlet: Outlet,
         cursor: Option<String>,
     ) -> Self {
-        let name = format!("journal ({})", config.programs.join(", "));
+        let source = Arc::clone(source);
+        let name = source.name.trim_start_matches("the ").to_owned();
         Self { source, config: config.clone(), outlet, health: Health::new(name), cursor }
     }
 
@@ -141,7 +150,16 @@ impl JournalTask {
             (None, StartFrom::Start) => arguments.push("--no-tail".into()),
             (None, StartFrom::End) => arguments.push("--lines=0".into()),
         }
-        arguments.extend(self.config.programs.iter().map(|name| format!("_COMM={name}")));
+        let programs = self.config.programs();
+        arguments.extend(programs.iter().map(|name| format!("_COMM={name}")));
+        if !programs.is_empty() && !self.config.units.is_empty() {
+            // The one or the other.
+            arguments.push("+".to_owned());
+        }
+        arguments.extend(self.config.units.iter().map(|name| match name.contains('.') {
+            true => format!("_SYSTEMD_UNIT={name}"),
+            false => format!("_SYSTEMD_UNIT={name}.service"),
+        }));
         arguments
     }
 
@@ -230,16 +248,18 @@ impl JournalTask {
             return Ok(());
         }
         let mut bytes = entry.message.map(Text::into_bytes).unwrap_or_default();
-        let truncated = bytes.len() > MAX_LINE_BYTES;
-        bytes.truncate(MAX_LINE_BYTES);
+        let most = self.source.max_line_bytes();
+        let truncated = bytes.len() > most;
+        bytes.truncate(most);
         let host = entry.host.and_then(Text::into_string);
         let place = Place::Journal {
             cursor: entry.cursor.clone(),
             at: Timestamp::from_millis(micros.div_euclid(1000)),
-            host: host.and_then(|name| HostName::new(&name).ok()),
+            host,
+            program: entry.identifier.or(entry.command).and_then(Text::into_string),
             pid: entry.pid.and_then(Text::into_string).and_then(|pid| pid.parse().ok()),
         };
-        self.outlet.line(self.source, bytes, truncated, place).await?;
+        self.outlet.line(&self.source, bytes, truncated, place).await?;
         self.cursor = Some(entry.cursor);
         Ok(())
     }

@@ -1,22 +1,34 @@
 //! Sources: where lines come from.
 //!
 //! A source reads as fast as the pipeline takes: both queues below are bounded,
-//! and when they are full the file or the journal is the buffer.
+//! and when they are full the file or the journal is the buffer, or a sender by
+//! network waits. Datagrams cannot wait: those that the kernel has no room for
+//! are counted.
 
 mod departed;
 pub(crate) mod file;
 mod follow;
+pub(crate) mod glob;
 pub(crate) mod journal;
 mod rotated;
+pub(crate) mod stdin;
+pub(crate) mod syslog;
 mod watch;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use palisade_event::{Event, EventId, EventKind, HostName, SensorId, Timestamp, Untrusted};
+use jiff::tz::TimeZone;
+use palisade_event::{Event, EventId, EventKind, SensorId, Timestamp, Untrusted};
+use palisade_rules::{LineContext, LineState, LogFormat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::cursor::FileKey;
+use crate::cursor::{self, Cursor, FileKey, Tracker};
 use crate::metrics::Metrics;
 
 /// Most lines between the sources and the pipeline; full: sources stop reading.
@@ -36,11 +48,95 @@ pub(crate) enum Item {
     Event(Box<Event>),
 }
 
+/// A source: what its lines are, and how far they are.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Unlike that of any other source.
+    pub(crate) number: usize,
+    /// Part of the event ids: the path, or a name.
+    pub(crate) name: String,
+    /// What reads its lines.
+    pub(crate) parser: LogFormat,
+    /// What is kept between lines. One task parses; nobody waits for it.
+    pub(crate) state: Mutex<LineState>,
+    /// How far it was read and acknowledged.
+    pub(crate) tracker: Tracker,
+}
+
+static SOURCES: AtomicUsize = AtomicUsize::new(0);
+
+impl Source {
+    pub(crate) fn new(name: String, parser: LogFormat, zone: TimeZone) -> Arc<Self> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        Arc::new(Self {
+            number: SOURCES.fetch_add(1, Ordering::Relaxed),
+            name,
+            parser,
+            state: Mutex::new(LineState::new(LineContext { now, zone })),
+            tracker: Tracker::new(),
+        })
+    }
+
+    /// Longest line: part of a JSON object cannot be read.
+    pub(crate) fn max_line_bytes(&self) -> usize {
+        match self.parser.is_json() {
+            true => palisade_rules::MAX_JSON_LINE_BYTES,
+            false => MAX_LINE_BYTES,
+        }
+    }
+}
+
+/// The tasks that write down how far sources are. They end when nothing leads
+/// to their sources any more.
+pub(crate) type Keepers = Mutex<Vec<AbortOnDropHandle<()>>>;
+
+/// Opens sources: by its name each has a cursor and a keeper of it.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    folder: PathBuf,
+    /// The agent's, so that its end is theirs.
+    keepers: Weak<Keepers>,
+    names: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Registry {
+    pub(crate) fn new(folder: PathBuf, keepers: &Arc<Keepers>) -> Self {
+        Self { folder, keepers: Arc::downgrade(keepers), names: Arc::default() }
+    }
+
+    /// Opens a source; `None` where one of that name is open. Reads a small file.
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        parser: &LogFormat,
+        zone: &TimeZone,
+    ) -> Option<(Arc<Source>, Option<Cursor>)> {
+        let is_new = self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into());
+        if !is_new {
+            return None;
+        }
+        let keepers = self.keepers.upgrade()?;
+        let path = cursor::path(&self.folder, name);
+        let found = cursor::load(&path);
+        let source = Source::new(name.to_owned(), parser.clone(), zone.clone());
+        let keeper = cursor::keep(path, name.to_owned(), source.tracker.subscribe());
+        let mut keepers = keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.retain(|keeper| !keeper.is_finished());
+        keepers.push(AbortOnDropHandle::new(tokio::spawn(keeper)));
+        Some((source, found))
+    }
+
+    /// Forgets a source whose file is gone for good.
+    pub(crate) fn close(&self, name: &str) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
 /// One line of a log.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// The source's place in the configuration.
-    pub(crate) source: usize,
+    /// Where it is from.
+    pub(crate) source: Arc<Source>,
     /// Without its newline.
     pub(crate) bytes: Vec<u8>,
     /// Whether it was longer than a line may be.
@@ -57,7 +153,17 @@ pub(crate) enum Place {
     /// In a file, from byte to byte.
     File { key: FileKey, start: u64, end: u64 },
     /// In the journal, which also knows when, where and by which process.
-    Journal { cursor: String, at: Timestamp, host: Option<HostName>, pid: Option<u32> },
+    Journal {
+        cursor: String,
+        at: Timestamp,
+        host: Option<String>,
+        program: Option<String>,
+        pid: Option<u32>,
+    },
+    /// By network, from this sender at this time. There is no reading it again.
+    Network { sender: IpAddr, at: Timestamp },
+    /// In a stream that ends with the agent, beginning at this byte.
+    Stream { start: u64 },
 }
 
 /// The queue from the sources to the pipeline; one clone a source.
@@ -92,7 +198,7 @@ impl Outlet {
     /// Hands a line over; waits while the queue is full.
     pub(crate) async fn line(
         &self,
-        source: usize,
+        source: &Arc<Source>,
         bytes: Vec<u8>,
         truncated: bool,
         place: Place,
@@ -105,6 +211,7 @@ impl Outlet {
         let need = u32::try_from(bytes.len().clamp(64, LINE_QUEUE_BYTES)).unwrap_or(u32::MAX);
         let send = async {
             let room = Arc::clone(&self.room).acquire_many_owned(need).await.map_err(|_| Ended)?;
+            let source = Arc::clone(source);
             let line = Line { source, bytes, truncated, place, _room: room };
             self.items.send(Item::Line(line)).await.map_err(|_| Ended)
         };

@@ -52,8 +52,9 @@ impl From<LinesReceipt> for LogReceipt {
 
 /// Deliver lines of a log
 ///
-/// One line a line, as the program writes them: `cowrie`, `dionaea`,
-/// `suricata`, `honeytrap`, `opencanary` (JSON), `endlessh` and `sshd` (text).
+/// One line a line, as the program writes them: of honeypots (`cowrie`,
+/// `dionaea`, `suricata`, `honeytrap`, `opencanary`, `endlessh`), of servers
+/// (`sshd`, `nginx`, `postfix`, and more), or of many programs (`syslog`).
 /// The answer comes after every event is on disk. Lines may be sent again; an
 /// event's id comes from its line, so it counts once.
 #[utoipa::path(

@@ -48,6 +48,21 @@ impl Collector for Figures {
                 "Lines that were too long and cut",
                 agent.lines_truncated.get(),
             ),
+            (
+                "agent_syslog_dropped",
+                "Messages of syslog that the kernel dropped",
+                agent.syslog_dropped.get(),
+            ),
+            (
+                "agent_syslog_refused",
+                "Senders of syslog that were turned away",
+                agent.syslog_refused.get(),
+            ),
+            (
+                "agent_syslog_incomplete",
+                "Messages of syslog cut off by the end of their connection",
+                agent.syslog_incomplete.get(),
+            ),
             ("agent_events", "Events put into the agent's spool", agent.events.get()),
             (
                 "agent_events_unspoolable",

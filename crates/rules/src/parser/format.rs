@@ -8,11 +8,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use palisade_event::{AnalyzerName, Event, EventId, SensorId};
-use serde::{Deserialize, Serialize};
+use palisade_event::{AnalyzerName, Event, EventId, HostName, SensorId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LineContext, Observation, Parsed, endlessh, json, parse_sshd};
+use super::ruleset::{self, Found, Input, LineState, Message, Parser, Read, Ruleset};
+use super::sshd::glance_sshd;
+use super::{
+    LineContext, Observation, Parsed, endlessh, event, json, parse_sshd, parse_sshd_message, syslog,
+};
+use crate::Sighting;
 
 /// Lines that are remembered to tell a repetition within a second from another
 /// reading; more: all are forgotten.
@@ -21,8 +27,7 @@ const MAX_REMEMBERED_LINES: usize = 65_536;
 pub const MAX_REPEATED_EVENTS: u32 = 100;
 
 /// A format of log lines that can be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// OpenSSH's server, through syslog.
     #[default]
@@ -39,11 +44,65 @@ pub enum LogFormat {
     OpenCanary,
     /// Endlessh's text log.
     Endlessh,
+    /// Events of Palisade, one JSON object a line, as `palisade export` writes them.
+    Palisade,
+    /// Lines of many programs with syslog's head: each is read by the parser of
+    /// its program.
+    Syslog,
+    /// One that a file describes ([`super::ruleset`]).
+    Declared(Declared),
+}
+
+/// A declared parser; the same one has the same name.
+#[derive(Clone, Debug)]
+pub struct Declared(Arc<Parser>);
+
+impl Declared {
+    /// The parser.
+    #[must_use]
+    pub fn parser(&self) -> &Parser {
+        &self.0
+    }
+}
+
+impl From<Arc<Parser>> for LogFormat {
+    fn from(parser: Arc<Parser>) -> Self {
+        Self::Declared(Declared(parser))
+    }
+}
+
+impl PartialEq for Declared {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for Declared {}
+
+/// What a look at a line found, without making an event of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// Something was seen, and handed over.
+    Seen,
+    /// Understood, and nothing new.
+    Irrelevant,
+    /// Not understood.
+    Unparsed,
+}
+
+impl From<Read> for Glance {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Found => Self::Seen,
+            Read::Irrelevant => Self::Irrelevant,
+            Read::Unparsed => Self::Unparsed,
+        }
+    }
 }
 
 impl LogFormat {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// Those that are built in.
+    pub const BUILT_IN: [Self; 9] = [
         Self::Sshd,
         Self::Cowrie,
         Self::Dionaea,
@@ -51,11 +110,19 @@ impl LogFormat {
         Self::Honeytrap,
         Self::OpenCanary,
         Self::Endlessh,
+        Self::Palisade,
+        Self::Syslog,
     ];
+
+    /// All that have a name: the built-in ones and those of the current ruleset.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let declared = Ruleset::current().parsers().cloned().map(Self::from);
+        Self::BUILT_IN.into_iter().chain(declared)
+    }
 
     /// Its name in settings, addresses and on the command line.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Sshd => "sshd",
             Self::Cowrie => "cowrie",
@@ -64,14 +131,33 @@ impl LogFormat {
             Self::Honeytrap => "honeytrap",
             Self::OpenCanary => "opencanary",
             Self::Endlessh => "endlessh",
+            Self::Palisade => "palisade",
+            Self::Syslog => "syslog",
+            Self::Declared(declared) => declared.0.name(),
         }
     }
 
     /// Whether its lines are JSON objects, which may be long and cannot be read
     /// in part.
     #[must_use]
-    pub fn is_json(self) -> bool {
-        !matches!(self, Self::Sshd | Self::Endlessh)
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Sshd | Self::Endlessh | Self::Syslog => false,
+            Self::Cowrie
+            | Self::Dionaea
+            | Self::Suricata
+            | Self::Honeytrap
+            | Self::OpenCanary
+            | Self::Palisade => true,
+            Self::Declared(declared) => declared.0.reads_json(),
+        }
+    }
+
+    /// Whether the same text never stands in its log twice for two things that
+    /// happened, so that a line is enough to identify them.
+    #[must_use]
+    pub fn has_unique_lines(&self) -> bool {
+        self.is_json() && !matches!(self, Self::Declared(_))
     }
 
     /// The id of what a line of this format says: its n-th observation, the
@@ -79,7 +165,7 @@ impl LogFormat {
     /// log.
     #[must_use]
     pub fn event_id(
-        self,
+        &self,
         line: &[u8],
         seen: &Observation,
         (part, time, before): (u32, u32, u32),
@@ -91,10 +177,89 @@ impl LogFormat {
 
     /// Parses one line. Never fails and never panics.
     #[must_use]
-    pub fn parse(self, line: &[u8], cx: &LineContext) -> Parsed {
-        let mut parsed = self.read(line, cx);
-        // sshd is a real service, which its category says.
-        let analyzer = AnalyzerName::new(self.as_str()).ok().filter(|_| self != Self::Sshd);
+    pub fn parse(&self, line: &[u8], state: &mut LineState) -> Parsed {
+        match self {
+            Self::Declared(declared) => observe(&declared.0, Input::Line(line), state),
+            Self::Syslog => {
+                let Some(head) = syslog_head(line) else { return no_head(line) };
+                match writer(head.tag, head.message) {
+                    Writer::Sshd => self.attributed(parse_sshd(line, state.clock.context())),
+                    Writer::Declared(parser) => observe(parser, Input::Head(&head), state),
+                    Writer::Unknown => Parsed::Irrelevant,
+                }
+            }
+            _ => {
+                let parsed = self.copy(line, state.clock.context());
+                self.attributed(parsed)
+            }
+        }
+    }
+
+    /// Parses a message that came without a line's head. Never fails and never
+    /// panics.
+    #[must_use]
+    pub fn parse_message(&self, message: &Message<'_>, state: &mut LineState) -> Parsed {
+        let host = || message.host.and_then(host_name);
+        match self {
+            Self::Declared(declared) => observe(&declared.0, Input::Message(message), state),
+            Self::Sshd => parse_sshd_message(message.text, message.at, host()),
+            Self::Syslog => match writer(message.program, message.text) {
+                Writer::Sshd => parse_sshd_message(message.text, message.at, host()),
+                Writer::Declared(parser) => observe(parser, Input::Message(message), state),
+                Writer::Unknown => Parsed::Irrelevant,
+            },
+            // Their lines have times of their own.
+            _ => self.parse(message.text, state),
+        }
+    }
+
+    /// Hands what a line says to `see`, without copying where that is possible.
+    /// Never fails and never panics.
+    pub fn glance(
+        &self,
+        line: &[u8],
+        state: &mut LineState,
+        see: &mut dyn FnMut(&Sighting<'_>),
+    ) -> Glance {
+        match self {
+            Self::Declared(declared) => {
+                let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
+                ruleset::read(&declared.0, Input::Line(line), state, &mut take).into()
+            }
+            Self::Sshd => match syslog_head(line) {
+                Some(head) => glance_sshd(&head, &mut state.clock, see),
+                None => glance_of(&no_head(line)),
+            },
+            Self::Syslog => {
+                let Some(head) = syslog_head(line) else { return glance_of(&no_head(line)) };
+                match writer(head.tag, head.message) {
+                    Writer::Sshd => glance_sshd(&head, &mut state.clock, see),
+                    Writer::Declared(parser) => {
+                        let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
+                        ruleset::read(parser, Input::Head(&head), state, &mut take).into()
+                    }
+                    Writer::Unknown => Glance::Irrelevant,
+                }
+            }
+            _ => {
+                let parsed = self.parse(line, state);
+                match &parsed {
+                    Parsed::Observation(seen) => see(&Sighting::from(&**seen)),
+                    Parsed::Several(all) => all.iter().for_each(|seen| see(&seen.into())),
+                    Parsed::Irrelevant | Parsed::Unparsed => {}
+                }
+                glance_of(&parsed)
+            }
+        }
+    }
+
+    /// Names the daemon. sshd is a real service, which its category says; events
+    /// name theirs by themselves.
+    fn attributed(&self, mut parsed: Parsed) -> Parsed {
+        if matches!(self, Self::Sshd | Self::Syslog | Self::Palisade) {
+            return parsed;
+        }
+        let analyzer = AnalyzerName::new(self.as_str()).ok();
         match &mut parsed {
             Parsed::Observation(seen) => seen.analyzer = analyzer,
             Parsed::Several(all) => {
@@ -105,7 +270,7 @@ impl LogFormat {
         parsed
     }
 
-    fn read(self, line: &[u8], cx: &LineContext) -> Parsed {
+    fn copy(&self, line: &[u8], cx: &LineContext) -> Parsed {
         match self {
             Self::Sshd => parse_sshd(line, cx),
             Self::Cowrie => json::cowrie::parse(line),
@@ -114,8 +279,68 @@ impl LogFormat {
             Self::Honeytrap => json::honeytrap::parse(line, cx),
             Self::OpenCanary => json::opencanary::parse(line),
             Self::Endlessh => endlessh::parse(line, cx),
+            Self::Palisade => event::parse(line),
+            Self::Syslog | Self::Declared(_) => Parsed::Unparsed,
         }
     }
+}
+
+/// Who reads the messages of a program.
+enum Writer {
+    Sshd,
+    Declared(&'static Parser),
+    Unknown,
+}
+
+/// By the program's name; PAM's messages bear the names of all programs.
+fn writer(program: &[u8], message: &[u8]) -> Writer {
+    if matches!(program, b"sshd" | b"sshd-session" | b"sshd-auth") {
+        return Writer::Sshd;
+    }
+    let ruleset = Ruleset::current();
+    match ruleset.of_program(program) {
+        Some(parser) => Writer::Declared(parser),
+        None => match ruleset.of_any().filter(|_| message.starts_with(b"pam_")) {
+            Some(parser) => Writer::Declared(parser),
+            None => Writer::Unknown,
+        },
+    }
+}
+
+fn observe(parser: &Parser, input: Input<'_>, state: &mut LineState) -> Parsed {
+    let mut kept = None;
+    let mut take = |parser: &Parser, found: &Found<'_>| kept = parser.observation(found);
+    match ruleset::read(parser, input, state, &mut take) {
+        // What is not kept is known, and no event.
+        Read::Found => kept.map_or(Parsed::Irrelevant, |seen| Parsed::Observation(Box::new(seen))),
+        Read::Irrelevant => Parsed::Irrelevant,
+        Read::Unparsed => Parsed::Unparsed,
+    }
+}
+
+fn syslog_head(line: &[u8]) -> Option<syslog::Line<'_>> {
+    syslog::split(line.trim_ascii_end())
+}
+
+/// journalctl's own remarks ("-- Boot … --") and empty lines say nothing.
+fn no_head(line: &[u8]) -> Parsed {
+    match line.trim_ascii_end() {
+        b"" => Parsed::Irrelevant,
+        line if line.starts_with(b"-- ") => Parsed::Irrelevant,
+        _ => Parsed::Unparsed,
+    }
+}
+
+fn glance_of(parsed: &Parsed) -> Glance {
+    match parsed {
+        Parsed::Observation(_) | Parsed::Several(_) => Glance::Seen,
+        Parsed::Irrelevant => Glance::Irrelevant,
+        Parsed::Unparsed => Glance::Unparsed,
+    }
+}
+
+fn host_name(name: &[u8]) -> Option<HostName> {
+    HostName::new(std::str::from_utf8(name).ok()?).ok()
 }
 
 impl fmt::Display for LogFormat {
@@ -124,17 +349,44 @@ impl fmt::Display for LogFormat {
     }
 }
 
+impl Serialize for LogFormat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFormat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// There is no log format of this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown log format '{}'; known are sshd, cowrie, dionaea, suricata, honeytrap, opencanary and endlessh", .0.escape_default())]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownFormat(String);
+
+impl std::error::Error for UnknownFormat {}
+
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown log format '{}'; known are ", self.0.escape_default())?;
+        let mut names: Vec<String> = LogFormat::all().map(|format| format.to_string()).collect();
+        let last = names.pop().unwrap_or_default();
+        write!(f, "{} and {last}", names.join(", "))
+    }
+}
 
 impl FromStr for LogFormat {
     type Err = UnknownFormat;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|format| format.as_str() == text);
-        found.ok_or_else(|| UnknownFormat(text.chars().take(64).collect()))
+        if let Some(format) = Self::BUILT_IN.into_iter().find(|format| format.as_str() == text) {
+            return Ok(format);
+        }
+        match Ruleset::current().parser(text) {
+            Some(parser) => Ok(Arc::clone(parser).into()),
+            None => Err(UnknownFormat(text.chars().take(64).collect())),
+        }
     }
 }
 
@@ -154,7 +406,7 @@ pub enum ReadLine {
 pub struct LogReader {
     format: LogFormat,
     sensor: SensorId,
-    cx: LineContext,
+    state: LineState,
     seen: HashMap<u64, u32>,
     hasher: RandomState,
 }
@@ -163,14 +415,20 @@ impl LogReader {
     /// A reader of `format`; `sensor` is who the events say has seen them.
     #[must_use]
     pub fn new(format: LogFormat, sensor: SensorId, cx: LineContext) -> Self {
-        Self { format, sensor, cx, seen: HashMap::new(), hasher: RandomState::new() }
+        Self {
+            format,
+            sensor,
+            state: LineState::new(cx),
+            seen: HashMap::new(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Reads the next line.
     pub fn read(&mut self, line: &[u8]) -> ReadLine {
         let line = line.trim_ascii_end();
         let before = self.before(line);
-        let observations = match self.format.parse(line, &self.cx) {
+        let observations = match self.format.parse(line, &mut self.state) {
             Parsed::Observation(observation) => vec![*observation],
             Parsed::Several(observations) => observations,
             Parsed::Irrelevant => return ReadLine::Irrelevant,
@@ -193,8 +451,8 @@ impl LogReader {
 
     /// How often the same line came before.
     fn before(&mut self, line: &[u8]) -> u32 {
-        // JSON lines have microseconds and ports in them.
-        if self.format.is_json() {
+        // Lines of honeypots have microseconds and ports in them.
+        if self.format.has_unique_lines() {
             return 0;
         }
         if self.seen.len() >= MAX_REMEMBERED_LINES {
@@ -226,8 +484,8 @@ mod tests {
 
     #[test]
     fn names_of_formats_are_read_back_and_others_are_refused_with_the_known_ones() {
-        for format in LogFormat::ALL {
-            assert_eq!(format.as_str().parse(), Ok(format));
+        for format in LogFormat::all() {
+            assert_eq!(format.as_str().parse().as_ref(), Ok(&format));
             let error = "kippo".parse::<LogFormat>().unwrap_err().to_string();
             assert!(error.contains(format.as_str()), "{error}");
         }

@@ -5,20 +5,31 @@
 //! understands and that adds nothing is [`Parsed::Irrelevant`].
 
 mod endlessh;
+mod event;
 mod format;
+mod frames;
 mod json;
+mod network;
 mod peer;
+pub mod ruleset;
 mod sshd;
 mod syslog;
+mod time;
 
 use palisade_event::{
     AnalyzerName, AttributeValue, Attributes, Category, Credentials, Endpoint, Event, EventId,
     EventKind, Fingerprints, HostName, PayloadHash, SensorId, SessionId, Timestamp, Untrusted,
 };
 
-pub use format::{LogFormat, LogReader, MAX_REPEATED_EVENTS, ReadLine, UnknownFormat};
+pub use format::{
+    Declared, Glance, LogFormat, LogReader, MAX_REPEATED_EVENTS, ReadLine, UnknownFormat,
+};
+pub use frames::{BrokenStream, SyslogFrames};
 pub use json::MAX_JSON_LINE_BYTES;
+pub use network::received;
+pub use ruleset::{InUse, LineState, Message, Parser, Ruleset, RulesetError, SHIPPED_PARSERS};
 pub use sshd::{parse_sshd, parse_sshd_message};
+pub use time::LineClock;
 
 /// What a line cannot say by itself.
 #[derive(Clone, Debug)]

@@ -37,15 +37,15 @@ pub(super) struct Line<'a> {
 /// calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawTime {
-    year: Option<i16>,
-    month: i8,
-    day: i8,
-    hour: i8,
-    minute: i8,
-    second: i8,
-    millis: i16,
+    pub(super) year: Option<i16>,
+    pub(super) month: i8,
+    pub(super) day: i8,
+    pub(super) hour: i8,
+    pub(super) minute: i8,
+    pub(super) second: i8,
+    pub(super) millis: i16,
     /// Seconds east of UTC.
-    offset: Option<i32>,
+    pub(super) offset: Option<i32>,
 }
 
 /// Takes a line apart; `None` where it does not begin like a syslog line.
@@ -81,7 +81,7 @@ pub(super) fn split(line: &[u8]) -> Option<Line<'_>> {
 }
 
 /// `<34>` in front of the time.
-fn skip_priority(line: &[u8]) -> &[u8] {
+pub(super) fn skip_priority(line: &[u8]) -> &[u8] {
     let Some(rest) = line.strip_prefix(b"<") else { return line };
     let digits = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
     match rest.get(digits) {
@@ -103,7 +103,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u32> {
     })
 }
 
-fn two(pair: &[u8]) -> Option<i8> {
+pub(super) fn two(pair: &[u8]) -> Option<i8> {
     match pair {
         [a @ b'0'..=b'9', b @ b'0'..=b'9'] => Some(((a - b'0') * 10 + (b - b'0')) as i8),
         [b' ', b @ b'0'..=b'9'] => Some((b - b'0') as i8),
@@ -111,23 +111,31 @@ fn two(pair: &[u8]) -> Option<i8> {
     }
 }
 
-fn rfc3164_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
-    let head = text.get(..15)?;
-    let month = match head.get(..4)? {
-        b"Jan " => 1,
-        b"Feb " => 2,
-        b"Mar " => 3,
-        b"Apr " => 4,
-        b"May " => 5,
-        b"Jun " => 6,
-        b"Jul " => 7,
-        b"Aug " => 8,
-        b"Sep " => 9,
-        b"Oct " => 10,
-        b"Nov " => 11,
-        b"Dec " => 12,
+/// The English abbreviation of a month.
+pub(super) fn month(name: &[u8]) -> Option<i8> {
+    Some(match name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
         _ => return None,
-    };
+    })
+}
+
+pub(super) fn rfc3164_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
+    let head = text.get(..15)?;
+    let month = month(head.get(..3)?)?;
+    if head.get(3) != Some(&b' ') {
+        return None;
+    }
     if head.get(6) != Some(&b' ') {
         return None;
     }
@@ -138,7 +146,7 @@ fn rfc3164_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
     Some((time, rest))
 }
 
-fn iso_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
+pub(super) fn iso_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
     let head = text.get(..19)?;
     if head.get(4) != Some(&b'-')
         || head.get(7) != Some(&b'-')
@@ -155,7 +163,7 @@ fn iso_time(text: &[u8]) -> Option<(RawTime, &[u8])> {
     Some((RawTime { year: Some(year), month, day, hour, minute, second, millis, offset }, rest))
 }
 
-fn clock(text: &[u8]) -> Option<(i8, i8, i8)> {
+pub(super) fn clock(text: &[u8]) -> Option<(i8, i8, i8)> {
     if text.get(2) != Some(&b':') || text.get(5) != Some(&b':') {
         return None;
     }
@@ -163,7 +171,7 @@ fn clock(text: &[u8]) -> Option<(i8, i8, i8)> {
 }
 
 /// `.123456` or `,123`: milliseconds, the rest is cut off.
-fn fraction(text: &[u8]) -> (i16, &[u8]) {
+pub(super) fn fraction(text: &[u8]) -> (i16, &[u8]) {
     let Some((b'.' | b',', rest)) = text.split_first() else { return (0, text) };
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 {
@@ -178,7 +186,7 @@ fn fraction(text: &[u8]) -> (i16, &[u8]) {
 }
 
 /// `Z`, `+01:00`, `+0100`, or nothing.
-fn offset(text: &[u8]) -> Option<(Option<i32>, &[u8])> {
+pub(super) fn offset(text: &[u8]) -> Option<(Option<i32>, &[u8])> {
     let (sign, rest) = match text.split_first()? {
         (b'Z' | b'z', rest) => return Some((Some(0), rest)),
         (b'+', rest) => (1, rest),
@@ -191,6 +199,11 @@ fn offset(text: &[u8]) -> Option<(Option<i32>, &[u8])> {
     let minutes = two(rest.get(..2)?)?;
     let secs = sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60);
     Some((Some(secs), rest.get(2..)?))
+}
+
+/// The latest time that a line read at `now` is believed to be of.
+pub(super) fn newest_believed(now: Timestamp) -> Timestamp {
+    now.plus_millis(MS_PER_DAY)
 }
 
 impl RawTime {
@@ -206,7 +219,7 @@ impl RawTime {
         if let Some(year) = self.year {
             return self.at(year, cx);
         }
-        let limit = cx.now.plus_millis(MS_PER_DAY);
+        let limit = newest_believed(cx.now);
         let newest = jiff::Timestamp::from_millisecond(limit.as_millis()).ok()?;
         // The local year may be one ahead of UTC's.
         let newest = newest.to_zoned(jiff::tz::TimeZone::UTC).year().checked_add(1)?;
@@ -216,7 +229,8 @@ impl RawTime {
             .find(|at| *at <= limit)
     }
 
-    fn at(self, year: i16, cx: &LineContext) -> Option<Timestamp> {
+    /// The same date and time in a year.
+    pub(super) fn at(self, year: i16, cx: &LineContext) -> Option<Timestamp> {
         // A leap second (:60) is written by some daemons; it counts as :59.
         let second = if self.second == 60 { 59 } else { self.second };
         let nanos = i32::from(self.millis) * 1_000_000;

@@ -216,8 +216,9 @@ export interface paths {
         put?: never;
         /**
          * Deliver lines of a log
-         * @description One line a line, as the program writes them: `cowrie`, `dionaea`,
-         *     `suricata`, `honeytrap`, `opencanary` (JSON), `endlessh` and `sshd` (text).
+         * @description One line a line, as the program writes them: of honeypots (`cowrie`,
+         *     `dionaea`, `suricata`, `honeytrap`, `opencanary`, `endlessh`), of servers
+         *     (`sshd`, `nginx`, `postfix`, and more), or of many programs (`syslog`).
          *     The answer comes after every event is on disk. Lines may be sent again; an
          *     event's id comes from its line, so it counts once.
          */
@@ -969,7 +970,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use palisade_agent::LogFormat;
 use palisade_event::wire::Quarantined;
 use serde::Deserialize;
 
@@ -49,6 +50,17 @@ struct Tally {
 /// # Errors
 /// A file cannot be read, or the hub cannot be reached. What was taken stays.
 pub(crate) async fn run(settings: &Settings, args: &ImportLogsArgs) -> anyhow::Result<ExitCode> {
+    // A hub elsewhere may have parsers that are not here.
+    if args.reach.hub.is_none()
+        && let Err(error) = args.parser.parse::<LogFormat>()
+    {
+        eprintln!("palisade: {error}");
+        return Ok(ExitCode::from(2));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if args.parser.is_empty() || !args.parser.chars().all(plain) {
+        bail!("--parser: expected the name of a parser, such as nginx");
+    }
     for file in &args.files {
         if !file.is_file() && file.as_os_str() != "-" {
             bail!("{} is no file", file.display());

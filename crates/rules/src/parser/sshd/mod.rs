@@ -40,7 +40,9 @@ use palisade_event::{
 
 use super::peer::{self, Peer};
 use super::syslog::{self, number};
-use super::{LineContext, Observation, Parsed};
+use super::time::LineClock;
+use super::{Glance, LineContext, Observation, Parsed};
+use crate::Sighting;
 use known::housekeeping;
 use leaving::*;
 use login::*;
@@ -88,6 +90,25 @@ pub fn parse_sshd_message(
         Class::Irrelevant => Parsed::Irrelevant,
         Class::Unparsed => Parsed::Unparsed,
     }
+}
+
+/// Hands what a line of a syslog says to `see`, without copying it.
+pub(super) fn glance_sshd(
+    head: &syslog::Line<'_>,
+    clock: &mut LineClock,
+    see: &mut dyn FnMut(&Sighting<'_>),
+) -> Glance {
+    if !matches!(head.tag, b"sshd" | b"sshd-session" | b"sshd-auth") {
+        return Glance::Irrelevant;
+    }
+    let fact = match classify(head.message) {
+        Class::Fact(fact) => fact,
+        Class::Irrelevant => return Glance::Irrelevant,
+        Class::Unparsed => return Glance::Unparsed,
+    };
+    let Some(at) = clock.instant(head.time) else { return Glance::Unparsed };
+    see(&Sighting { host: Some(head.host), ..fact.sighting(at) });
+    Glance::Seen
 }
 
 /// What a message says, borrowed.
@@ -155,6 +176,21 @@ impl<'a> Fact<'a> {
 
     fn because(self, reason: &'a [u8]) -> Self {
         Self { reason: (!reason.is_empty()).then_some(reason), ..self }
+    }
+
+    /// What scenarios look at.
+    fn sighting(&self, at: Timestamp) -> Sighting<'a> {
+        Sighting {
+            source: self.peer.and_then(|peer| peer.source).map(|end| end.address),
+            user: self.user,
+            outcome: self.outcome,
+            request: self.request,
+            method: self.method,
+            client: self.client,
+            reason: self.reason,
+            repeat: self.repeat,
+            ..Sighting::new(self.kind, at, "sshd")
+        }
     }
 
     fn observe(self, at: Timestamp, host: Option<HostName>, pid: Option<u32>) -> Observation {

@@ -1,0 +1,260 @@
+//! One message that a program writes: how it is recognised and what is in it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_event::{EventKind, Outcome};
+use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind};
+
+use super::field::{self, Field};
+use super::file::PatternFile;
+use super::found::{Extra, Found, MAX_EXTRAS};
+use super::guard::{self, Place};
+use crate::parser::peer;
+
+/// Longest expression, in bytes.
+const MAX_EXPRESSION_BYTES: usize = 4096;
+/// Most memory of one compiled expression, in bytes.
+const MAX_COMPILED_BYTES: usize = 1024 * 1024;
+/// Shortest text that is worth looking for before an expression is tried.
+const MIN_NEEDLE_BYTES: usize = 3;
+/// Expressions whose buffers are kept between lines.
+const KEPT_BUFFERS: usize = 32;
+
+/// Gives every expression a number of its own.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// A pattern, ready.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    regex: Regex,
+    number: u64,
+    /// The same expression with its preference turned: the other end of where
+    /// the address could be.
+    other: Option<(Regex, u64)>,
+    /// The group of the address.
+    source: Option<usize>,
+    /// The groups that are fields.
+    groups: Vec<(usize, Field)>,
+    /// The group that has the time.
+    pub(super) time: Option<usize>,
+    /// A text that every such message contains.
+    pub(super) needle: Option<Vec<u8>>,
+    /// Only of these programs: a name, or with a `*` at its end how it begins.
+    pub(super) program: Option<Box<str>>,
+    /// What happened; nothing where the message says nothing.
+    pub(super) kind: Option<EventKind>,
+    outcome: Option<Outcome>,
+    reason: Option<Box<str>>,
+    attributes: Vec<(Box<str>, Box<str>)>,
+}
+
+/// Buffers that are used again from line to line.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    kept: Vec<(u64, CaptureLocations)>,
+    next: usize,
+}
+
+impl Buffers {
+    /// Takes the buffer of an expression, for it alone.
+    fn of(&mut self, number: u64, regex: &Regex) -> &mut CaptureLocations {
+        let place = match self.kept.iter().position(|(other, _)| *other == number) {
+            Some(place) => place,
+            None if self.kept.len() < KEPT_BUFFERS => {
+                self.kept.push((number, regex.capture_locations()));
+                self.kept.len() - 1
+            }
+            None => {
+                self.next = (self.next + 1) % KEPT_BUFFERS;
+                if let Some(old) = self.kept.get_mut(self.next) {
+                    *old = (number, regex.capture_locations());
+                }
+                self.next
+            }
+        };
+        // The place was found or made above.
+        match self.kept.get_mut(place) {
+            Some((_, buffer)) => buffer,
+            None => unreachable!("a buffer that was just put here"),
+        }
+    }
+}
+
+impl Pattern {
+    /// Checks and compiles. The mistake is a sentence without its subject.
+    pub(super) fn new(file: PatternFile) -> Result<Self, String> {
+        let expression = &file.expression;
+        if expression.is_empty() || expression.len() > MAX_EXPRESSION_BYTES {
+            return Err(format!("has no expression, or one above {MAX_EXPRESSION_BYTES} bytes"));
+        }
+        let hir = parse(expression)?;
+        let place = guard::examine(&hir, file.last)?;
+        let (written, turned) = match file.last {
+            true => (format!("^.*(?:{expression})"), None),
+            false => (expression.clone(), (place == Place::Doubtful).then_some(expression)),
+        };
+        let regex = compile(&written, false)?;
+        let other = turned.map(|expression| compile(expression, true)).transpose()?;
+        let mut groups = Vec::new();
+        let (mut time, mut source) = (None, None);
+        for (index, name) in regex.capture_names().enumerate() {
+            let Some(name) = name else { continue };
+            match Field::named(name)? {
+                Field::Time => time = Some(index),
+                Field::Source => source = Some(index),
+                Field::Message => return Err("has a group 'message'; only JSON has that".into()),
+                field => groups.push((index, field)),
+            }
+        }
+        let attributes = constants(&file.attributes)?;
+        let extras = groups.iter().filter(|(_, field)| matches!(field, Field::Attribute(_)));
+        if extras.count() + attributes.len() > MAX_EXTRAS {
+            return Err(format!("has more than {MAX_EXTRAS} attributes"));
+        }
+        match (file.kind, file.ignore) {
+            (None, false) => return Err("has neither 'kind' nor 'ignore = true'".into()),
+            (Some(_), true) => return Err("has both 'kind' and 'ignore = true'".into()),
+            _ => {}
+        }
+        let needle = match file.needs {
+            Some(text) if text.is_empty() => return Err("has an empty 'needs'".into()),
+            Some(text) => Some(text.into_bytes()),
+            None => needle(&hir),
+        };
+        let number = || NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            number: number(),
+            other: other.map(|regex| (regex, number())),
+            regex,
+            source,
+            groups,
+            time,
+            needle,
+            program: file.program.map(String::into_boxed_str),
+            kind: file.kind,
+            outcome: file.outcome,
+            reason: file.reason.map(String::into_boxed_str),
+            attributes,
+        })
+    }
+
+    /// Whether it is about messages of this program.
+    pub(super) fn is_of(&self, program: &[u8]) -> bool {
+        match self.program.as_deref().map(str::as_bytes) {
+            None => true,
+            Some(name) => match name.strip_suffix(b"*") {
+                Some(beginning) => program.starts_with(beginning),
+                None => program == name,
+            },
+        }
+    }
+
+    /// Looks at a message. The places of its groups stay in `buffers`.
+    pub(super) fn matches(&self, message: &[u8], buffers: &mut Buffers) -> bool {
+        let buffer = buffers.of(self.number, &self.regex);
+        self.regex.captures_read(buffer, message).is_some()
+    }
+
+    /// The text of the group with the time, after [`Self::matches`].
+    pub(super) fn time<'a>(&self, message: &'a [u8], buffers: &mut Buffers) -> Option<&'a [u8]> {
+        let (start, end) = buffers.of(self.number, &self.regex).get(self.time?)?;
+        message.get(start..end)
+    }
+
+    /// Fills in what the message says, after [`Self::matches`].
+    pub(super) fn fill<'a>(
+        &'a self,
+        message: &'a [u8],
+        buffers: &mut Buffers,
+        found: &mut Found<'a>,
+    ) {
+        found.sighting.outcome = self.outcome.or(found.sighting.outcome);
+        if let Some(reason) = &self.reason {
+            found.sighting.reason = Some(reason.as_bytes());
+        }
+        for (name, value) in &self.attributes {
+            found.note(name, Extra::Text(value.as_bytes()));
+        }
+        let buffer = buffers.of(self.number, &self.regex);
+        let text = |group: usize| {
+            let (start, end) = buffer.get(group)?;
+            message.get(start..end)
+        };
+        for (group, field) in &self.groups {
+            if let Some(text) = text(*group) {
+                found.put(field, text);
+            }
+        }
+        let Some(group) = self.source else { return };
+        let Some(source) = text(group) else { return };
+        let doubtful = self.other.as_ref().is_some_and(|(regex, number)| {
+            let buffer = buffers.of(*number, regex);
+            let other = regex.captures_read(buffer, message).and_then(|_| buffer.get(group));
+            let other = other.and_then(|(start, end)| message.get(start..end));
+            address(other.unwrap_or_default()) != address(source)
+        });
+        match doubtful {
+            true => found.doubt(),
+            false => found.source(source),
+        }
+    }
+}
+
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
+    peer::host(text)?.source.map(|end| end.address)
+}
+
+fn constants(given: &BTreeMap<String, String>) -> Result<Vec<(Box<str>, Box<str>)>, String> {
+    let named = |(name, value): (&String, &String)| {
+        Ok((field::attribute(name)?, value.clone().into_boxed_str()))
+    };
+    given.iter().map(named).collect()
+}
+
+/// Bytes, not text: a client's text need not be UTF-8, and `.` must match it.
+fn parse(expression: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .build()
+        .parse(expression)
+        .map_err(|error| format!("is no regular expression: {}", reason(&error.to_string())))
+}
+
+fn compile(expression: &str, turned: bool) -> Result<Regex, String> {
+    RegexBuilder::new(expression)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .swap_greed(turned)
+        .size_limit(MAX_COMPILED_BYTES)
+        .build()
+        .map_err(|error| format!("is no regular expression: {}", reason(&error.to_string())))
+}
+
+/// The last line of a message that also draws the place.
+fn reason(text: &str) -> &str {
+    let line = text.lines().last().unwrap_or(text);
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+/// The longest text that everything that matches must contain.
+fn needle(hir: &Hir) -> Option<Vec<u8>> {
+    let mut longest: &[u8] = b"";
+    collect(hir, &mut longest);
+    (longest.len() >= MIN_NEEDLE_BYTES).then(|| longest.to_vec())
+}
+
+fn collect<'a>(hir: &'a Hir, longest: &mut &'a [u8]) {
+    match hir.kind() {
+        HirKind::Literal(literal) if literal.0.len() > longest.len() => *longest = &literal.0,
+        HirKind::Concat(parts) => parts.iter().for_each(|part| collect(part, longest)),
+        HirKind::Capture(capture) => collect(&capture.sub, longest),
+        HirKind::Repetition(repetition) if repetition.min > 0 => collect(&repetition.sub, longest),
+        _ => {}
+    }
+}
