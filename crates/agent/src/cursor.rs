@@ -43,13 +43,31 @@ pub(crate) struct Cursor {
     /// new. `None` once there is one.
     #[serde(default)]
     pub(crate) absent_since: Option<SystemTime>,
+    /// Of a pattern of files: those that are or were followed and still exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) known: Option<Vec<KnownFile>>,
 }
 
 impl Cursor {
     /// Whether it says anything: a source that never got to look says nothing.
     fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.journal.is_none() && self.absent_since.is_none()
+        self.files.is_empty()
+            && self.journal.is_none()
+            && self.absent_since.is_none()
+            && self.known.is_none()
     }
+}
+
+/// A file that a pattern has found, whatever its name is by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownFile {
+    pub(crate) dev: u64,
+    pub(crate) inode: u64,
+    /// The name that it is followed by.
+    pub(crate) path: PathBuf,
+    /// SHA-256 in hex of the first `head_bytes` of the file.
+    pub(crate) fingerprint: String,
+    pub(crate) head_bytes: usize,
 }
 
 /// How far one file has been read.
@@ -88,6 +106,7 @@ pub(crate) struct Progress {
     files: Vec<Followed>,
     journal: Option<String>,
     absent_since: Option<SystemTime>,
+    known: Option<Vec<KnownFile>>,
 }
 
 impl Progress {
@@ -109,6 +128,7 @@ impl Progress {
             files: files.collect(),
             journal: self.journal.clone(),
             absent_since: self.absent_since,
+            known: self.known.clone(),
         }
     }
 
@@ -143,6 +163,15 @@ impl Tracker {
     /// Device, inode and beginning of each file that is followed.
     pub(crate) fn files(&self) -> Vec<(FileKey, Vec<u8>)> {
         self.0.borrow().files.iter().map(|file| (file.key, file.head.clone())).collect()
+    }
+
+    /// These files of a pattern are known.
+    pub(crate) fn know(&self, known: Vec<KnownFile>) {
+        self.0.send_if_modified(|progress| {
+            let is_new = progress.known.as_ref() != Some(&known);
+            progress.known = Some(known);
+            is_new
+        });
     }
 
     /// There has been no file since `at`.

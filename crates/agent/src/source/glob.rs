@@ -3,16 +3,18 @@
 //!
 //! - A file that was there at the very first start begins where the settings
 //!   say; one that came later begins at its start.
-//! - The name of a rotated file (`.1`, `.gz`, `-20261120`) is left to the file
-//!   that it was. One that was renamed to another name which matches as well
-//!   goes on where it was read to.
-//! - A file that is gone for [`GONE`] is forgotten.
+//! - A file keeps the name that it was found by: renamed to another one that
+//!   matches, it is read on as what it was. Which files these are is written
+//!   down, so that a restart changes nothing.
+//! - The name of a rotated file (`.1`, `.gz`, `-20261120`) is never a new file.
+//! - A name that leads nowhere for [`GONE`], and whose file is gone too, is
+//!   forgotten.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use glob::{MatchOptions, glob_with};
 use jiff::tz::TimeZone;
@@ -24,22 +26,22 @@ use super::follow::Follow;
 use super::{Ended, Health, Outlet, Registry, Source};
 use crate::backoff::Backoff;
 use crate::config::{FileSource, StartFrom};
-use crate::cursor::{Cursor, fingerprint};
+use crate::cursor::{Cursor, KnownFile, fingerprint};
 
 /// How often is looked for files that came.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Most files of one pattern; more are left out, and that is told.
 pub(crate) const MAX_GLOB_FILES: usize = 256;
 /// Most names that are looked at.
-const MAX_MATCHES: usize = 16 * 1024;
-/// How long a file is gone before it is forgotten.
+const MAX_MATCHES: usize = 4096;
+/// How long a name leads nowhere before it is forgotten.
 const GONE: Duration = Duration::from_secs(600);
-/// Most files that are remembered as read, by device and inode.
-const MAX_REMEMBERED: usize = 4096;
+/// Most files that are written down as known.
+const MAX_KNOWN: usize = 4096;
 
 /// One pattern, as a task.
 pub(crate) struct GlobTask {
-    /// Keeps nothing but that there was a first start.
+    /// Keeps which files are known.
     source: Arc<Source>,
     pattern: String,
     config: FileSource,
@@ -48,14 +50,15 @@ pub(crate) struct GlobTask {
     outlet: Outlet,
     health: Health,
     files: BTreeMap<PathBuf, File>,
-    /// Device and inode of files that were followed, and how they begin.
-    read: HashMap<(u64, u64), (usize, String)>,
+    /// By device and inode.
+    known: HashMap<(u64, u64), KnownFile>,
+    /// Files that were unknown at the last look. One that was renamed a moment
+    /// ago is known to its name's task by the next.
+    unknown: HashSet<(u64, u64)>,
     full: bool,
-    /// There was a first look, and that is written down.
-    begun: bool,
 }
 
-/// A file that is followed.
+/// A name that is followed.
 struct File {
     source: Arc<Source>,
     task: AbortOnDropHandle<()>,
@@ -67,6 +70,14 @@ struct Match {
     path: PathBuf,
     identity: (u64, u64),
     head: Vec<u8>,
+}
+
+impl Match {
+    /// Whether it is this known file, and not another one with its inode.
+    fn is(&self, known: &KnownFile) -> bool {
+        let head = self.head.get(..known.head_bytes).filter(|head| !head.is_empty());
+        head.is_some_and(|head| fingerprint(head) == known.fingerprint)
+    }
 }
 
 impl GlobTask {
@@ -87,28 +98,31 @@ impl GlobTask {
             registry,
             outlet,
             files: BTreeMap::new(),
-            read: HashMap::new(),
+            known: HashMap::new(),
+            unknown: HashSet::new(),
             full: false,
-            begun: false,
         }
     }
 
     /// Follows what matches until the agent ends.
     pub(crate) async fn run(mut self, cursor: Option<Cursor>) {
         let cancel = self.outlet.cancel().clone();
-        let mut from = match cursor {
-            Some(_) => StartFrom::Start,
-            None => self.config.from,
-        };
+        let known = cursor.and_then(|cursor| cursor.known);
+        let mut is_first = known.is_none();
+        let mut from = if is_first { self.config.from } else { StartFrom::Start };
+        // Names that were followed have more to say, also where they lead nowhere
+        // now: their files may be under other ones.
+        for file in known.unwrap_or_default() {
+            if !self.files.contains_key(&file.path) {
+                self.begin(&file.path, StartFrom::Start);
+            }
+            self.known.insert((file.dev, file.inode), file);
+        }
         let mut backoff = Backoff::default();
         loop {
-            let told = match self.look(from).await {
+            let told = match self.look(from, is_first).await {
                 Ok(()) => {
-                    // From now on what comes is new, also after a restart.
-                    if !std::mem::replace(&mut self.begun, true) {
-                        self.source.tracker.absent(SystemTime::now());
-                    }
-                    from = StartFrom::Start;
+                    (from, is_first) = (StartFrom::Start, false);
                     backoff.reset();
                     self.health.works(&self.outlet).await
                 }
@@ -138,85 +152,95 @@ impl GlobTask {
         self.health.failed(&self.outlet, &error.to_string(), remedy).await
     }
 
-    async fn look(&mut self, from: StartFrom) -> io::Result<()> {
+    async fn look(&mut self, from: StartFrom, is_first: bool) -> io::Result<()> {
         let pattern = self.pattern.clone();
-        let paths = blocking(move || find(&pattern)).await?;
-        self.remember();
-        let now = Instant::now();
-        for (path, file) in &mut self.files {
-            file.gone = match paths.binary_search(path) {
-                Ok(_) => None,
-                Err(_) => file.gone.or(Some(now)),
-            };
+        let found = blocking(move || find(&pattern)).await?;
+        self.learn(&found);
+        let mut unknown = HashSet::new();
+        for file in &found {
+            let is_known = self.known.get(&file.identity).is_some_and(|known| file.is(known));
+            if self.files.contains_key(&file.path) || is_known || is_rotated(&file.path) {
+                continue;
+            }
+            unknown.insert(file.identity);
+            if !is_first && !self.unknown.contains(&file.identity) {
+                continue;
+            }
+            if self.files.len() >= MAX_GLOB_FILES {
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(
+                        pattern = %self.pattern, most = MAX_GLOB_FILES, path = %file.path.display(),
+                        "more files match than are followed; name fewer with a narrower pattern"
+                    );
+                }
+                break;
+            }
+            self.begin(&file.path, from);
         }
+        self.unknown = unknown;
+        let known = self.known.values().take(MAX_KNOWN).cloned().collect();
+        self.source.tracker.know(sorted(known));
+        Ok(())
+    }
+
+    /// Which files are followed by which name, and which names lead nowhere.
+    fn learn(&mut self, found: &[Match]) {
+        for (path, file) in &self.files {
+            for (key, head) in file.source.tracker.files() {
+                let known = KnownFile {
+                    dev: key.dev,
+                    inode: key.inode,
+                    path: path.clone(),
+                    fingerprint: fingerprint(&head),
+                    head_bytes: head.len(),
+                };
+                self.known.insert((key.dev, key.inode), known);
+            }
+        }
+        let exists = |identity: &(u64, u64)| found.iter().any(|file| file.identity == *identity);
+        let now = Instant::now();
         let registry = &self.registry;
-        self.files.retain(|_, file| {
+        self.files.retain(|path, file| {
+            let is_there = found.binary_search_by(|found| found.path.cmp(path)).is_ok();
+            let lives = || {
+                let files = file.source.tracker.files();
+                files.iter().any(|(key, _)| exists(&(key.dev, key.inode)))
+            };
+            file.gone = match is_there || lives() {
+                true => None,
+                false => file.gone.or(Some(now)),
+            };
             let keep = file.gone.is_none_or(|since| now.duration_since(since) < GONE);
             if !keep {
                 registry.close(&file.source.name);
             }
             keep
         });
-        let fresh: Vec<PathBuf> =
-            paths.into_iter().filter(|path| !self.files.contains_key(path)).collect();
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let fresh =
-            blocking(move || Ok(fresh.into_iter().filter_map(open).collect::<Vec<_>>())).await?;
-        for found in fresh {
-            if self.files.len() >= MAX_GLOB_FILES {
-                if !std::mem::replace(&mut self.full, true) {
-                    tracing::error!(
-                        pattern = %self.pattern, most = MAX_GLOB_FILES, path = %found.path.display(),
-                        "more files match than are followed; name fewer with a narrower pattern"
-                    );
-                }
-                return Ok(());
-            }
-            self.begin(found, from);
-        }
-        Ok(())
+        let files = &self.files;
+        self.known.retain(|identity, known| exists(identity) || files.contains_key(&known.path));
     }
 
-    /// Remembers what is followed, so that it is known by another name too.
-    fn remember(&mut self) {
-        if self.read.len() > MAX_REMEMBERED {
-            self.read.clear();
-        }
-        for (key, head) in self.files.values().flat_map(|file| file.source.tracker.files()) {
-            self.read.insert((key.dev, key.inode), (head.len(), fingerprint(&head)));
-        }
-    }
-
-    fn begin(&mut self, found: Match, from: StartFrom) {
-        let followed = |file: &File| {
-            file.source
-                .tracker
-                .files()
-                .iter()
-                .any(|(key, _)| (key.dev, key.inode) == found.identity)
-        };
-        if self.files.values().any(followed) {
-            return;
-        }
-        let read = self.read.get(&found.identity).is_some_and(|(bytes, print)| {
-            found.head.get(..*bytes).is_some_and(|head| fingerprint(head) == *print)
-        });
-        let from = if read { StartFrom::End } else { from };
-        let name = found.path.display().to_string();
+    /// Follows a name.
+    fn begin(&mut self, path: &Path, from: StartFrom) {
+        let name = path.display().to_string();
         // Another source has it already.
         let opened = self.registry.open(&name, &self.config.parser, &self.zone);
         let Some((source, cursor)) = opened else { return };
-        let task = FileTask::new(&source, &found.path, from, self.outlet.clone());
-        tracing::info!(path = %found.path.display(), pattern = %self.pattern, "following a log");
+        let task = FileTask::new(&source, path, from, self.outlet.clone());
+        tracing::info!(path = %path.display(), pattern = %self.pattern, "following a log");
         let task = AbortOnDropHandle::new(tokio::spawn(task.run(cursor)));
-        self.files.insert(found.path, File { source, task, gone: None });
+        self.files.insert(path.into(), File { source, task, gone: None });
     }
 }
 
-/// Paths that match, sorted. Blocks.
-fn find(pattern: &str) -> io::Result<Vec<PathBuf>> {
+/// In an order that does not change from look to look.
+fn sorted(mut known: Vec<KnownFile>) -> Vec<KnownFile> {
+    known.sort_by(|a, b| (a.dev, a.inode).cmp(&(b.dev, b.inode)));
+    known
+}
+
+/// Regular files that match and can be read, by path. Blocks.
+fn find(pattern: &str) -> io::Result<Vec<Match>> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
@@ -224,14 +248,11 @@ fn find(pattern: &str) -> io::Result<Vec<PathBuf>> {
     };
     let matches = glob_with(pattern, options)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
-    let mut paths: Vec<PathBuf> = matches
-        .take(MAX_MATCHES)
-        // A folder that may not be read hides its files, not those of others.
-        .filter_map(Result::ok)
-        .filter(|path| !is_rotated(path))
-        .collect();
-    paths.sort();
-    Ok(paths)
+    // A folder that may not be read hides its files, not those of others.
+    let paths = matches.take(MAX_MATCHES).filter_map(Result::ok);
+    let mut found: Vec<Match> = paths.filter_map(open).collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
 }
 
 /// What a path is, where it is a regular file that can be read. Blocks.

@@ -77,34 +77,34 @@ impl<'a> Found<'a> {
         if matches!(text, b"" | b"-") {
             return;
         }
-        let number16 = || number(text).and_then(|value| u16::try_from(value).ok());
         let seen = &mut self.sighting;
         match field {
             Field::Client => seen.client = Some(text),
             Field::Host => seen.host = Some(text),
             Field::Method => seen.method = Some(text),
             Field::Pid => self.pid = number(text),
-            Field::Port => self.port = number16().filter(|port| *port > 0),
+            Field::Port => self.port = number16(text).filter(|port| *port > 0),
             Field::Reason => seen.reason = Some(text),
             Field::Repeat => {
                 seen.repeat = number(text).map_or(1, |times| times.clamp(1, MAX_REPEAT));
             }
             Field::Request => seen.request = Some(text),
             Field::Source => self.source(text),
-            Field::Status => seen.status = number16(),
-            Field::TargetPort => seen.target_port = number16().filter(|port| *port > 0),
+            Field::Status => seen.status = number16(text),
+            Field::TargetPort => seen.target_port = number16(text).filter(|port| *port > 0),
             Field::User => seen.user = Some(text),
             Field::Attribute(name) => self.note(name, Extra::Text(text)),
             Field::Time | Field::Message => {}
         }
     }
 
-    /// An address, in brackets or not, or a name.
+    /// An address, in brackets or not, with a port or not, or a name.
     pub(super) fn source(&mut self, text: &'a [u8]) {
-        let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
-        if let Some(peer) = peer::host(text) {
+        let (host, port) = ends(text);
+        if let Some(peer) = peer::host(host) {
             self.sighting.source = peer.source.map(|end| end.address);
             self.source_name = peer.name;
+            self.port = port.and_then(number16).filter(|port| *port > 0).or(self.port);
         }
     }
 
@@ -184,6 +184,27 @@ impl<'a> Found<'a> {
     #[cfg(test)]
     pub(super) fn address(&self) -> Option<std::net::IpAddr> {
         self.sighting.source
+    }
+}
+
+fn number16(text: &[u8]) -> Option<u16> {
+    u16::try_from(number(text)?).ok()
+}
+
+/// `ADDRESS`, `[ADDRESS]`, `[ADDRESS]:PORT` or `IPV4:PORT`: both parts.
+fn ends(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if let Some(inner) = text.strip_prefix(b"[")
+        && let Some(close) = memchr::memchr(b']', inner)
+    {
+        let port = inner.get(close + 1..).and_then(|rest| rest.strip_prefix(b":"));
+        return (inner.get(..close).unwrap_or_default(), port);
+    }
+    // An IPv6 address has more colons, and no dot before the first of them.
+    match memchr::memchr(b':', text) {
+        Some(colon) if memchr::memchr(b'.', text).is_some_and(|dot| dot < colon) => {
+            (text.get(..colon).unwrap_or_default(), text.get(colon + 1..))
+        }
+        _ => (text, None),
     }
 }
 

@@ -8,9 +8,9 @@
 //! - nothing of variable length before the address: it is at a fixed place;
 //! - variable text before it: the expression must describe the line to its end
 //!   (`$`), or a copy of its beginning inside that text would do;
-//! - and variable text behind it that could hold such a copy as well: both the
-//!   first and the last place are looked for, and where they differ the address
-//!   is unknown ([`Place::Doubtful`]).
+//! - and variable text behind it that could hold such a copy as well: every
+//!   place where the address could be is tried, and where another one fits too
+//!   the address is unknown ([`Place::Doubtful`]).
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
@@ -18,12 +18,15 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 const SOURCE: &str = "source";
 
 /// Where an expression finds the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Where the program wrote it.
     Sure,
-    /// Perhaps where a client wrote one; both ends are to be compared.
-    Doubtful,
+    /// Perhaps where a client wrote one: behind any occurrence of this text.
+    Doubtful {
+        /// The fixed text directly before the address, perhaps none.
+        before: Vec<u8>,
+    },
 }
 
 /// A mistake, as a sentence without its subject.
@@ -58,7 +61,7 @@ pub(super) fn examine(hir: &Hir, last: bool) -> Result<Place, Mistake> {
     }
     let holds = |byte: &u8| walk.after.0.get(usize::from(*byte)) == Some(&true);
     match walk.before.iter().all(holds) {
-        true => Ok(Place::Doubtful),
+        true => Ok(Place::Doubtful { before: walk.before }),
         false => Ok(Place::Sure),
     }
 }
@@ -227,12 +230,14 @@ mod tests {
 
     #[test]
     fn clients_text_on_both_sides_is_doubtful() {
-        for expression in [
-            r"^user (?<user>.*), client: (?<source>\S+), request: (?<request>.*)$",
-            r"^user (?<user>\S*) (?<source>\S+) (?<request>.*)$",
-            r"^user (?<user>.*),(?<source>\S+),(?<request>\S*)$",
+        for (expression, before) in [
+            (r"^user (?<user>.*), client: (?<source>\S+), request: (?<request>.*)$", ", client: "),
+            (r"^user (?<user>\S*) (?<source>\S+) (?<request>.*)$", " "),
+            (r"^user (?<user>.*),(?<source>\S+),(?<request>\S*)$", ","),
+            (r"^user (?<user>.*)(?<source>\S+),(?<request>\S*)$", ""),
         ] {
-            assert_eq!(place(expression), Ok(Place::Doubtful), "{expression}");
+            let before = before.as_bytes().to_vec();
+            assert_eq!(place(expression), Ok(Place::Doubtful { before }), "{expression}");
         }
         let closed = r"^user (?<user>.*), rip=(?<source>\S+), lip=[0-9.]+$";
         assert_eq!(place(closed), Ok(Place::Sure));

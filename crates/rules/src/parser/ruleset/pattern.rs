@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memchr::memmem;
 use palisade_event::{EventKind, Outcome};
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
@@ -20,6 +21,8 @@ const MAX_EXPRESSION_BYTES: usize = 4096;
 const MAX_COMPILED_BYTES: usize = 1024 * 1024;
 /// Shortest text that is worth looking for before an expression is tried.
 const MIN_NEEDLE_BYTES: usize = 3;
+/// Most other addresses of a message that are tried; more are a forgery.
+const MAX_OTHERS: usize = 8;
 /// Expressions whose buffers are kept between lines.
 const KEPT_BUFFERS: usize = 32;
 
@@ -31,9 +34,8 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Pattern {
     regex: Regex,
     number: u64,
-    /// The same expression with its preference turned: the other end of where
-    /// the address could be.
-    other: Option<(Regex, u64)>,
+    /// The text before an address that a client may have written.
+    doubt: Option<Vec<u8>>,
     /// The group of the address.
     source: Option<usize>,
     /// The groups that are fields.
@@ -92,12 +94,14 @@ impl Pattern {
         }
         let hir = parse(expression)?;
         let place = guard::examine(&hir, file.last)?;
-        let (written, turned) = match file.last {
-            true => (format!("^.*(?:{expression})"), None),
-            false => (expression.clone(), (place == Place::Doubtful).then_some(expression)),
+        let regex = match file.last {
+            true => compile(&format!("^.*(?:{expression})"))?,
+            false => compile(expression)?,
         };
-        let regex = compile(&written, false)?;
-        let other = turned.map(|expression| compile(expression, true)).transpose()?;
+        let doubt = match place {
+            Place::Sure => None,
+            Place::Doubtful { before } => Some(before),
+        };
         let mut groups = Vec::new();
         let (mut time, mut source) = (None, None);
         for (index, name) in regex.capture_names().enumerate() {
@@ -124,11 +128,10 @@ impl Pattern {
             Some(text) => Some(text.into_bytes()),
             None => needle(&hir),
         };
-        let number = || NUMBERS.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            number: number(),
-            other: other.map(|regex| (regex, number())),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             regex,
+            doubt,
             source,
             groups,
             time,
@@ -190,21 +193,57 @@ impl Pattern {
         }
         let Some(group) = self.source else { return };
         let Some(source) = text(group) else { return };
-        let doubtful = self.other.as_ref().is_some_and(|(regex, number)| {
-            let buffer = buffers.of(*number, regex);
-            let other = regex.captures_read(buffer, message).and_then(|_| buffer.get(group));
-            let other = other.and_then(|(start, end)| message.get(start..end));
-            address(other.unwrap_or_default()) != address(source)
-        });
-        match doubtful {
+        match self.doubt.as_deref().is_some_and(|before| self.is_forged(message, source, before)) {
             true => found.doubt(),
             false => found.source(source),
         }
     }
+
+    /// Whether the message fits as well with another address in it as that of
+    /// the client.
+    fn is_forged(&self, message: &[u8], source: &[u8], before: &[u8]) -> bool {
+        let real = address(source);
+        if before.is_empty() {
+            return addresses(message).any(|other| Some(other) != real);
+        }
+        let places: Vec<usize> = memmem::find_iter(message, before).collect();
+        let others = places.iter().copied().filter(|place| {
+            let text = message.get(place + before.len()..).unwrap_or_default();
+            let end = text.iter().position(|b| !is_of_address(*b)).unwrap_or(text.len());
+            address(text.get(..end).unwrap_or_default()).is_some_and(|other| Some(other) != real)
+        });
+        for (tried, other) in others.enumerate() {
+            if tried >= MAX_OTHERS {
+                return true;
+            }
+            // The message as it would be if this were the one place for it.
+            let mut alone = message.to_vec();
+            for place in places.iter().filter(|place| **place != other) {
+                if let Some(byte) = alone.get_mut(*place) {
+                    *byte = 0;
+                }
+            }
+            if self.regex.is_match(&alone) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Bytes of an address, in brackets or not.
+fn is_of_address(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'[')
+}
+
+/// Everything in a text that reads as an address.
+fn addresses(text: &[u8]) -> impl Iterator<Item = IpAddr> {
+    text.split(|byte| !is_of_address(*byte)).filter(|word| word.len() > 2).filter_map(address)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
+    let text = text.strip_prefix(b"[").unwrap_or(text);
+    let text = text.strip_suffix(b"]").unwrap_or(text);
     peer::host(text)?.source.map(|end| end.address)
 }
 
@@ -226,11 +265,10 @@ fn parse(expression: &str) -> Result<Hir, String> {
         .map_err(|error| format!("is no regular expression: {}", reason(&error.to_string())))
 }
 
-fn compile(expression: &str, turned: bool) -> Result<Regex, String> {
+fn compile(expression: &str) -> Result<Regex, String> {
     RegexBuilder::new(expression)
         .unicode(false)
         .dot_matches_new_line(true)
-        .swap_greed(turned)
         .size_limit(MAX_COMPILED_BYTES)
         .build()
         .map_err(|error| format!("is no regular expression: {}", reason(&error.to_string())))
