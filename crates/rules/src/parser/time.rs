@@ -6,7 +6,7 @@
 //! Fri Nov 20 20:07:14.123 2026    asctime; Apache's error log, vsftpd
 //! Nov 20 20:07:14                 syslog
 //! 20/Nov/2026:20:07:14 +0100      common log format
-//! 201120 20:07:14                 MySQL before 5.7, MariaDB before 10.1
+//! 261120 20:07:14                 MySQL before 5.7, MariaDB before 10.1
 //! 1795201634.123                  seconds since 1970
 //! ```
 //!
@@ -80,12 +80,10 @@ fn iso(text: &[u8]) -> Option<(RawTime, &[u8])> {
     }
     match name {
         b"UTC" | b"GMT" => Some((RawTime { offset: Some(0), ..time }, end)),
-        // Levels stand where zones do.
-        b"ERROR" | b"INFO" | b"WARN" | b"DEBUG" | b"FATAL" | b"LOG" | b"PANIC" => {
-            Some((time, rest))
-        }
-        // An abbreviation is not unique in the world; here it names the log's own zone.
-        _ => Some((time, end)),
+        // An abbreviation is not unique in the world; here it names the log's own
+        // zone. Nearly all end so, and no level or protocol does.
+        name if name.ends_with(b"T") || name == b"MSK" => Some((time, end)),
+        _ => Some((time, rest)),
     }
 }
 
@@ -130,7 +128,7 @@ fn asctime(text: &[u8]) -> Option<(RawTime, &[u8])> {
     Some((RawTime { year: Some(year(digits)?), ..time }, rest.get(5..)?))
 }
 
-/// `201120 20:07:14`, `201120  7:07:14`.
+/// `261120 20:07:14`, `261120  7:07:14`.
 fn short(text: &[u8]) -> Option<(RawTime, &[u8])> {
     let head = text.get(..15)?;
     let year = i16::from(two(head.get(..2)?)?) + 2000;
@@ -275,6 +273,7 @@ mod tests {
             ("2026-11-20 19:07:14 GMT:x", ":x"),
             ("2026-11-20 20:07:14 +0100 x", " x"),
             ("2026-11-20 20:07:14 ERROR x", " ERROR x"),
+            ("2026-11-20 20:07:14 TLS error", " TLS error"),
             ("2026-11-20 20:07:14 Uppsala", " Uppsala"),
             ("2026-11-20T19:07:14.000000Z 12", " 12"),
             ("[2026-11-20 20:07:14.000][x]", "[x]"),
@@ -285,7 +284,7 @@ mod tests {
             ("20/Nov/2026:20:07:14 +0100] x", "] x"),
             ("[20/Nov/2026:19:07:14 +0000] x", " x"),
             ("20/Nov/2026:20:07:14.000] x", "] x"),
-            ("201120 20:07:14 [Note]", " [Note]"),
+            ("261120 20:07:14 [Note]", " [Note]"),
             ("1795201634.000 x", " x"),
             ("1795201634", ""),
             ("1795201634000", ""),

@@ -22,10 +22,12 @@ const SOURCE: &str = "source";
 pub(super) enum Place {
     /// Where the program wrote it.
     Sure,
-    /// Perhaps where a client wrote one: behind any occurrence of this text.
+    /// Perhaps where a client wrote one: wherever these fit around it.
     Doubtful {
-        /// The fixed text directly before the address, perhaps none.
-        before: Vec<u8>,
+        /// What stands before the address, from the beginning of the line.
+        before: Box<Hir>,
+        /// What follows it, to the end of the line.
+        after: Box<Hir>,
     },
 }
 
@@ -60,10 +62,28 @@ pub(super) fn examine(hir: &Hir, last: bool) -> Result<Place, Mistake> {
         );
     }
     let holds = |byte: &u8| walk.after.0.get(usize::from(*byte)) == Some(&true);
-    match walk.before.iter().all(holds) {
-        true => Ok(Place::Doubtful { before: walk.before }),
-        false => Ok(Place::Sure),
+    if !walk.before.iter().all(holds) {
+        return Ok(Place::Sure);
     }
+    let Some((before, after)) = halves(hir) else {
+        return Err(
+            "has the address inside a group, with text of any length before and behind it; \
+             write a pattern for each of the cases",
+        );
+    };
+    Ok(Place::Doubtful { before: Box::new(before), after: Box::new(after) })
+}
+
+/// What stands before and behind the address.
+fn halves(hir: &Hir) -> Option<(Hir, Hir)> {
+    let HirKind::Concat(parts) = hir.kind() else { return None };
+    let is_source = |part: &Hir| match part.kind() {
+        HirKind::Capture(capture) => capture.name.as_deref() == Some(SOURCE),
+        _ => false,
+    };
+    let place = parts.iter().position(is_source)?;
+    let (before, after) = (parts.get(..place)?, parts.get(place + 1..)?);
+    Some((Hir::concat(before.to_vec()), Hir::concat(after.to_vec())))
 }
 
 /// A set of bytes.
@@ -230,15 +250,18 @@ mod tests {
 
     #[test]
     fn clients_text_on_both_sides_is_doubtful() {
-        for (expression, before) in [
-            (r"^user (?<user>.*), client: (?<source>\S+), request: (?<request>.*)$", ", client: "),
-            (r"^user (?<user>\S*) (?<source>\S+) (?<request>.*)$", " "),
-            (r"^user (?<user>.*),(?<source>\S+),(?<request>\S*)$", ","),
-            (r"^user (?<user>.*)(?<source>\S+),(?<request>\S*)$", ""),
+        for expression in [
+            r"^user (?<user>.*), client: (?<source>\S+), request: (?<request>.*)$",
+            r"^user (?<user>\S*) (?<source>\S+) (?<request>.*)$",
+            r"^user (?<user>.*),(?<source>\S+),(?<request>\S*)$",
+            r"^user (?<user>.*)(?<source>\S+),(?<request>\S*)$",
         ] {
-            let before = before.as_bytes().to_vec();
-            assert_eq!(place(expression), Ok(Place::Doubtful { before }), "{expression}");
+            assert!(matches!(place(expression), Ok(Place::Doubtful { .. })), "{expression}");
         }
+        let grouped = r"^user (?<user>.*)(?:, client: (?<source>\S+)), request: (?<request>.*)$";
+        assert!(place(grouped).is_err() || matches!(place(grouped), Ok(Place::Doubtful { .. })));
+        let optional = r"^user (?<user>.*)(?:, client: (?<source>\S+))?, request: (?<request>.*)$";
+        assert!(place(optional).unwrap_err().contains("inside a group"));
         let closed = r"^user (?<user>.*), rip=(?<source>\S+), lip=[0-9.]+$";
         assert_eq!(place(closed), Ok(Place::Sure));
     }

@@ -393,8 +393,13 @@ mod tests {
         for bad in ["", "[]", "1", "{", r#"{"msg":"handled request"} x"#] {
             assert_eq!(found(&json, bad), None, "{bad}");
         }
-        let deep = format!("{}1{}", r#"{"a":"#.repeat(1000), "}".repeat(1000));
-        assert_eq!(found(&json, &deep), None);
+        // What is not wanted is skipped, however deep; what is wanted is not followed.
+        for (key, seen) in [("a", Some("other".to_owned())), ("request", None)] {
+            let deep = format!("{}1{}", format!("{{\"{key}\":").repeat(1000), "}".repeat(1000));
+            let _ = found(&json, &deep);
+            let deep = format!("{{\"{key}\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
+            assert_eq!(found(&json, &deep), seen, "{key}");
+        }
     }
 
     #[test]

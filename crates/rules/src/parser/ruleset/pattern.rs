@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memchr::memmem;
 use palisade_event::{EventKind, Outcome};
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
@@ -22,7 +22,12 @@ const MAX_COMPILED_BYTES: usize = 1024 * 1024;
 /// Shortest text that is worth looking for before an expression is tried.
 const MIN_NEEDLE_BYTES: usize = 3;
 /// Most other addresses of a message that are tried; more are a forgery.
-const MAX_OTHERS: usize = 8;
+const MAX_OTHERS: usize = 32;
+/// Longest stretch of a message that can be one address, with what is around it;
+/// a longer one is a forgery.
+const MAX_RUN_BYTES: usize = 128;
+/// Most stretches that are read for an address; more are a forgery.
+const MAX_READ: usize = 4096;
 /// Expressions whose buffers are kept between lines.
 const KEPT_BUFFERS: usize = 32;
 
@@ -34,8 +39,8 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Pattern {
     regex: Regex,
     number: u64,
-    /// The text before an address that a client may have written.
-    doubt: Option<Vec<u8>>,
+    /// What stands before and behind an address that a client may have written.
+    doubt: Option<(Regex, Regex)>,
     /// The group of the address.
     source: Option<usize>,
     /// The groups that are fields.
@@ -100,7 +105,10 @@ impl Pattern {
         };
         let doubt = match place {
             Place::Sure => None,
-            Place::Doubtful { before } => Some(before),
+            Place::Doubtful { before, after } => {
+                // Printed, an expression says by itself what it is of: bytes.
+                Some((compile(&format!("{before}$"))?, compile(&format!("^{after}"))?))
+            }
         };
         let mut groups = Vec::new();
         let (mut time, mut source) = (None, None);
@@ -193,57 +201,85 @@ impl Pattern {
         }
         let Some(group) = self.source else { return };
         let Some(source) = text(group) else { return };
-        match self.doubt.as_deref().is_some_and(|before| self.is_forged(message, source, before)) {
+        let forged = |(before, after): &(Regex, Regex)| is_forged(message, source, before, after);
+        match self.doubt.as_ref().is_some_and(forged) {
             true => found.doubt(),
             false => found.source(source),
         }
     }
+}
 
-    /// Whether the message fits as well with another address in it as that of
-    /// the client.
-    fn is_forged(&self, message: &[u8], source: &[u8], before: &[u8]) -> bool {
-        let real = address(source);
-        if before.is_empty() {
-            return addresses(message).any(|other| Some(other) != real);
+/// Whether the message fits as well with another address in it as that of the
+/// client.
+fn is_forged(message: &[u8], source: &[u8], before: &Regex, after: &Regex) -> bool {
+    let real = address(source);
+    let (mut tried, mut read) = (0, 0);
+    for run in runs(message) {
+        let text = message.get(run.clone()).unwrap_or_default();
+        // Where in it an address could begin and end: at its marks.
+        let marks = |text: &[u8]| text.iter().filter(|b| matches!(b, b'.' | b':')).count();
+        if marks(text) < 2 {
+            continue;
         }
-        let places: Vec<usize> = memmem::find_iter(message, before).collect();
-        let others = places.iter().copied().filter(|place| {
-            let text = message.get(place + before.len()..).unwrap_or_default();
-            let end = text.iter().position(|b| !is_of_address(*b)).unwrap_or(text.len());
-            address(text.get(..end).unwrap_or_default()).is_some_and(|other| Some(other) != real)
-        });
-        for (tried, other) in others.enumerate() {
-            if tried >= MAX_OTHERS {
-                return true;
-            }
-            // The message as it would be if this were the one place for it.
-            let mut alone = message.to_vec();
-            for place in places.iter().filter(|place| **place != other) {
-                if let Some(byte) = alone.get_mut(*place) {
-                    *byte = 0;
+        if text.len() > MAX_RUN_BYTES {
+            return true;
+        }
+        for from in starts(text) {
+            for to in ends(text).filter(|to| *to > from + 2) {
+                read += 1;
+                if read > MAX_READ {
+                    return true;
+                }
+                let other = text.get(from..to).and_then(address);
+                if other.is_none() || other == real {
+                    continue;
+                }
+                tried += 1;
+                if tried > MAX_OTHERS {
+                    return true;
+                }
+                let (left, right) = (run.start + from, run.start + to);
+                let bracketed = message.get(left.wrapping_sub(1)) == Some(&b'[')
+                    && message.get(right) == Some(&b']');
+                let fits = |left: usize, right: usize| {
+                    let parts = message.get(..left).zip(message.get(right..));
+                    parts.is_some_and(|(head, tail)| before.is_match(head) && after.is_match(tail))
+                };
+                if fits(left, right) || (bracketed && fits(left - 1, right + 1)) {
+                    return true;
                 }
             }
-            if self.regex.is_match(&alone) {
-                return true;
-            }
         }
-        false
     }
+    false
 }
 
-/// Bytes of an address, in brackets or not.
-fn is_of_address(byte: u8) -> bool {
-    byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'[')
+/// Stretches of bytes that addresses are made of.
+fn runs(message: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + message.get(at..)?.iter().position(is_part)?;
+        let length = message.get(start..)?.iter().take_while(|byte| is_part(byte)).count();
+        at = start + length;
+        Some(start..at)
+    })
 }
 
-/// Everything in a text that reads as an address.
-fn addresses(text: &[u8]) -> impl Iterator<Item = IpAddr> {
-    text.split(|byte| !is_of_address(*byte)).filter(|word| word.len() > 2).filter_map(address)
+/// The beginning of a run, and behind each colon.
+fn starts(run: &[u8]) -> impl Iterator<Item = usize> {
+    let behind = run.iter().enumerate().filter(|(_, b)| **b == b':').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(behind)
+}
+
+/// The end of a run, and before each of its marks.
+fn ends(run: &[u8]) -> impl Iterator<Item = usize> {
+    let marks = run.iter().enumerate().filter(|(_, b)| matches!(b, b'.' | b':')).map(|(at, _)| at);
+    std::iter::once(run.len()).chain(marks)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = text.strip_prefix(b"[").unwrap_or(text);
-    let text = text.strip_suffix(b"]").unwrap_or(text);
+    let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
     peer::host(text)?.source.map(|end| end.address)
 }
 
