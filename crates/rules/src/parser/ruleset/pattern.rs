@@ -55,7 +55,7 @@ pub(super) struct Pattern {
     pub(super) kind: Option<EventKind>,
     outcome: Option<Outcome>,
     reason: Option<Box<str>>,
-    attributes: Vec<(Box<str>, Box<str>)>,
+    attributes: Constants,
 }
 
 /// Buffers that are used again from line to line.
@@ -283,7 +283,10 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     peer::host(text)?.source.map(|end| end.address)
 }
 
-fn constants(given: &BTreeMap<String, String>) -> Result<Vec<(Box<str>, Box<str>)>, String> {
+/// Names and values of attributes.
+type Constants = Vec<(Box<str>, Box<str>)>;
+
+fn constants(given: &BTreeMap<String, String>) -> Result<Constants, String> {
     let named = |(name, value): (&String, &String)| {
         Ok((field::attribute(name)?, value.clone().into_boxed_str()))
     };
