@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, and Chromium for the page. Also servers that the
+# telnet, curl, nmap, OpenSSH, logger, rsyslogd, and Chromium for the page. Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
@@ -15,6 +15,9 @@ need ssh openssh-client
 need sshd openssh-server
 need chromium chromium
 need openssl openssl
+need logger bsdutils
+# Its daemon is in no PATH of users.
+[ -x /usr/sbin/rsyslogd ] || want="$want rsyslog"
 need setpriv util-linux
 need clickhouse-server clickhouse-server
 need clickhouse-client clickhouse-client

@@ -105,3 +105,93 @@ fn every_format_is_read_from_standard_input_into_the_files_of_a_stopped_hub() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("unknown log format 'kippo'"));
 }
+
+/// The present moment as web servers write it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
+}
+
+#[test]
+fn logs_of_servers_are_imported_and_requests_that_nobody_asks_about_are_not() {
+    let home = tempfile::tempdir().unwrap();
+    let now = now();
+    let lines = format!(
+        "203.0.113.9 - - [{now}] \"GET /.env HTTP/1.1\" 404 153 \"-\" \"curl/8.5.0\"\n\
+         203.0.113.9 - - [{now}] \"GET / HTTP/1.1\" 200 612 \"-\" \"curl/8.5.0\"\n\
+         203.0.113.9 - bob [{now}] \"GET /private HTTP/1.1\" 401 612 \"-\" \"-\"\n"
+    );
+    let output = cli_with_input(home.path(), &["import", "logs", "--parser", "nginx", "-"], &lines);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("3 lines: 2 events imported, 0 were there, 1 lines say nothing new"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let found = support::query_events(home.path(), "kind:request.answered");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["request"], "/.env");
+    assert_eq!(found[0]["analyzer"], "nginx");
+    let found = support::query_events(home.path(), "kind:auth.attempted user:bob outcome:failed");
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn own_parsers_are_used_and_their_mistakes_are_told_before_anything_starts() {
+    let home = tempfile::tempdir().unwrap();
+    let parsers = home.path().join("ruleset/parsers");
+    fs::create_dir_all(&parsers).unwrap();
+    let config = home.path().join("palisade.toml");
+    let log = home.path().join("door.log");
+    let text = format!(
+        "ruleset = \"{}\"\n{}\n[[agent.sources]]\ntype = \"file\"\npath = \"{}\"\nparser = \"door\"\nfrom = \"start\"\n",
+        home.path().join("ruleset").display(),
+        settings(home.path()),
+        home.path().join("door*.log").display()
+    );
+    fs::write(&config, text).unwrap();
+    let check = || {
+        let output = Command::new(support::BINARY)
+            .args(["config", "check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // Nobody knows the parser yet.
+    let (code, errors) = check();
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("unknown log format 'door'"), "{errors}");
+    let door = "name = \"door\"\nabout = \"The door.\"\nprograms = [\"doord\"]\n[[patterns]]\n\
+                match = '''^knock by (?<user>.*) from (?<source>\\S+)'''\nkind = \"auth.attempted\"\noutcome = \"failed\"\n";
+    fs::write(parsers.join("door.toml"), door).unwrap();
+    let (code, errors) = check();
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("door.toml: pattern 1 ("), "{errors}");
+    assert!(errors.contains("does not end with '$'"), "{errors}");
+    fs::write(parsers.join("door.toml"), door.replace("\\S+)'''", "\\S+)$'''")).unwrap();
+    assert_eq!(check(), (Some(0), String::new()));
+
+    let palisade = Palisade::up(home.path());
+    let stamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    append(&log, &format!("{stamp} web01 doord[7]: knock by bob from 203.0.113.9\n"));
+    palisade.wait_count("kind:auth.attempted user:bob ip:203.0.113.9", 1);
+    assert_eq!(palisade.terminate(), Some(0));
+}
+
+#[test]
+fn standard_input_is_a_source_of_the_agent() {
+    let home = tempfile::tempdir().unwrap();
+    let config = settings(home.path())
+        + "\n[[agent.sources]]\ntype = \"stdin\"\nparser = \"syslog\"\nzone = \"UTC\"\n";
+    fs::write(home.path().join("palisade.toml"), config).unwrap();
+    let mut palisade = Palisade::up(home.path());
+    let stamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut input = palisade.child.stdin.take().unwrap();
+    let line = format!(
+        "{stamp} mail postfix/smtpd[7]: warning: unknown[203.0.113.9]: SASL LOGIN authentication failed: x, sasl_username=eve"
+    );
+    // The last line needs no newline.
+    std::io::Write::write_all(&mut input, line.as_bytes()).unwrap();
+    drop(input);
+    palisade.wait_count("kind:auth.attempted user:eve analyzer:postfix", 1);
+    assert_eq!(palisade.terminate(), Some(0));
+}

@@ -81,6 +81,7 @@ impl Palisade {
         let mut child = Command::new(BINARY)
             .args(args)
             .current_dir(home)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
