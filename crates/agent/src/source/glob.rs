@@ -235,7 +235,7 @@ impl GlobTask {
 
 /// In an order that does not change from look to look.
 fn sorted(mut known: Vec<KnownFile>) -> Vec<KnownFile> {
-    known.sort_by(|a, b| (a.dev, a.inode).cmp(&(b.dev, b.inode)));
+    known.sort_by_key(|file| (file.dev, file.inode));
     known
 }
 
