@@ -116,6 +116,15 @@ kinds! {
     LossRecorded "loss.recorded",
         "Events were dropped because a bound was reached or a disk was full; says how many and why.",
         "agent, hub", "attributes.records, attributes.bytes, attributes.reason, attributes.outbound";
+    LineMatched "line.matched",
+        "A line of a log that is watched as it is, for its words and the address in it.",
+        "log parser", "source, request (the line)";
+    ScenarioTriggered "scenario.triggered",
+        "A scenario has seen what it looks for: too many failures, a break-in, a touched honeypot.",
+        "agent", "source, attributes.scenario, group, count, reason, verdict, evidence (event ids), simulated";
+    DecisionMade "decision.made",
+        "It was decided what is done about somebody, such as a ban, and for how long.",
+        "agent", "source, attributes.type, scope, value, duration_secs, until, scenario, reason, evidence, alert, simulated";
 }
 
 impl EventKind {
@@ -144,7 +153,10 @@ impl EventKind {
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
-            | Self::LossRecorded => false,
+            | Self::LossRecorded
+            | Self::LineMatched
+            | Self::ScenarioTriggered
+            | Self::DecisionMade => false,
         }
     }
 }
@@ -204,7 +216,10 @@ mod tests {
                 "session.closed",
                 "source.failed",
                 "source.recovered",
-                "loss.recorded"
+                "loss.recorded",
+                "line.matched",
+                "scenario.triggered",
+                "decision.made"
             ]
         );
     }

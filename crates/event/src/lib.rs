@@ -8,12 +8,14 @@
 
 mod attribute;
 mod catalogue;
+mod decision;
 mod event;
 mod id;
 mod kind;
 mod names;
 mod net;
 mod parsed;
+pub mod query;
 pub mod table;
 mod time;
 mod untrusted;
@@ -21,6 +23,7 @@ pub mod wire;
 
 pub use attribute::AttributeValue;
 pub use catalogue::catalogue_markdown;
+pub use decision::{Decision, DecisionTarget, MAX_EVIDENCE, ParseTargetError, join as join_ids};
 pub use event::{
     Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision, Invalid,
     MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES, MAX_EVENT_TEXT_BYTES, MAX_TEXT_BYTES, Outcome,
@@ -28,7 +31,10 @@ pub use event::{
 };
 pub use id::{EventId, ParseIdError};
 pub use kind::{EventKind, UnknownKind};
-pub use names::{AnalyzerName, Category, CountryCode, HostName, InvalidName, SensorId, SessionId};
+pub use names::{
+    AnalyzerName, Category, CountryCode, DecisionType, HostName, InvalidName, ScenarioName,
+    SensorId, SessionId,
+};
 pub use net::{Endpoint, Transport};
 pub use time::{Day, ParseTimeError, Timestamp};
 pub use untrusted::Untrusted;

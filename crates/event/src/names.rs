@@ -102,6 +102,17 @@ name!(
     |c| c.is_ascii_graphic() || c == ' '
 );
 
+name!(
+    /// A scenario of detection: `ssh-bruteforce`.
+    ScenarioName, "scenario name", "use 1 to 64 letters, digits, '.', '_' or '-'", 64, is_token
+);
+name!(
+    /// What a decision does to whom it is about: `ban`, `captcha`, or another
+    /// word that those who enforce it know.
+    DecisionType, "decision type", "use 1 to 32 of a-z, 0-9, '_' and '-'", 32,
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-')
+);
+
 /// A country: two capital letters (ISO 3166-1 alpha-2), or `PIR` for a private
 /// address range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

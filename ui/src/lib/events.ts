@@ -17,6 +17,9 @@ export const KINDS: Record<string, string> = {
   'source.failed': 'Source failed',
   'source.recovered': 'Source back',
   'loss.recorded': 'Loss',
+  'line.matched': 'Line',
+  'scenario.triggered': 'Alert',
+  'decision.made': 'Decision',
 };
 
 export const kindLabel = (kind: string) => KINDS[kind] ?? kind;
@@ -51,6 +54,12 @@ export function substance(event: Event): string {
     }
     case 'connection.opened':
       return event.target?.port ? `port ${event.target.port}` : '';
+    case 'scenario.triggered':
+      return [attribute(event, 'scenario'), attribute(event, 'reason')].filter(Boolean).join(' · ');
+    case 'decision.made':
+      return [attribute(event, 'type'), attribute(event, 'value'), attribute(event, 'scenario')]
+        .filter(Boolean)
+        .join(' · ');
     case 'source.failed':
     case 'source.recovered':
     case 'loss.recorded':

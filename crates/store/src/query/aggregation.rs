@@ -266,7 +266,8 @@ impl std::str::FromStr for Interval {
             "1mo" => return Ok(Self::Month),
             _ => {}
         }
-        let interval = super::text::duration(text).filter(|millis| *millis > 0).map(Self::Millis);
+        let interval =
+            palisade_event::query::duration(text).filter(|millis| *millis > 0).map(Self::Millis);
         let Some(interval) = interval else {
             let reason =
                 "an interval is 'auto', '1mo', or a number with s, m, h, d or w, such as 5m";

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use palisade_event::{Day, EventId, Timestamp};
+use crate::{Day, EventId, Timestamp};
 
 use super::field::FieldType;
 use super::pattern::{Pattern, Shape};
-use super::{Field, Filter, ParseError, Query, TimeRange, tokens};
+use super::{Filter, FilterField, ParseError, Query, TimeRange, tokens};
 
 /// Longest query, in bytes.
 pub const MAX_QUERY_BYTES: usize = 4096;
@@ -18,6 +18,28 @@ pub const MAX_TERMS: usize = 256;
 const MS_PER_DAY: i64 = 86_400_000;
 
 pub(super) fn parse(text: &str, now: Timestamp) -> Result<Query, ParseError> {
+    let (range, filter) = read(text, now, Ranges::Allowed)?;
+    Ok(Query { range, filter }.simplified())
+}
+
+/// Conditions alone.
+pub(super) fn parse_filter<F: FilterField>(text: &str) -> Result<Filter<F>, ParseError> {
+    let (_, filter) = read(text, Timestamp::from_millis(0), Ranges::Refused)?;
+    Ok(filter.simplified())
+}
+
+/// Whether a text may say of which time it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    Allowed,
+    Refused,
+}
+
+fn read<F: FilterField>(
+    text: &str,
+    now: Timestamp,
+    ranges: Ranges,
+) -> Result<(TimeRange, Filter<F>), ParseError> {
     if text.len() > MAX_QUERY_BYTES {
         let message = format!("a query has at most {MAX_QUERY_BYTES} bytes");
         return Err(ParseError { at: MAX_QUERY_BYTES.min(text.chars().count()), message });
@@ -28,22 +50,24 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Query, ParseError> {
         now,
         depth: 0,
         terms: 0,
+        ranges,
         range: TimeRange::default(),
         range_at: None,
     };
     parser.space();
     if parser.peek().is_none() {
-        return Ok(Query::ALL);
+        return Ok((TimeRange::default(), Filter::All));
     }
     let filter = parser.any_of()?;
     if parser.peek().is_some() {
         return Err(parser.error("there is a closing bracket too many"));
     }
-    Ok(Query { range: parser.range, filter }.simplified())
+    Ok((parser.range, filter))
 }
 
 /// Reads `90s`, `30m`, `24h`, `7d`, `2w` as milliseconds.
-pub(super) fn duration(text: &str) -> Option<i64> {
+#[must_use]
+pub fn duration(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let unit = match unit {
@@ -64,6 +88,7 @@ struct Parser {
     now: Timestamp,
     depth: usize,
     terms: usize,
+    ranges: Ranges,
     range: TimeRange,
     /// Where a range term stood.
     range_at: Option<usize>,
@@ -79,7 +104,7 @@ struct Typed {
     pattern: Option<String>,
 }
 
-type Parsed = Result<Filter, ParseError>;
+type Parsed<F> = Result<Filter<F>, ParseError>;
 
 impl Parser {
     fn peek(&self) -> Option<char> {
@@ -119,7 +144,7 @@ impl Parser {
         same && ends
     }
 
-    fn any_of(&mut self) -> Parsed {
+    fn any_of<F: FilterField>(&mut self) -> Parsed<F> {
         let mut any = vec![self.all_of()?];
         while self.keyword("or") {
             any.push(self.all_of()?);
@@ -131,7 +156,7 @@ impl Parser {
         }
     }
 
-    fn all_of(&mut self) -> Parsed {
+    fn all_of<F: FilterField>(&mut self) -> Parsed<F> {
         let mut all = vec![self.unary()?];
         loop {
             self.space();
@@ -151,7 +176,7 @@ impl Parser {
         Ok(Filter::And(all))
     }
 
-    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
+    fn nested<F: FilterField>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<F>) -> Parsed<F> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.error(format!("brackets and 'not' nest {MAX_DEPTH} deep at most")));
@@ -161,7 +186,7 @@ impl Parser {
         Ok(filter)
     }
 
-    fn unary(&mut self) -> Parsed {
+    fn unary<F: FilterField>(&mut self) -> Parsed<F> {
         self.space();
         let filter = match self.peek() {
             Some('-') => {
@@ -202,7 +227,7 @@ impl Parser {
         Ok(filter)
     }
 
-    fn word_or_field(&mut self) -> Parsed {
+    fn word_or_field<F: FilterField>(&mut self) -> Parsed<F> {
         self.term()?;
         let start = self.at;
         let name: String = self
@@ -230,9 +255,11 @@ impl Parser {
         }
     }
 
-    fn condition(&mut self, name: &str, start: usize) -> Parsed {
+    fn condition<F: FilterField>(&mut self, name: &str, start: usize) -> Parsed<F> {
         let folded = name.to_ascii_lowercase();
-        if matches!(folded.as_str(), "since" | "until" | "day" | "month") {
+        if matches!(folded.as_str(), "since" | "until" | "day" | "month")
+            && self.ranges == Ranges::Allowed
+        {
             if self.depth > 0 {
                 return Err(error_at(start, OUTSIDE));
             }
@@ -240,7 +267,7 @@ impl Parser {
             let typed = self.value(false)?;
             return self.range_term(&folded, &typed).map(|()| Filter::All);
         }
-        let field: Field = name.parse().map_err(|unknown: super::UnknownField| {
+        let field = F::named(name).map_err(|unknown| {
             error_at(start, format!("{unknown}; put the text in \"quotes\" to search for it"))
         })?;
         if self.peek() != Some('(') {
@@ -342,7 +369,7 @@ impl Parser {
         Ok(Typed { at: start, quoted: false, plain, pattern: wild.then_some(pattern) })
     }
 
-    fn condition_on(&self, field: Field, typed: &Typed) -> Parsed {
+    fn condition_on<F: FilterField>(&self, field: F, typed: &Typed) -> Parsed<F> {
         let text = typed.plain.as_str();
         let wrong = |expected: &str| {
             let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
@@ -382,7 +409,7 @@ impl Parser {
                 let (first, last) = self.instants(text).ok_or_else(|| wrong(expected))?;
                 Ok(Filter::Between(field, Some(first), Some(last)))
             }
-            FieldType::Keyword if field == Field::Id => match text.parse::<EventId>() {
+            FieldType::Keyword if field.is_id() => match text.parse::<EventId>() {
                 Ok(id) => Ok(Filter::In(field, vec![id.to_string()])),
                 Err(_) => Err(wrong("an event id of 26 characters")),
             },

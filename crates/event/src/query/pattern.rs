@@ -11,20 +11,25 @@ enum Step {
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern(Vec<Step>);
+pub struct Pattern(Vec<Step>);
 
 /// What a pattern amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
+    /// This text and no other.
     Literal(String),
+    /// Every text that begins so.
     Prefix(String),
+    /// Every text.
     Everything,
+    /// A pattern that is none of these, in canonical form.
     Wild(String),
 }
 
 impl Pattern {
     /// Reads a pattern; a `\` at the end stands for itself.
-    pub(crate) fn new(text: &str) -> Self {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
         let mut steps = Vec::new();
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -39,7 +44,9 @@ impl Pattern {
         Self(steps)
     }
 
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    /// Whether all of `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
         let steps = &self.0;
         let mut rest = text.chars();
         let mut at = 0;
@@ -75,7 +82,8 @@ impl Pattern {
     }
 
     /// The text that every match begins with.
-    pub(crate) fn head(&self) -> String {
+    #[must_use]
+    pub fn head(&self) -> String {
         let literal = |step: &Step| match step {
             Step::Char(c) => Some(*c),
             Step::Any | Step::Star => None,
@@ -84,7 +92,8 @@ impl Pattern {
     }
 
     /// The simplest condition that says the same.
-    pub(crate) fn shape(&self) -> Shape {
+    #[must_use]
+    pub fn shape(&self) -> Shape {
         let head = self.head();
         let literals = head.chars().count();
         match self.0.get(literals..).unwrap_or_default() {
@@ -96,7 +105,8 @@ impl Pattern {
     }
 
     /// Its canonical text.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for step in &self.0 {
             match step {

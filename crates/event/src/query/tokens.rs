@@ -1,13 +1,13 @@
 //! The words of free text: what the engines index and the oracle compares.
 
-use palisade_event::Event;
+use crate::Event;
 
 /// Longest word, in bytes; longer ones are cut.
 pub const MAX_WORD_BYTES: usize = 128;
 
 /// Calls `each` with every word of `text`: runs of letters and digits, in
 /// lower case, cut at [`MAX_WORD_BYTES`].
-pub(crate) fn words(text: &str, buffer: &mut String, mut each: impl FnMut(&str)) {
+pub fn words(text: &str, buffer: &mut String, mut each: impl FnMut(&str)) {
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         fold(word, buffer);
         each(buffer);
@@ -15,7 +15,7 @@ pub(crate) fn words(text: &str, buffer: &mut String, mut each: impl FnMut(&str))
 }
 
 /// Writes one word's folded form to `buffer`.
-pub(crate) fn fold(word: &str, buffer: &mut String) {
+pub fn fold(word: &str, buffer: &mut String) {
     buffer.clear();
     for c in word.chars().flat_map(char::to_lowercase) {
         if buffer.len() + c.len_utf8() > MAX_WORD_BYTES {
@@ -26,14 +26,15 @@ pub(crate) fn fold(word: &str, buffer: &mut String) {
 }
 
 /// The words that a free text asks for.
-pub(crate) fn wanted(text: &str) -> Vec<String> {
+#[must_use]
+pub fn wanted(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     words(text, &mut String::new(), |word| found.push(word.to_owned()));
     found
 }
 
 /// The texts of an event that free text searches.
-pub(crate) fn searched(event: &Event) -> impl Iterator<Item = &palisade_event::Untrusted> {
+pub fn searched(event: &Event) -> impl Iterator<Item = &crate::Untrusted> {
     let login = event.credentials.as_ref();
     [
         event.request.as_ref(),

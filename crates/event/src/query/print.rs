@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use palisade_event::Timestamp;
+use crate::Timestamp;
 
 use super::field::FieldType;
 use super::pattern::{Pattern, Shape};
-use super::{Field, Filter, Query, Wanted, compared, tokens};
+use super::{Filter, FilterField, Query, Wanted, compared, tokens};
 
-fn nothing() -> Filter {
+fn nothing<F>() -> Filter<F> {
     Filter::Not(Box::new(Filter::All))
 }
 
@@ -21,7 +21,7 @@ impl Query {
     }
 }
 
-impl Filter {
+impl<F: FilterField> Filter<F> {
     /// The simplest filter that matches the same events.
     #[must_use]
     pub fn simplified(&self) -> Self {
@@ -91,7 +91,11 @@ impl Filter {
     }
 }
 
-fn one_or(mut parts: Vec<Filter>, many: fn(Vec<Filter>) -> Filter, none: Filter) -> Filter {
+fn one_or<F>(
+    mut parts: Vec<Filter<F>>,
+    many: fn(Vec<Filter<F>>) -> Filter<F>,
+    none: Filter<F>,
+) -> Filter<F> {
     match parts.len() {
         0 => none,
         1 => parts.pop().unwrap_or(none),
@@ -99,7 +103,7 @@ fn one_or(mut parts: Vec<Filter>, many: fn(Vec<Filter>) -> Filter, none: Filter)
     }
 }
 
-fn simplified_in(field: Field, values: &[String]) -> Filter {
+fn simplified_in<F: FilterField>(field: F, values: &[String]) -> Filter<F> {
     let wanted = values.iter().filter_map(|value| Wanted::new(field, value));
     if field.field_type() == FieldType::Time {
         let instants = wanted.filter_map(|value| match value {
@@ -113,13 +117,13 @@ fn simplified_in(field: Field, values: &[String]) -> Filter {
             Wanted::Text(text) => text,
             Wanted::Address(address) => address.to_string(),
             Wanted::Number(number) => number.to_string(),
-            Wanted::Id(id) => palisade_event::EventId::from_u128(id).to_string(),
+            Wanted::Id(id) => crate::EventId::from_u128(id).to_string(),
         })
         .collect();
     if values.is_empty() { nothing() } else { Filter::In(field, values) }
 }
 
-fn simplified_between(field: Field, low: Option<i64>, high: Option<i64>) -> Filter {
+fn simplified_between<F: FilterField>(field: F, low: Option<i64>, high: Option<i64>) -> Filter<F> {
     if low.is_none() && high.is_none() {
         return Filter::Exists(field);
     }
@@ -158,7 +162,7 @@ impl fmt::Display for Query {
     }
 }
 
-impl fmt::Display for Filter {
+impl<F: FilterField> fmt::Display for Filter<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_filter(f, &self.simplified(), Inside::Nothing)
     }
@@ -173,7 +177,11 @@ enum Inside {
     Not,
 }
 
-fn write_filter(out: &mut impl fmt::Write, filter: &Filter, inside: Inside) -> fmt::Result {
+fn write_filter<F: FilterField>(
+    out: &mut impl fmt::Write,
+    filter: &Filter<F>,
+    inside: Inside,
+) -> fmt::Result {
     match filter {
         Filter::All => out.write_char('*'),
         Filter::And(parts) => write_parts(out, parts, " ", Inside::And, inside == Inside::Not),
@@ -232,9 +240,9 @@ fn write_filter(out: &mut impl fmt::Write, filter: &Filter, inside: Inside) -> f
     }
 }
 
-fn write_parts(
+fn write_parts<F: FilterField>(
     out: &mut impl fmt::Write,
-    parts: &[Filter],
+    parts: &[Filter<F>],
     between: &str,
     inside: Inside,
     brackets: bool,
@@ -287,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::TimeRange;
+    use crate::query::{Field, TimeRange};
 
     fn field() -> impl Strategy<Value = Field> {
         proptest::sample::select(Field::ALL)

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use palisade_event::{Event, EventId, Timestamp};
+use crate::{Event, EventId, Timestamp};
 
 use super::field::FieldType;
-use super::{Field, Filter, Pattern, Query, Value, compared, tokens};
+use super::{Filter, FilterField, Pattern, Query, Value, compared, tokens};
 
 impl Query {
     /// Whether one event matches: the definition both engines are held to.
@@ -64,23 +64,28 @@ impl Filter {
 
 /// A query's value, read as the field's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
+    /// Text, folded and cut.
     Text(String),
+    /// An address.
     Address(IpAddr),
+    /// A number, or a time in milliseconds.
     Number(i64),
+    /// The id of an event.
     Id(u128),
 }
 
 impl Wanted {
     /// `None` where no value of the field can be written so.
-    pub(crate) fn new(field: Field, text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn new<F: FilterField>(field: F, text: &str) -> Option<Self> {
         match field.field_type() {
             FieldType::Ip => text.parse::<IpAddr>().ok().map(|a| Self::Address(a.to_canonical())),
             FieldType::Integer => text.parse().ok().map(Self::Number),
             FieldType::Time => {
                 text.parse::<Timestamp>().ok().map(|at| Self::Number(at.as_millis()))
             }
-            FieldType::Keyword if field == Field::Id => {
+            FieldType::Keyword if field.is_id() => {
                 text.parse::<EventId>().ok().map(|id| Self::Id(id.as_u128()))
             }
             FieldType::Keyword | FieldType::Text => {
@@ -102,7 +107,8 @@ impl Wanted {
 
 /// Whether an address lies in a network of the same family. A prefix longer
 /// than the address matches nothing.
-pub(crate) fn in_network(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+#[must_use]
+pub fn in_network(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     match ipnet::IpNet::new(network, bits) {
         Ok(network) => network.contains(&address),
         Err(_) => false,

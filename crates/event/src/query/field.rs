@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use palisade_event::{Endpoint, Event, Geo, Untrusted};
+use crate::{Endpoint, Event, Geo, Untrusted};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest part of a text that is compared and grouped by, in bytes: as long
@@ -119,13 +119,65 @@ fields! {
     ReceivedAt "received_at" ["received"] Time "When the hub took it, by the hub's clock.";
 }
 
+/// A set of fields that filters are written over. [`Field`] is that of stored
+/// events.
+pub trait FilterField: Copy + PartialEq + fmt::Debug + fmt::Display + 'static {
+    /// The field of this name.
+    ///
+    /// # Errors
+    /// [`UnknownField`], with a similar name where there is one.
+    fn named(name: &str) -> Result<Self, UnknownField>;
+
+    /// How its values compare.
+    fn field_type(self) -> FieldType;
+
+    /// The case that every value of this field has, applied to a filter's value.
+    fn fold(self, value: &str) -> String;
+
+    /// Whether its values are event ids, which compare as a whole.
+    fn is_id(self) -> bool {
+        false
+    }
+
+    /// Whether its values are text: keywords (but the id) and attacker text.
+    fn is_text(self) -> bool {
+        !self.is_id() && matches!(self.field_type(), FieldType::Keyword | FieldType::Text)
+    }
+
+    /// Whether its values are numbers or times.
+    fn is_ordered(self) -> bool {
+        matches!(self.field_type(), FieldType::Integer | FieldType::Time)
+    }
+}
+
+impl FilterField for Field {
+    fn named(name: &str) -> Result<Self, UnknownField> {
+        name.parse()
+    }
+
+    fn field_type(self) -> FieldType {
+        self.info().field_type
+    }
+
+    fn fold(self, value: &str) -> String {
+        Self::fold(self, value)
+    }
+
+    fn is_id(self) -> bool {
+        self == Self::Id
+    }
+}
+
 /// A field's value in one event, as queries see it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
+    /// Keywords and attacker text, cut at [`MAX_COMPARED_BYTES`].
     Text(Cow<'a, str>),
+    /// An address; never IPv4 mapped to IPv6.
     Address(IpAddr),
     /// Numbers; milliseconds for times.
     Number(i64),
+    /// The id of an event.
     Id(u128),
 }
 
@@ -167,7 +219,8 @@ impl Field {
     }
 
     /// What an event holds in this field.
-    pub(crate) fn value(self, event: &Event) -> Option<Value<'_>> {
+    #[must_use]
+    pub fn value(self, event: &Event) -> Option<Value<'_>> {
         let source = event.source.as_ref();
         let target = event.target.as_ref();
         let login = event.credentials.as_ref();
@@ -233,7 +286,8 @@ fn hostile(text: &Untrusted) -> Value<'_> {
 }
 
 /// The part of a text that is compared.
-pub(crate) fn compared(text: &str) -> &str {
+#[must_use]
+pub fn compared(text: &str) -> &str {
     let mut end = text.len().min(MAX_COMPARED_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -242,7 +296,7 @@ pub(crate) fn compared(text: &str) -> &str {
 }
 
 /// The part of an attacker's text that is compared, as lossy UTF-8.
-pub(crate) fn compared_lossy(text: &Untrusted) -> Cow<'_, str> {
+fn compared_lossy(text: &Untrusted) -> Cow<'_, str> {
     match text.to_lossy() {
         Cow::Borrowed(text) => Cow::Borrowed(compared(text)),
         Cow::Owned(text) => Cow::Owned(compared(&text).to_owned()),
@@ -257,9 +311,24 @@ impl fmt::Display for Field {
 
 /// No field has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no field '{}'{}", .name.escape_debug(), suggestion(.name))]
+#[error("there is no field '{}'{}", .name.escape_debug(), .similar.map_or_else(String::new, |known| format!("; did you mean '{known}'?")))]
 pub struct UnknownField {
     name: String,
+    similar: Option<&'static str>,
+}
+
+impl UnknownField {
+    /// `name` is none of the `known` ones.
+    #[must_use]
+    pub fn new(name: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        let folded: String = name.chars().take(64).collect::<String>().to_ascii_lowercase();
+        let similar = known
+            .map(|known| (distance(&folded, known), known))
+            .min()
+            .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
+            .map(|(_, known)| known);
+        Self { name: name.chars().take(64).collect(), similar }
+    }
 }
 
 impl FromStr for Field {
@@ -270,11 +339,12 @@ impl FromStr for Field {
             let info = field.info();
             info.name == folded || info.aliases.contains(&folded.as_str())
         };
-        Self::ALL
-            .iter()
-            .find(is_named)
-            .copied()
-            .ok_or_else(|| UnknownField { name: text.chars().take(64).collect() })
+        Self::ALL.iter().find(is_named).copied().ok_or_else(|| {
+            let names = Self::ALL.iter().flat_map(|field| {
+                std::iter::once(field.info().name).chain(field.info().aliases.iter().copied())
+            });
+            UnknownField::new(text, names.chain(["since", "until", "day", "month"]))
+        })
     }
 }
 
@@ -289,19 +359,6 @@ impl<'de> Deserialize<'de> for Field {
         let text = Cow::<'_, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
-}
-
-fn suggestion(name: &str) -> String {
-    let name = name.to_ascii_lowercase();
-    let names = Field::ALL.iter().flat_map(|field| {
-        std::iter::once(field.info().name).chain(field.info().aliases.iter().copied())
-    });
-    let best = names
-        .chain(["since", "until", "day", "month"])
-        .map(|known| (distance(&name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 2 && *distance < known.len());
-    best.map_or_else(String::new, |(_, known)| format!("; did you mean '{known}'?"))
 }
 
 /// Levenshtein's edit distance.
