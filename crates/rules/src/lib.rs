@@ -1,16 +1,37 @@
-//! Pure detection: log lines in, observations out.
+//! Pure detection: log lines in, observations out; observations in, decisions
+//! out.
 //!
 //! No I/O, no clock, no async: whoever calls passes the time and the zone in,
 //! so that every line can be replayed and every result tested.
 
+mod allowlist;
+mod detector;
+mod engine;
+mod evidence;
 pub mod fail2ban;
 pub mod parser;
+mod policy;
+pub mod scenario;
 mod sighting;
+mod strongmonitor;
 
+pub use allowlist::{
+    AllowValue, Allowed, Allowlist, LOGGED_IN, MAX_ALLOWED, MAX_RESOLVED, ParseAllowError, Spared,
+    Suspect,
+};
+pub use detector::{Detector, Finding, Origin, Verdict, alert_address};
+pub use engine::{
+    Alert, Counter, DEFAULT_MAX_TRACKED, Engine, EngineError, EngineOptions, EngineStats, Group,
+    Hit, MAX_DISORDER_SECS, Matcher, Trace,
+};
+pub use evidence::{EVIDENCE_EVENTS, Evidence};
 pub use parser::{
     BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineState, LogFormat, LogReader,
     MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed, Parser, ReadLine,
-    Ruleset, RulesetError, SHIPPED_PARSERS, SyslogFrames, UnknownFormat, parse_sshd,
-    parse_sshd_message, received,
+    Ruleset, RulesetError, SHIPPED_PARSERS, Sight, SyslogClock, SyslogFrames, UnknownFormat,
+    parse_sshd, parse_sshd_message, received, sight_sshd,
 };
+pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig, Remembered};
+pub use scenario::Scenario;
 pub use sighting::Sighting;
+pub use strongmonitor::{StrongMonitor, read_strongmonitor};

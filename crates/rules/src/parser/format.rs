@@ -16,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::ruleset::{self, Found, Input, LineState, Message, Parser, Read, Ruleset};
 use super::sshd::glance_sshd;
 use super::{
-    LineContext, Observation, Parsed, endlessh, event, json, parse_sshd, parse_sshd_message, syslog,
+    LineContext, Observation, Parsed, endlessh, event, json, lines, parse_sshd, parse_sshd_message,
+    syslog,
 };
 use crate::Sighting;
 
@@ -49,6 +50,9 @@ pub enum LogFormat {
     /// Lines of many programs with syslog's head: each is read by the parser of
     /// its program.
     Syslog,
+    /// Lines as they are, for rules that look for words in them; chosen by name
+    /// alone, for it understands everything.
+    Lines,
     /// One that a file describes ([`super::ruleset`]).
     Declared(Declared),
 }
@@ -102,7 +106,7 @@ impl From<Read> for Glance {
 
 impl LogFormat {
     /// Those that are built in.
-    pub const BUILT_IN: [Self; 9] = [
+    pub const BUILT_IN: [Self; 10] = [
         Self::Sshd,
         Self::Cowrie,
         Self::Dionaea,
@@ -112,6 +116,7 @@ impl LogFormat {
         Self::Endlessh,
         Self::Palisade,
         Self::Syslog,
+        Self::Lines,
     ];
 
     /// All that have a name: the built-in ones and those of the current ruleset.
@@ -133,6 +138,7 @@ impl LogFormat {
             Self::Endlessh => "endlessh",
             Self::Palisade => "palisade",
             Self::Syslog => "syslog",
+            Self::Lines => "lines",
             Self::Declared(declared) => declared.0.name(),
         }
     }
@@ -142,7 +148,7 @@ impl LogFormat {
     #[must_use]
     pub fn is_json(&self) -> bool {
         match self {
-            Self::Sshd | Self::Endlessh | Self::Syslog => false,
+            Self::Sshd | Self::Endlessh | Self::Syslog | Self::Lines => false,
             Self::Cowrie
             | Self::Dionaea
             | Self::Suricata
@@ -208,6 +214,7 @@ impl LogFormat {
                 Writer::Declared(parser) => observe(parser, Input::Message(message), state),
                 Writer::Unknown => Parsed::Irrelevant,
             },
+            Self::Lines => lines::parse_message(message.program, message.text, message.at, host()),
             // Their lines have times of their own.
             _ => self.parse(message.text, state),
         }
@@ -256,7 +263,7 @@ impl LogFormat {
     /// Names the daemon. sshd is a real service, which its category says; events
     /// name theirs by themselves.
     fn attributed(&self, mut parsed: Parsed) -> Parsed {
-        if matches!(self, Self::Sshd | Self::Syslog | Self::Palisade) {
+        if matches!(self, Self::Sshd | Self::Syslog | Self::Palisade | Self::Lines) {
             return parsed;
         }
         let analyzer = AnalyzerName::new(self.as_str()).ok();
@@ -280,6 +287,7 @@ impl LogFormat {
             Self::OpenCanary => json::opencanary::parse(line),
             Self::Endlessh => endlessh::parse(line, cx),
             Self::Palisade => event::parse(line),
+            Self::Lines => lines::parse(line, cx),
             Self::Syslog | Self::Declared(_) => Parsed::Unparsed,
         }
     }

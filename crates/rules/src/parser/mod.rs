@@ -4,11 +4,13 @@
 //! [`Parsed::Unparsed`], so that the caller can count it; a line that it
 //! understands and that adds nothing is [`Parsed::Irrelevant`].
 
+pub(crate) mod clock;
 mod endlessh;
 mod event;
 mod format;
 mod frames;
 mod json;
+mod lines;
 mod network;
 mod peer;
 pub mod ruleset;
@@ -21,6 +23,7 @@ use palisade_event::{
     EventKind, Fingerprints, HostName, PayloadHash, SensorId, SessionId, Timestamp, Untrusted,
 };
 
+pub use clock::SyslogClock;
 pub use format::{
     Declared, Glance, LogFormat, LogReader, MAX_REPEATED_EVENTS, ReadLine, UnknownFormat,
 };
@@ -28,7 +31,7 @@ pub use frames::{BrokenStream, SyslogFrames};
 pub use json::MAX_JSON_LINE_BYTES;
 pub use network::received;
 pub use ruleset::{InUse, LineState, Message, Parser, Ruleset, RulesetError, SHIPPED_PARSERS};
-pub use sshd::{parse_sshd, parse_sshd_message};
+pub use sshd::{parse_sshd, parse_sshd_message, sight_sshd};
 pub use time::LineClock;
 
 /// What a line cannot say by itself.
@@ -50,6 +53,19 @@ pub enum Parsed {
     /// Understood, and nothing new: the line of another program, a repetition
     /// of what another line says already, the housekeeping of the service.
     Irrelevant,
+    /// Not understood.
+    Unparsed,
+}
+
+/// What one line is to detection, borrowed from the line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight<'a> {
+    /// Something happened.
+    Sighting(crate::Sighting<'a>),
+    /// Understood, and nothing new.
+    Irrelevant,
+    /// The line of another program.
+    Foreign,
     /// Not understood.
     Unparsed,
 }

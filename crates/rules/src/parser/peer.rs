@@ -33,6 +33,12 @@ impl Peer<'_> {
     }
 }
 
+/// An IPv4 address with a port that was read already; nothing else.
+#[inline]
+pub(super) fn ipv4_and_port<'a>(text: &[u8], port: u16) -> Option<Peer<'a>> {
+    ipv4(text).map(|address| known(IpAddr::V4(address)).with_port(port))
+}
+
 /// An address or a name, and nothing else.
 pub(super) fn host(text: &[u8]) -> Option<Peer<'_>> {
     if let Some(address) = ipv4(text) {
@@ -64,16 +70,28 @@ fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     if text.len() > 15 || !text.first()?.is_ascii_digit() {
         return None;
     }
-    let mut octets = [0u8; 4];
-    let mut parts = text.split(|b| *b == b'.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.len() > 1 && part.first() == Some(&b'0') {
-            return None;
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                // No leading zeros, and nothing above 255.
+                if digits > 0 && octet == 0 {
+                    return None;
+                }
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if octet > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                address = address << 8 | octet;
+                (octet, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
         }
-        *octet = u8::try_from(number(part)?).ok()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    (digits > 0 && dots == 3).then(|| Ipv4Addr::from(address << 8 | octet))
 }
 
 fn port(text: &[u8]) -> Option<u16> {

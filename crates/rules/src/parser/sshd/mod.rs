@@ -29,6 +29,7 @@
 mod known;
 mod leaving;
 mod login;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,7 @@ use crate::Sighting;
 use known::housekeeping;
 use leaving::*;
 use login::*;
+pub use sight::sight_sshd;
 
 /// The category of what happens at a real SSH server.
 const CATEGORY: &str = "SSH/login(sshd)";

@@ -1,0 +1,320 @@
+//! Counts sightings against scenarios: sightings in, alerts out.
+//!
+//! Two steps. *Matching* looks at one sighting and keeps nothing, so that many
+//! threads can do it ([`Matcher`] gives a [`Hit`]); *counting* changes state and
+//! takes hits in their order ([`Counter`]). [`Engine`] does both. What comes
+//! out depends on the sightings and their order alone: never on a clock, on the
+//! number of threads or on the seed of a hash.
+//!
+//! Time is that of the sightings. One that is up to [`MAX_DISORDER_SECS`] older
+//! than the newest of its group counts as if it were as new; one that is older
+//! still means that a clock was set back, and its group begins anew, for nobody
+//! is to be banned because of a wrong clock.
+
+mod group;
+mod hit;
+mod layout;
+mod state;
+mod table;
+mod trace;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use palisade_event::Timestamp;
+
+pub use group::Group;
+pub(crate) use hit::hash as stable_hash;
+pub use hit::{Hit, Matcher};
+pub use table::MAX_DISORDER_SECS;
+pub use trace::Trace;
+
+use layout::{Part, Slot, plan};
+use state::{Change, When};
+use table::Table;
+
+use crate::Sighting;
+use crate::scenario::{MAX_SCENARIOS, Scenario};
+
+/// Most sources that are tracked at once, all tables together; beyond them those
+/// that were not seen for longest go, counted.
+pub const DEFAULT_MAX_TRACKED: usize = 1_000_000;
+
+/// Hits whose places in memory are looked up together.
+const WARMED: usize = 16;
+
+/// What scenarios are counted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Most groups in each table.
+    pub max_tracked: usize,
+    /// Makes the places of groups in memory unpredictable; changes no alert.
+    pub seed: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { max_tracked: DEFAULT_MAX_TRACKED, seed: 0x9e37_79b9_7f4a_7c15 }
+    }
+}
+
+/// The scenarios cannot be used together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// There are too many.
+    #[error("{0} scenarios are too many; at most {MAX_SCENARIOS} can be used")]
+    TooMany(usize),
+    /// Two have the same name.
+    #[error("there are two scenarios named {0}")]
+    Twice(String),
+}
+
+/// A scenario has seen what it looks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The place of the scenario in [`Matcher::scenarios`].
+    pub scenario: usize,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub group: Group,
+    /// The address of the last sighting, where it has one.
+    pub source: Option<IpAddr>,
+    /// How many sightings or values made it.
+    pub count: u32,
+}
+
+/// What an engine holds and has done, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Hits that were counted.
+    pub hits: u64,
+    /// Alerts that were made.
+    pub alerts: u64,
+    /// Groups tracked now.
+    pub tracked: u64,
+    /// Bytes of the tables.
+    pub bytes: u64,
+    /// Groups that were given up because there were too many.
+    pub evicted: u64,
+    /// Groups that began anew because a clock was set back.
+    pub reset: u64,
+}
+
+/// The state of all scenarios.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    scenarios: Arc<[Scenario]>,
+    parts: Vec<(Part, Table)>,
+    hits: u64,
+    alerts: u64,
+}
+
+impl Counter {
+    fn new(scenarios: Arc<[Scenario]>, options: EngineOptions) -> Self {
+        let parts = plan(&scenarios)
+            .into_iter()
+            .map(|part| {
+                let table = Table::new(part.words, part.life_secs, options);
+                (part, table)
+            })
+            .collect();
+        Self { scenarios, parts, hits: 0, alerts: 0 }
+    }
+
+    /// Counts one hit. Alerts come in the order of the scenarios.
+    pub fn count(&mut self, hit: &Hit) -> Vec<Alert> {
+        self.count_with(hit, &mut |_, _, _, _| {})
+    }
+
+    /// Counts hits in their order and hands over the alerts, each with the place
+    /// of its hit. The same as one by one; but where the tables are larger than
+    /// the processor's caches, several hits wait for memory at once.
+    pub fn count_all(&mut self, hits: &[Hit], mut alert: impl FnMut(usize, Alert)) {
+        for (group, hits) in hits.chunks(WARMED).enumerate() {
+            self.warm(hits);
+            for (place, hit) in hits.iter().enumerate() {
+                for one in self.count(hit) {
+                    alert(group * WARMED + place, one);
+                }
+            }
+        }
+    }
+
+    /// Looks at what counting these hits will touch, and changes nothing.
+    fn warm(&self, hits: &[Hit]) {
+        let mut seen = 0;
+        for step in [Table::warm_index, Table::warm_entry] {
+            for hit in hits {
+                for (part, table) in &self.parts {
+                    if (hit.first | hit.then) & part.mask != 0
+                        && let Some(group) = Group::of(part.group_by, hit)
+                    {
+                        seen ^= step(table, group.key());
+                    }
+                }
+            }
+        }
+        // What was seen must not look unused.
+        std::hint::black_box(seen);
+    }
+
+    /// Counts one hit and tells of each scenario that it touched.
+    fn count_with(
+        &mut self,
+        hit: &Hit,
+        tell: &mut impl FnMut(&Slot, &[u32], When, Change),
+    ) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        self.hits += 1;
+        for (part, table) in &mut self.parts {
+            let matched = (hit.first | hit.then) & part.mask;
+            if matched == 0 {
+                continue;
+            }
+            let Some(group) = Group::of(part.group_by, hit) else { continue };
+            let (words, at) = table.entry(group.key(), hit.at);
+            for slot in part.slots.iter().filter(|slot| matched >> slot.scenario & 1 == 1) {
+                let Some(words) = words.get_mut(slot.from..slot.to) else { continue };
+                let change = slot.step(words, hit, at);
+                tell(slot, words, at, change);
+                if let Change::Alert(count) = change {
+                    alerts.push(Alert {
+                        scenario: slot.scenario,
+                        at: hit.at,
+                        group,
+                        source: hit.source,
+                        count,
+                    });
+                }
+            }
+        }
+        if alerts.len() > 1 {
+            alerts.sort_by_key(|alert| alert.scenario);
+        }
+        self.alerts += alerts.len() as u64;
+        alerts
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let mut stats =
+            EngineStats { hits: self.hits, alerts: self.alerts, ..EngineStats::default() };
+        for (_, table) in &self.parts {
+            stats.tracked += table.len() as u64;
+            stats.bytes += table.bytes() as u64;
+            stats.evicted += table.evicted();
+            stats.reset += table.resets();
+        }
+        stats
+    }
+
+    /// Its state, for a checkpoint. Only an engine with the same scenarios
+    /// takes it back.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let mut bytes = layout::fingerprint(&self.scenarios).to_le_bytes().to_vec();
+        for (_, table) in &self.parts {
+            table.save(&mut bytes);
+        }
+        bytes
+    }
+
+    /// Takes a saved state back. `false` where it is of other scenarios or
+    /// damaged; then nothing has changed.
+    pub fn restore(&mut self, bytes: &[u8]) -> bool {
+        let Some((mark, mut rest)) = bytes.split_first_chunk::<8>() else { return false };
+        if u64::from_le_bytes(*mark) != layout::fingerprint(&self.scenarios) {
+            return false;
+        }
+        let mut tables = Vec::with_capacity(self.parts.len());
+        for (_, table) in &self.parts {
+            match table.restored(&mut rest) {
+                Some(table) => tables.push(table),
+                None => return false,
+            }
+        }
+        if !rest.is_empty() {
+            return false;
+        }
+        for ((_, table), restored) in self.parts.iter_mut().zip(tables) {
+            *table = restored;
+        }
+        true
+    }
+}
+
+/// Matches and counts.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    matcher: Arc<Matcher>,
+    counter: Counter,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    ///
+    /// # Errors
+    /// [`EngineError`]: two scenarios have the same name, or there are too many.
+    pub fn new(scenarios: Vec<Scenario>, options: EngineOptions) -> Result<Self, EngineError> {
+        if scenarios.len() > MAX_SCENARIOS {
+            return Err(EngineError::TooMany(scenarios.len()));
+        }
+        for (index, scenario) in scenarios.iter().enumerate() {
+            if scenarios.iter().take(index).any(|other| other.name == scenario.name) {
+                return Err(EngineError::Twice(scenario.name.to_string()));
+            }
+        }
+        let scenarios: Arc<[Scenario]> = scenarios.into();
+        let counter = Counter::new(Arc::clone(&scenarios), options);
+        Ok(Self { matcher: Arc::new(Matcher::new(scenarios)), counter })
+    }
+
+    /// Looks at one sighting.
+    #[inline]
+    pub fn see(&mut self, sighting: &Sighting<'_>) -> Vec<Alert> {
+        match self.matcher.look(sighting) {
+            Some(hit) => self.counter.count(&hit),
+            None => Vec::new(),
+        }
+    }
+
+    /// Looks at one sighting and says what each scenario makes of it.
+    pub fn explain(&mut self, sighting: &Sighting<'_>) -> (Vec<Trace>, Vec<Alert>) {
+        trace::explain(&self.matcher, &mut self.counter, sighting)
+    }
+
+    /// What is to be counted of a sighting.
+    #[inline]
+    #[must_use]
+    pub fn look(&self, sighting: &Sighting<'_>) -> Option<Hit> {
+        self.matcher.look(sighting)
+    }
+
+    /// What matches, for threads of their own.
+    #[must_use]
+    pub fn matcher(&self) -> Arc<Matcher> {
+        Arc::clone(&self.matcher)
+    }
+
+    /// What counts.
+    pub fn counter(&mut self) -> &mut Counter {
+        &mut self.counter
+    }
+
+    /// The scenarios.
+    #[must_use]
+    pub fn scenarios(&self) -> &[Scenario] {
+        self.matcher.scenarios()
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.counter.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests;

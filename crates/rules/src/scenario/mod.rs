@@ -1,0 +1,134 @@
+//! Scenarios: what sightings of one attacker, taken together, mean.
+//!
+//! A scenario is a TOML file: a filter says which sightings count, a counting
+//! rule when there are too many, `group_by` whose they are. `ruleset/scenarios`
+//! has those that are shipped; a user's folder adds others, or replaces one by
+//! its name. Counting is the [engine](crate::Engine)'s, what follows from an
+//! alert the [policy](crate::Policy)'s.
+
+mod field;
+mod file;
+mod filter;
+mod shipped;
+mod span;
+
+use palisade_event::{DecisionType, ScenarioName};
+
+pub use field::{SightingField, sighting_fields_markdown};
+pub use file::{ScenarioError, parse_scenario};
+pub use filter::SightingFilter;
+pub(crate) use filter::{Kinds, kind_bit};
+pub use shipped::{SHIPPED_SCENARIOS, Shipped, shipped_scenarios};
+pub use span::{ParseSpanError, Span};
+
+/// Most scenarios of one engine: one bit each of what a sighting has matched.
+pub const MAX_SCENARIOS: usize = 64;
+/// Most sightings of a sliding window or a sequence; each tracked source holds
+/// the times of all but the last.
+pub const MAX_WINDOW_COUNT: u32 = 256;
+/// Most values of a distinct count; each tracked source holds all but the last.
+pub const MAX_DISTINCT_COUNT: u32 = 128;
+
+/// What is counted, when it is too much, and what is then asked for.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name; another one of the same name replaces it.
+    pub name: ScenarioName,
+    /// What it finds, in one sentence.
+    pub description: Box<str>,
+    /// Which sightings it looks at.
+    pub filter: SightingFilter,
+    /// When there are too many.
+    pub rule: Rule,
+    /// Who is counted.
+    pub group_by: GroupBy,
+    /// How long after an alert the same group is not counted.
+    pub blackhole: Option<Span>,
+    /// What is asked for; `None` where an alert is enough.
+    pub decision: Option<DecisionType>,
+    /// How long for the first time, instead of the policy's.
+    pub ban: Option<Span>,
+    /// Its decisions are recorded and never carried out.
+    pub simulation: bool,
+}
+
+/// How sightings are counted.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// A bucket that holds `capacity` sightings and loses one each `leak`; the
+    /// one that does not fit is the alert.
+    LeakyBucket {
+        /// Sightings that fit.
+        capacity: u32,
+        /// After how long one has leaked.
+        leak: Span,
+    },
+    /// `count` sightings within a span; without a span they count for ever.
+    SlidingWindow {
+        /// How many make an alert.
+        count: u32,
+        /// Within which time.
+        within: Option<Span>,
+    },
+    /// `count` different values within a span.
+    Distinct {
+        /// Of what.
+        of: DistinctValue,
+        /// How many make an alert.
+        count: u32,
+        /// Within which time.
+        within: Span,
+    },
+    /// Every sighting is an alert.
+    Trigger,
+    /// `count` sightings, and then one of another kind, within a span.
+    Sequence {
+        /// How many come first.
+        count: u32,
+        /// What makes the alert.
+        then: Box<SightingFilter>,
+        /// Within which time.
+        within: Span,
+    },
+}
+
+impl Rule {
+    /// Its name in the file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LeakyBucket { .. } => "leaky-bucket",
+            Self::SlidingWindow { .. } => "sliding-window",
+            Self::Distinct { .. } => "distinct",
+            Self::Trigger => "trigger",
+            Self::Sequence { .. } => "sequence",
+        }
+    }
+}
+
+/// Whose sightings are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// Those of an address.
+    Address,
+    /// Those of a network: prefix lengths of IPv4 and IPv6.
+    Network(u8, u8),
+    /// Those with a login name.
+    User,
+    /// Those of an autonomous system.
+    Asn,
+}
+
+/// What a distinct count tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DistinctValue {
+    /// Login names.
+    User,
+    /// Paths of requests.
+    Path,
+    /// Ports of the target.
+    Port,
+    /// Addresses that they come from.
+    Address,
+}
