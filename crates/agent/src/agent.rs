@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, SourceConfig, is_pattern};
 use crate::dead_letter::DeadLetters;
+use crate::detect::Stage;
 use crate::forward::{Forward, LAST_TRY};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
@@ -86,8 +87,19 @@ impl Agent {
             max_bytes: config.spool.max_bytes,
             when_full: WhenFull::DropOldest,
         };
-        let (spool, reader) = Spool::open(&folder.join("spool"), settings)?;
         let metrics = Arc::new(Metrics::default());
+        let host = config.host.as_deref().and_then(|name| HostName::new(name).ok());
+        let (stage, found) = match config.detect.enabled {
+            true => {
+                let detector =
+                    config.detect.detector(rand::random()).map_err(StartError::Config)?;
+                let who = (sensor.clone(), host.clone());
+                let (stage, found) = Stage::start(detector, &folder, who, Arc::clone(&metrics));
+                (Some(stage), found)
+            }
+            false => (None, Vec::new()),
+        };
+        let (spool, reader) = Spool::open(&folder.join("spool"), settings)?;
         let (outlet, items) = Outlet::new(sensor.clone(), Arc::clone(&metrics), cancel.clone());
 
         let keepers = Arc::new(Keepers::default());
@@ -101,9 +113,11 @@ impl Agent {
         let delivered = Arc::new(Notify::new());
         let pipeline = Pipeline {
             sensor,
-            host: config.host.as_deref().and_then(|name| HostName::new(name).ok()),
+            host,
             spool: spool.clone(),
             losses: LossReport::new(Losses::open(&folder), Arc::clone(&delivered)),
+            stage,
+            found,
             metrics: Arc::clone(&metrics),
             cancel,
         };

@@ -9,6 +9,7 @@ use palisade_event::HostName;
 use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::detect::DetectConfig;
 use crate::uplink::Target;
 use crate::zone;
 
@@ -22,7 +23,7 @@ const MAX_SOURCES: usize = 256;
 const MAX_SYSLOG_CONNECTIONS: usize = 4096;
 
 /// Settings of the agent (`[agent]`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The queue on disk between here and the hub.
@@ -36,6 +37,8 @@ pub struct Config {
     /// line names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// What is detected in the events, and what is decided then.
+    pub detect: DetectConfig,
 }
 
 /// Bounds of the spool (`[agent.spool]`).
@@ -119,6 +122,9 @@ pub struct JournalSource {
     /// beside the programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub units: Vec<String>,
+    /// Messages that begin with one of these are not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// What reads the messages; `syslog` chooses by the name of the program.
     #[serde(default)]
     pub parser: LogFormat,
@@ -266,6 +272,7 @@ impl SourceConfig {
         Self::Journal(JournalSource {
             programs: Vec::new(),
             units: Vec::new(),
+            ignore: Vec::new(),
             parser: LogFormat::Sshd,
             from: StartFrom::End,
             command: journalctl(),
@@ -400,6 +407,7 @@ impl Config {
                 mistakes.push(format!("sources: {source} is listed twice"));
             }
         }
+        mistakes.extend(self.detect.validate().err().unwrap_or_default());
         if let Some(host) = &self.host
             && let Err(error) = HostName::new(host)
         {

@@ -16,6 +16,7 @@ mod backoff;
 mod config;
 mod cursor;
 mod dead_letter;
+mod detect;
 mod durable;
 mod forward;
 mod loss;
@@ -30,6 +31,7 @@ pub use config::{
     Config, FileSource, HubConfig, JournalSource, SourceConfig, SpoolConfig, StartFrom,
     StdinSource, SyslogSource, SyslogTransport,
 };
+pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;
 pub use uplink::{HttpError, HttpUplink, SendError, Uplink, client_tls};

@@ -65,6 +65,22 @@ pub struct Metrics {
     pub send_retries: Counter,
     /// Records that the hub refused by themselves and that were set aside.
     pub dead_letters: Counter,
+    /// Alerts of scenarios.
+    pub alerts: Counter,
+    /// Decisions that were made, simulated ones too.
+    pub decisions: Counter,
+    /// Alerts about somebody whom the allowlist spares.
+    pub decisions_spared: Counter,
+    /// Alerts that led to nothing because the allowlist was not complete.
+    pub decisions_withheld: Counter,
+    /// Sources that scenarios track now.
+    pub detect_tracked: Counter,
+    /// Bytes of their counters.
+    pub detect_bytes: Counter,
+    /// Sources that were given up because there were too many.
+    pub detect_evicted: Counter,
+    /// Sources whose counting began anew because a clock was set back.
+    pub detect_reset: Counter,
     /// Log sources that cannot be read now.
     pub sources_failing: Counter,
 }

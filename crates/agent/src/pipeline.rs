@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::cursor::FileKey;
+use crate::detect::{Noticed, Stage};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::source::{Item, Line, Place, Source};
@@ -39,6 +40,9 @@ pub(crate) struct Pipeline {
     pub(crate) host: Option<HostName>,
     pub(crate) spool: Spool,
     pub(crate) losses: LossReport,
+    /// Detection, where it is switched on, and what it found out at its start.
+    pub(crate) stage: Option<Stage>,
+    pub(crate) found: Vec<Event>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cancel: CancellationToken,
 }
@@ -84,6 +88,8 @@ struct Batch {
     records: Vec<Vec<u8>>,
     bytes: usize,
     lines: usize,
+    /// What detection looks at, once it is durable.
+    noticed: Vec<Noticed>,
     /// By source: how far it is with this batch.
     progress: BTreeMap<usize, Progress>,
 }
@@ -126,11 +132,16 @@ impl Pipeline {
         };
         let work = async {
             self.report_losses().await;
+            let found: Vec<Vec<u8>> = self.found.drain(..).map(|e| encode_event(&e)).collect();
+            if !found.is_empty() && self.append(found).await.is_err() {
+                return;
+            }
             while let Some(batch) = self.collect(&mut items, &mut events).await {
                 if self.store(batch).await.is_err() {
                     return;
                 }
             }
+            self.save_detection(true).await;
         };
         tokio::select! {
             () = work => {}
@@ -157,7 +168,7 @@ impl Pipeline {
                     None => more_items = false,
                 },
                 event = events.recv(), if more_events => match event {
-                    Some(event) => batch.push(&event),
+                    Some(event) => self.push(&event, &mut batch),
                     None => more_events = false,
                 },
                 () = delivered.notified(), if unreported && (more_items || more_events) => {
@@ -170,7 +181,7 @@ impl Pipeline {
             let mut any = false;
             if let Ok(event) = events.try_recv() {
                 any = true;
-                batch.push(&event);
+                self.push(&event, &mut batch);
             }
             if let Ok(item) = items.try_recv() {
                 any = true;
@@ -185,9 +196,14 @@ impl Pipeline {
 
     fn take(&self, item: Item, batch: &mut Batch) {
         match item {
-            Item::Event(event) => batch.push(&event),
+            Item::Event(event) => self.push(&event, batch),
             Item::Line(line) => self.line(line, batch),
         }
+    }
+
+    fn push(&self, event: &Event, batch: &mut Batch) {
+        batch.noticed.extend(self.stage.as_ref().and_then(|stage| stage.notice(event)));
+        batch.push(event);
     }
 
     fn line(&self, line: Line, batch: &mut Batch) {
@@ -280,16 +296,24 @@ impl Pipeline {
                     &[source.name.as_bytes(), &place, &line.bytes, &time.to_be_bytes()],
                 ),
             };
-            batch.push(&seen.clone().into_event(id, self.sensor.clone()));
+            self.push(&seen.clone().into_event(id, self.sensor.clone()), batch);
         }
     }
 
-    /// Puts a batch into the spool and acknowledges it.
+    /// Puts a batch into the spool, then what detection makes of it, and
+    /// acknowledges it.
     async fn store(&mut self, batch: Batch) -> Result<(), Closed> {
-        let Batch { records, progress, .. } = batch;
+        let Batch { records, noticed, progress, .. } = batch;
         if !records.is_empty() {
             self.append(records).await?;
         }
+        if let Some(stage) = self.stage.as_mut().filter(|_| !noticed.is_empty()) {
+            let found: Vec<Vec<u8>> = stage.count(noticed).iter().map(encode_event).collect();
+            if !found.is_empty() {
+                self.append(found).await?;
+            }
+        }
+        self.save_detection(false).await;
         for Progress { source, files, journal } in progress.into_values() {
             if !files.is_empty() {
                 let offsets: Vec<(FileKey, u64)> = files.into_iter().collect();
@@ -301,6 +325,15 @@ impl Pipeline {
         }
         self.report_losses().await;
         Ok(())
+    }
+
+    /// Writes the state of detection where it is time. This task alone appends,
+    /// so all records of the spool have been counted.
+    async fn save_detection(&mut self, is_last: bool) {
+        let position = self.spool.next().0;
+        if let Some(stage) = &mut self.stage {
+            stage.save(position, is_last).await;
+        }
     }
 
     /// Appends; where that fails waits and tries again, for as long as it takes.

@@ -1,5 +1,5 @@
 //! The journal source, with a script in the place of `journalctl`.
-#![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a failure is a panic")]
 
 mod support;
 
@@ -27,6 +27,7 @@ fn script(folder: &Path, body: &str) -> PathBuf {
 fn source(command: PathBuf) -> SourceConfig {
     SourceConfig::Journal(JournalSource {
         units: Vec::new(),
+        ignore: Vec::new(),
         programs: vec!["sshd".into(), "sshd-session".into()],
         parser: LogFormat::Sshd,
         from: StartFrom::End,
@@ -105,4 +106,49 @@ async fn a_command_that_ends_is_started_again_and_its_complaint_is_told() {
     until(|| started() >= 2, || "a second start".into()).await;
     hub.has_each_once(1).await;
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_as_they_are_are_counted_and_ignored_beginnings_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = MemoryHub::new(Mood::Takes);
+    let message = |number: usize, text: &str| {
+        format!(
+            r#"{{"__CURSOR":"s=b;i={number}","__REALTIME_TIMESTAMP":"1795206000000000","SYSLOG_IDENTIFIER":"sshd-session","MESSAGE":"{text}"}}"#
+        )
+    };
+    let mut body = String::new();
+    for number in 0..6 {
+        let text = match number % 2 {
+            0 => "Invalid user 192.0.2.1 from 198.51.100.7 port 22",
+            _ => "Disconnect from 198.51.100.7",
+        };
+        body.push_str(&format!("echo '{}'\n", message(number, text)));
+    }
+    body.push_str("exec sleep 600");
+    let made = palisade_rules::read_strongmonitor(
+        r#"{"modules": {"SSHD": {"no_log": ["Disconnect from"], "rules": [
+            {"name": "Invalid user", "mode": "start", "str": "Invalid user", "limit": 2}
+        ]}}}"#,
+        None,
+    )
+    .unwrap();
+    let scenarios = folder.path().join("scenarios");
+    std::fs::create_dir(&scenarios).unwrap();
+    for (name, text) in &made.scenarios {
+        std::fs::write(scenarios.join(format!("{name}.toml")), text).unwrap();
+    }
+    let mut config = config(vec![source(script(folder.path(), &body))]);
+    let SourceConfig::Journal(journal) = &mut config.sources[0] else { panic!() };
+    journal.parser = LogFormat::Lines;
+    journal.ignore = vec!["Disconnect from".into()];
+    config.detect.enabled = true;
+    config.detect.scenarios = Some(scenarios);
+    let running = Running::start(&config, &folder.path().join("data"), hub.clone()).await;
+    until(|| !hub.of(EventKind::DecisionMade).is_empty(), || "a decision".into()).await;
+    running.end().await;
+    assert_eq!(hub.of(EventKind::LineMatched).len(), 3, "what is ignored is not kept");
+    let decision = hub.of(EventKind::DecisionMade).remove(0);
+    assert_eq!(decision.source.unwrap().address.to_string(), "198.51.100.7", "the last address");
+    assert_eq!(decision.attributes["scenario"].to_string(), "sshd-invalid-user");
 }

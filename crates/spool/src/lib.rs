@@ -31,6 +31,7 @@ mod inspect;
 mod limits;
 mod reader;
 mod recover;
+mod replay;
 mod scan;
 mod segment;
 mod state;
@@ -43,6 +44,7 @@ pub use directory::make_dir;
 pub use error::{AppendError, OpenError, ReadError};
 pub use inspect::{Inspection, inspect};
 pub use reader::{Chunk, Reader};
+pub use replay::replay;
 
 use faults::Faults;
 use segment::Frame;
@@ -173,6 +175,12 @@ impl Spool {
         let command = Command::Append(Append { frame, reply });
         self.handle.queue.send(command).await.map_err(|_| AppendError::Closed)?;
         done.await.map_err(|_| AppendError::Closed)?
+    }
+
+    /// Where the next record will be, after all that are durable.
+    #[must_use]
+    pub fn next(&self) -> Position {
+        Position(self.handle.shared.state().next)
     }
 
     /// Figures for metrics and the loss report.

@@ -259,6 +259,9 @@ impl JournalTask {
             program: entry.identifier.or(entry.command).and_then(Text::into_string),
             pid: entry.pid.and_then(Text::into_string).and_then(|pid| pid.parse().ok()),
         };
+        // An empty message says nothing, and its cursor counts like any other.
+        let ignored = self.config.ignore.iter().any(|start| bytes.starts_with(start.as_bytes()));
+        let bytes = if ignored { Vec::new() } else { bytes };
         self.outlet.line(&self.source, bytes, truncated, place).await?;
         self.cursor = Some(entry.cursor);
         Ok(())

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palisade_agent::{
-    Agent, Config, FileSource, LogFormat, SendError, SourceConfig, SpoolConfig, StartFrom, Uplink,
+    Agent, Config, DetectConfig, FileSource, LogFormat, SendError, SourceConfig, SpoolConfig,
+    StartFrom, Uplink,
 };
 use palisade_event::wire::{Receipt, decode_event};
 use palisade_event::{Event, EventId, EventKind, SensorId};
@@ -164,7 +165,9 @@ pub(crate) fn file_source(path: &Path) -> SourceConfig {
 
 pub(crate) fn config(sources: Vec<SourceConfig>) -> Config {
     let spool = SpoolConfig { max_bytes: 64 * 1024 * 1024, segment_bytes: 1024 * 1024 };
-    Config { sources, spool, ..Config::default() }
+    // Tests of the way of events count all of them.
+    let detect = DetectConfig { enabled: false, ..DetectConfig::default() };
+    Config { sources, spool, detect, ..Config::default() }
 }
 
 /// A running agent with its end.

@@ -1,0 +1,186 @@
+//! The state of detection on disk, beside the spool.
+//!
+//! Written from time to time and at the end; what came after it is rebuilt from
+//! the spool. A file that is damaged or of other scenarios is not used: then
+//! counting begins with what the spool still has.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use palisade_rules::{Detector, Remembered};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The form of the file.
+const FORMAT: u32 = 1;
+/// Largest file that is read back, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// What is in front of the engine's own bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: u32,
+    /// Number of the first record of the spool that is not in it.
+    position: u64,
+    remembered: Vec<Remembered>,
+    engine_bytes: u64,
+    engine_sha256: String,
+}
+
+/// A state to be written.
+pub(super) struct Snapshot {
+    header: Vec<u8>,
+    engine: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Takes the state; `position` is the first record of the spool that is not
+    /// in it.
+    pub(super) fn take(detector: &mut Detector, position: u64) -> io::Result<Self> {
+        let engine = detector.engine_mut().counter().save();
+        let header = Header {
+            format: FORMAT,
+            position,
+            remembered: detector.policy.save().collect(),
+            engine_bytes: engine.len() as u64,
+            engine_sha256: hex(&engine),
+        };
+        let mut header = serde_json::to_vec(&header)?;
+        header.push(b'\n');
+        Ok(Self { header, engine })
+    }
+
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.header.len() + self.engine.len()
+    }
+
+    /// Replaces the file. Blocks.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&self.header)?;
+        file.write_all(&self.engine)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the file is.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("detect.state")
+}
+
+/// Reads the state back into a detector. Gives the position from which the
+/// spool must be replayed; `None` where there is no state that can be used, and
+/// then nothing has changed. Blocks.
+pub(super) fn load(path: &Path, detector: &mut Detector) -> Option<u64> {
+    let bytes = match read(path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the state of detection cannot be read; it is rebuilt from the spool");
+            return None;
+        }
+    };
+    let position = parse(&bytes, detector);
+    if position.is_none() {
+        tracing::warn!(path = %path.display(), "the state of detection is of other scenarios or damaged; it is rebuilt from the spool");
+    }
+    position
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_BYTES => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "too long to be ours"))
+        }
+        Ok(_) => fs::read(path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse(bytes: &[u8], detector: &mut Detector) -> Option<u64> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (header, engine) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+    let header: Header = serde_json::from_slice(header).ok()?;
+    if header.format != FORMAT
+        || header.engine_bytes != engine.len() as u64
+        || header.engine_sha256 != hex(engine)
+    {
+        return None;
+    }
+    // Bans outlive a change of scenarios; counts do not.
+    detector.policy.load(header.remembered);
+    detector.engine_mut().counter().restore(engine).then_some(header.position)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_event::{EventKind, Timestamp};
+    use palisade_rules::Sighting;
+
+    use super::*;
+    use crate::detect::DetectConfig;
+
+    fn detector() -> Detector {
+        DetectConfig::default().detector(1).unwrap()
+    }
+
+    fn touched() -> Detector {
+        let mut detector = detector();
+        let at = Timestamp::from_millis(1_795_000_000_000);
+        let sighting = Sighting {
+            source: "198.51.100.7".parse().ok(),
+            target_port: Some(23),
+            ..Sighting::new(EventKind::ConnectionOpened, at, "")
+        };
+        assert_eq!(detector.see(&sighting, None).len(), 1);
+        detector
+    }
+
+    #[test]
+    fn a_written_state_is_read_back_and_a_damaged_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path());
+        assert_eq!(load(&path, &mut detector()), None);
+        let mut before = touched();
+        Snapshot::take(&mut before, 42).unwrap().write(&path).unwrap();
+        let mut after = detector();
+        assert_eq!(load(&path, &mut after), Some(42));
+        assert_eq!(after.policy.remembered(), 1);
+        assert_eq!(after.engine().stats().tracked, before.engine().stats().tracked);
+        let good = fs::read(&path).unwrap();
+        for at in [0, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(load(&path, &mut detector()), None, "{at}");
+        }
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert_eq!(load(&path, &mut detector()), None);
+    }
+
+    #[test]
+    fn bans_outlive_a_change_of_scenarios() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path());
+        Snapshot::take(&mut touched(), 42).unwrap().write(&path).unwrap();
+        let config = DetectConfig { disable: vec!["port-scan".into()], ..DetectConfig::default() };
+        let mut other = config.detector(1).unwrap();
+        assert_eq!(load(&path, &mut other), None);
+        assert_eq!(other.policy.remembered(), 1);
+    }
+}
