@@ -116,6 +116,23 @@ Examples:
   zstdcat logins.ndjson.zst | palisade import -
   palisade import events.ndjson --hub https://hub.example:8443 --key-file key --as-sensor")]
     Import(ImportArgs),
+    /// Look for attacks in logs that are there: who, how often, break-ins, what would be banned
+    #[command(after_help = "\
+Folders are searched for files; packed ones (.gz, .xz, .zst, .bz2) are unpacked. docs/DETECT.md
+describes scenarios and the report.
+
+Examples:
+  palisade scan /var/log/auth.log
+  palisade scan /var/log --format html > report.html
+  palisade scan auth.log access.log --format json | jq '.attackers[0]'
+  journalctl -o short -u ssh | palisade scan - --parser sshd")]
+    Scan(Box<crate::commands::scan::ScanArgs>),
+    /// Say what becomes of a line: parser, scenarios and their counts, allowlist, decision
+    #[command(after_help = "\
+Examples:
+  palisade explain 'Nov 20 10:00:00 web-1 sshd[7]: Failed password for root from 192.0.2.1 port 5 ssh2'
+  tail /var/log/auth.log | palisade explain --all")]
+    Explain(Box<crate::commands::explain::ExplainArgs>),
     /// Try a fail2ban filter or expression on a log, as fail2ban-regex does
     #[command(after_help = "\
 With --ndjson, --config names fail2ban's folder. docs/FAIL2BAN.md says what is read and what differs.
@@ -393,6 +410,22 @@ Examples:
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Make settings and scenarios of a StrongMonitor configuration; says what it takes over
+    #[command(after_help = "\
+Examples:
+  palisade import strongmonitor config.json
+  palisade import strongmonitor config.json --output /etc/palisade --within 1h")]
+    Strongmonitor {
+        /// Its config.json
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Write palisade.toml and scenarios/ into this folder; without it they are printed
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Count within this span instead of for ever, where a rule has no window
+        #[arg(long, value_name = "SPAN")]
+        within: Option<palisade_rules::scenario::Span>,
+    },
     /// Add the EWS users of a PEBA backend, from JSON lines or CSV; docs/EWS.md says how they look
     #[command(after_help = "\
 Example:
@@ -641,10 +674,11 @@ mod tests {
             include_str!("../../../docs/STORE.md"),
             include_str!("../../../docs/LOGS.md"),
             include_str!("../../../docs/FEEDS.md"),
+            include_str!("../../../docs/DETECT.md"),
         ];
         let mut help = Vec::new();
         let command = super::Cli::command();
-        for name in ["export", "import", "store"] {
+        for name in ["export", "import", "scan", "explain", "store"] {
             let found = command.get_subcommands().find(|command| command.get_name() == name);
             help.push(found.unwrap().get_after_help().unwrap().to_string());
         }

@@ -49,6 +49,10 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             from: Some(args::ImportFrom::Fail2ban { folder, all, format }),
             ..
         }) => return commands::fail2ban::import(folder, *all, format),
+        Command::Import(args::ImportArgs {
+            from: Some(args::ImportFrom::Strongmonitor { file, output, within }),
+            ..
+        }) => return commands::import::strongmonitor::run(file, output.as_deref(), *within),
         _ => {}
     }
     let mut settings = settings::Settings::load(&cli.global)?;
@@ -69,6 +73,11 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) | Command::Sensor(args) => settings.apply_agent(args)?,
         // Commands that answer and end: only what went wrong is of interest.
         _ if cli.global.log.is_none() => "error".clone_into(&mut settings.log.filter),
+        _ => {}
+    }
+    match &cli.command {
+        Command::Scan(args) => return commands::scan::run(&settings, args),
+        Command::Explain(args) => return commands::explain::run(&settings, args),
         _ => {}
     }
     settings.validate()?;
@@ -98,9 +107,11 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }
         Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
-        Command::Config(_) | Command::Completions { .. } | Command::Fail2banRegex(_) => {
-            ExitCode::SUCCESS
-        }
+        Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Fail2banRegex(_)
+        | Command::Scan(_)
+        | Command::Explain(_) => ExitCode::SUCCESS,
     };
     // Blocking threads that outlive their task must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -226,6 +226,7 @@ mod tests {
             include_str!("../../../docs/HPFEEDS.md"),
             include_str!("../../../docs/FEEDS.md"),
             include_str!("../../../docs/LOGS.md"),
+            include_str!("../../../docs/DETECT.md"),
         ];
         let mut examples = 0;
         for page in pages {

@@ -205,7 +205,9 @@ fn an_agent_delivers_to_a_hub_elsewhere_and_waits_while_it_is_away() {
         );
     }
     let hub = start_hub();
-    hub.wait_count("ip:203.0.113.9", 51);
+    hub.wait_count("kind:auth.attempted ip:203.0.113.9", 51);
+    let decided = hub.query("kind:decision.made ip:203.0.113.9");
+    assert_eq!(decided[0]["attributes"]["type"], "ban", "what follows from it has arrived too");
     let event = &hub.query("user:u49")[0];
     assert_eq!(event["sensor"], "web-9", "the name is the key's, not the agent's own");
     assert_eq!(agent.terminate(), Some(0));

@@ -9,7 +9,11 @@ use crate::settings::Settings;
 
 /// Lists every mistake, or says that there is none.
 pub(crate) fn check(settings: &Settings) -> ExitCode {
-    let mistakes = settings.mistakes();
+    let mut mistakes = settings.mistakes();
+    if mistakes.is_empty() {
+        let scenarios = settings.agent.detect.load_scenarios().err().unwrap_or_default();
+        mistakes.extend(scenarios.into_iter().map(|mistake| format!("[agent.detect] {mistake}")));
+    }
     if mistakes.is_empty() {
         return match state_database(settings) {
             Ok(()) => {

@@ -85,6 +85,28 @@ impl Collector for Figures {
                 "Deliveries that failed and were repeated",
                 agent.send_retries.get(),
             ),
+            ("agent_alerts", "Alerts of scenarios", agent.alerts.get()),
+            ("agent_decisions", "Decisions that were made", agent.decisions.get()),
+            (
+                "agent_decisions_spared",
+                "Alerts about somebody whom the allowlist spares",
+                agent.decisions_spared.get(),
+            ),
+            (
+                "agent_decisions_withheld",
+                "Alerts that led to nothing because the allowlist was not complete",
+                agent.decisions_withheld.get(),
+            ),
+            (
+                "agent_detect_evicted",
+                "Sources no longer tracked because there were too many",
+                agent.detect_evicted.get(),
+            ),
+            (
+                "agent_detect_reset",
+                "Sources counted anew because a clock was set back",
+                agent.detect_reset.get(),
+            ),
             ("agent_dead_letters", "Records the hub refused, set aside", agent.dead_letters.get()),
             ("honeypot_connections", "Connections that became a session", honeypot.accepted.get()),
             ("honeypot_events", "Events of honeypot sessions", honeypot.events.get()),
@@ -99,6 +121,8 @@ impl Collector for Figures {
         }
         let gauges = [
             ("agent_spool_pending", "Records the hub has not confirmed", agent.spool_pending.get()),
+            ("agent_detect_tracked", "Sources that scenarios track", agent.detect_tracked.get()),
+            ("agent_detect_bytes", "Bytes of their counters", agent.detect_bytes.get()),
             ("agent_spool_bytes", "Bytes of the agent's spool", agent.spool_bytes.get()),
             (
                 "agent_sources_failing",

@@ -5,6 +5,7 @@ mod logs;
 pub(super) mod parquet;
 mod rows;
 mod state;
+pub(crate) mod strongmonitor;
 pub(crate) mod users;
 
 pub(crate) use self::logs::run as logs;

@@ -1,0 +1,490 @@
+//! The report of a scan: a table, JSON, or a page.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use palisade_event::{DecisionTarget, Timestamp, Untrusted};
+use palisade_rules::scenario::Rule;
+use palisade_rules::{Detector, Finding, Verdict};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::ranked;
+use super::tally::{Attacker, Tally};
+use crate::out;
+
+/// Login names shown in a row of the table.
+const SHOWN_USERS: usize = 3;
+
+/// A file that was read.
+pub(super) struct FileRead {
+    pub(super) path: String,
+    pub(super) parser: String,
+    pub(super) bytes: u64,
+    pub(super) lines: u64,
+}
+
+/// What one attacker is shown with.
+struct Row {
+    address: IpAddr,
+    what: Attacker,
+    scenarios: Vec<String>,
+    /// Seconds of the longest ban.
+    ban_secs: Option<u64>,
+}
+
+/// A login that succeeded after many had failed.
+struct BreakIn {
+    address: Option<IpAddr>,
+    user: Option<Box<[u8]>>,
+    at: Timestamp,
+    failures: u32,
+    scenario: String,
+}
+
+/// The report.
+pub(super) struct Report {
+    files: Vec<FileRead>,
+    tally: Tally,
+    rows: Vec<Row>,
+    break_ins: Vec<BreakIn>,
+    findings: Vec<(Finding, String, bool)>,
+    problems: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(
+        detector: &Detector,
+        files: Vec<FileRead>,
+        mut tally: Tally,
+        findings: Vec<(Finding, Option<Box<[u8]>>)>,
+        problems: &[String],
+    ) -> Self {
+        let mut about: HashMap<IpAddr, (Vec<String>, Option<u64>)> = HashMap::new();
+        let mut break_ins = Vec::new();
+        let mut named = Vec::new();
+        for (finding, user) in findings {
+            let scenario = detector.engine().scenarios().get(finding.alert.scenario);
+            let name = scenario.map_or_else(String::new, |scenario| scenario.name.to_string());
+            if let Some(address) = palisade_rules::alert_address(&finding.alert) {
+                let (names, secs) = about.entry(address).or_default();
+                if !names.contains(&name) {
+                    names.push(name.clone());
+                }
+                if let Verdict::Decided(decision) = &finding.verdict
+                    && !decision.simulated
+                {
+                    *secs = Some(secs.unwrap_or(0).max(decision.duration_secs));
+                }
+            }
+            let is_break_in = scenario.is_some_and(|s| matches!(s.rule, Rule::Sequence { .. }));
+            if is_break_in {
+                break_ins.push(BreakIn {
+                    address: palisade_rules::alert_address(&finding.alert),
+                    user,
+                    at: finding.alert.at,
+                    failures: finding.alert.count,
+                    scenario: name.clone(),
+                });
+            }
+            named.push((finding, name, is_break_in));
+        }
+        let addresses = std::mem::take(&mut tally.addresses);
+        let mut rows: Vec<Row> = addresses
+            .into_iter()
+            .filter_map(|(address, what)| {
+                let known = about.remove(&address);
+                if known.is_none() && !what.is_suspect() {
+                    return None;
+                }
+                let (scenarios, ban_secs) = known.unwrap_or_default();
+                Some(Row { address, what, scenarios, ban_secs })
+            })
+            .collect();
+        let weight = |row: &Row| row.what.failed + row.what.probes + row.what.requests;
+        rows.sort_by(|a, b| {
+            let order = b.what.failed.cmp(&a.what.failed);
+            order.then(weight(b).cmp(&weight(a))).then(a.address.cmp(&b.address))
+        });
+        Self { files, tally, rows, break_ins, findings: named, problems: problems.to_vec() }
+    }
+
+    fn banned(&self) -> usize {
+        self.rows.iter().filter(|row| row.ban_secs.is_some()).count()
+    }
+
+    fn failed(&self) -> u64 {
+        self.rows.iter().map(|row| row.what.failed).sum()
+    }
+
+    fn span(&self) -> String {
+        match (self.tally.first, self.tally.last) {
+            (Some(first), Some(last)) => format!("{first} to {last}"),
+            _ => "nothing was seen".to_owned(),
+        }
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "{} lines of {} files, {} not understood; {}\n{} addresses with {} failed logins, {} would have been banned, {} break-ins",
+            self.tally.lines,
+            self.files.len(),
+            self.tally.unparsed,
+            self.span(),
+            self.rows.len(),
+            self.failed(),
+            self.banned(),
+            self.break_ins.len()
+        )
+    }
+
+    fn scenarios(&self) -> Vec<(String, u64)> {
+        ranked(self.findings.iter().map(|(_, name, _)| name.clone()))
+    }
+
+    /// As columns for people.
+    pub(super) fn print(&self, top: usize) {
+        out::line(&self.summary());
+        out::line("");
+        let rows = self.rows.iter().take(top).map(|row| {
+            vec![
+                row.address.to_string(),
+                row.what.failed.to_string(),
+                row.what.probes.to_string(),
+                row.what.requests.to_string(),
+                users(&row.what, SHOWN_USERS),
+                row.what.first.to_string(),
+                row.what.last.to_string(),
+                row.ban_secs.map_or_else(|| "-".to_owned(), span),
+                row.scenarios.join(", "),
+            ]
+        });
+        let header = [
+            "address",
+            "failed",
+            "probes",
+            "requests",
+            "users",
+            "first seen",
+            "last seen",
+            "ban",
+            "scenarios",
+        ];
+        out::table(&header, rows.collect(), "no attackers");
+        if self.rows.len() > top {
+            let more = self.rows.len() - top;
+            out::line(&format!("… and {more} more; --top or --format json shows them"));
+        }
+        let rows = self.break_ins.iter().map(|one| {
+            vec![
+                one.at.to_string(),
+                one.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+                one.user.as_deref().map_or_else(|| "-".to_owned(), shown),
+                one.failures.to_string(),
+            ]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        if !rows.is_empty() {
+            out::line("\nBREAK-INS: a login succeeded after many had failed");
+            out::table(&["at", "address", "user", "failures before"], rows, "");
+        }
+        let rows = self.scenarios().into_iter().map(|(name, count)| vec![name, count.to_string()]);
+        let rows: Vec<Vec<String>> = rows.collect();
+        if !rows.is_empty() {
+            out::line("");
+            out::table(&["scenario", "alerts"], rows, "");
+        }
+    }
+
+    /// As an object for programs. Written as it is made: a report may have
+    /// millions of attackers.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn write_json(&self, out: impl std::io::Write) -> std::io::Result<()> {
+        let mut out = std::io::BufWriter::new(out);
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+
+    /// As a page that needs nothing else.
+    pub(super) fn html(&self) -> String {
+        let mut page = String::from(PAGE_HEAD);
+        for line in self.summary().lines() {
+            let _ = write!(page, "<p>{}</p>", escaped(line));
+        }
+        let cells = |row: &[String]| {
+            row.iter().fold(String::new(), |mut cells, cell| {
+                let _ = write!(cells, "<td>{}</td>", escaped(cell));
+                cells
+            })
+        };
+        if !self.break_ins.is_empty() {
+            page.push_str("<h2>Break-ins</h2><p>A login succeeded after many had failed.</p><table><tr><th>At<th>Address<th>User<th>Failures before</tr>");
+            for one in &self.break_ins {
+                let row = [
+                    one.at.to_string(),
+                    one.address.map_or_else(String::new, |address| address.to_string()),
+                    one.user.as_deref().map_or_else(String::new, shown),
+                    one.failures.to_string(),
+                ];
+                let _ = write!(page, "<tr class=bad>{}</tr>", cells(&row));
+            }
+            page.push_str("</table>");
+        }
+        page.push_str("<h2>Attackers</h2><table><tr><th>Address<th>Failed logins<th>Probes<th>Requests<th>Users tried<th>First seen<th>Last seen<th>Would be banned for<th>Scenarios</tr>");
+        for row in &self.rows {
+            let text = [
+                row.address.to_string(),
+                row.what.failed.to_string(),
+                row.what.probes.to_string(),
+                row.what.requests.to_string(),
+                users(&row.what, super::tally::KEPT_USERS),
+                row.what.first.to_string(),
+                row.what.last.to_string(),
+                row.ban_secs.map_or_else(String::new, span),
+                row.scenarios.join(", "),
+            ];
+            let _ = write!(page, "<tr>{}</tr>", cells(&text));
+        }
+        page.push_str("</table><h2>Networks</h2>");
+        let networks = self.findings.iter().filter_map(|(finding, ..)| match &finding.verdict {
+            Verdict::Decided(decision) => match decision.target {
+                DecisionTarget::Range(net) => Some(net.to_string()),
+                DecisionTarget::Ip(_) => None,
+            },
+            _ => None,
+        });
+        let networks = ranked(networks);
+        if networks.is_empty() {
+            page.push_str("<p>No network as a whole would have been banned.</p>");
+        }
+        for (net, count) in networks {
+            let _ = write!(page, "<p>{} ({count})</p>", escaped(&net));
+        }
+        page.push_str("<h2>Scenarios</h2><table><tr><th>Scenario<th>Alerts</tr>");
+        for (name, count) in self.scenarios() {
+            let _ = write!(page, "<tr>{}</tr>", cells(&[name, count.to_string()]));
+        }
+        page.push_str("</table><h2>Files</h2><table><tr><th>File<th>Parser<th>Lines<th>Bytes</tr>");
+        for file in &self.files {
+            let row = [
+                Untrusted::from(file.path.as_str()).to_string(),
+                file.parser.clone(),
+                file.lines.to_string(),
+                file.bytes.to_string(),
+            ];
+            let _ = write!(page, "<tr>{}</tr>", cells(&row));
+        }
+        page.push_str("</table>");
+        for problem in &self.problems {
+            let _ = write!(page, "<p class=bad>{}</p>", escaped(problem));
+        }
+        page.push_str("</html>");
+        page
+    }
+}
+
+/// A list that is written as it is gone through.
+struct Listed<F>(F);
+
+impl<F, I> Serialize for Listed<F>
+where
+    F: Fn() -> I,
+    I: Iterator,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+#[derive(Serialize)]
+struct AttackerJson<'a> {
+    address: IpAddr,
+    attempts: u64,
+    accepted: u64,
+    probes: u64,
+    requests: u64,
+    users_tried: u64,
+    users: Vec<Untrusted>,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    scenarios: &'a [String],
+    banned: bool,
+    ban_secs: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AlertJson<'a> {
+    at: Timestamp,
+    scenario: &'a str,
+    group: String,
+    count: u32,
+    reason: &'a str,
+    verdict: String,
+}
+
+#[derive(Serialize)]
+struct DecisionJson<'a> {
+    at: Timestamp,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    scope: &'static str,
+    value: DecisionTarget,
+    duration_secs: u64,
+    until: Timestamp,
+    scenario: &'a str,
+    reason: &'a str,
+    simulated: bool,
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let attackers = || {
+            self.rows.iter().map(|row| AttackerJson {
+                address: row.address,
+                attempts: row.what.failed,
+                accepted: row.what.accepted,
+                probes: row.what.probes,
+                requests: row.what.requests,
+                users_tried: row.what.users.count(),
+                users: row.what.users.names().into_iter().map(Untrusted::from).collect(),
+                first_seen: row.what.first,
+                last_seen: row.what.last,
+                scenarios: &row.scenarios,
+                banned: row.ban_secs.is_some(),
+                ban_secs: row.ban_secs,
+            })
+        };
+        let break_ins = || {
+            self.break_ins.iter().map(|one| {
+                json!({
+                    "at": one.at,
+                    "address": one.address,
+                    "user": one.user.as_deref().map(Untrusted::from),
+                    "failures": one.failures,
+                    "scenario": one.scenario,
+                })
+            })
+        };
+        let alerts = || {
+            self.findings.iter().map(|(finding, name, _)| AlertJson {
+                at: finding.alert.at,
+                scenario: name,
+                group: finding.alert.group.to_string(),
+                count: finding.alert.count,
+                reason: &finding.reason,
+                verdict: finding.verdict.text(),
+            })
+        };
+        let decisions = || {
+            self.findings.iter().filter_map(|(finding, ..)| match &finding.verdict {
+                Verdict::Decided(decision) => Some(DecisionJson {
+                    at: decision.from,
+                    kind: decision.kind.as_str(),
+                    scope: decision.target.scope(),
+                    value: decision.target,
+                    duration_secs: decision.duration_secs,
+                    until: decision.until(),
+                    scenario: decision.scenario.as_str(),
+                    reason: &decision.reason,
+                    simulated: decision.simulated,
+                }),
+                _ => None,
+            })
+        };
+        let files = || {
+            self.files.iter().map(|file| {
+                json!({
+                    "path": file.path, "parser": file.parser,
+                    "bytes": file.bytes, "lines": file.lines,
+                })
+            })
+        };
+        let scenarios: serde_json::Map<String, Value> =
+            self.scenarios().into_iter().map(|(name, count)| (name, count.into())).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("files", &Listed(files))?;
+        map.serialize_entry("lines", &self.tally.lines)?;
+        map.serialize_entry("unparsed", &self.tally.unparsed)?;
+        map.serialize_entry("sightings", &self.tally.sightings)?;
+        map.serialize_entry("addresses_left_out", &self.tally.left_out)?;
+        map.serialize_entry("from", &self.tally.first)?;
+        map.serialize_entry("to", &self.tally.last)?;
+        map.serialize_entry("attackers", &Listed(attackers))?;
+        map.serialize_entry("break_ins", &Listed(break_ins))?;
+        map.serialize_entry("alerts", &Listed(alerts))?;
+        map.serialize_entry("decisions", &Listed(decisions))?;
+        map.serialize_entry("scenarios", &scenarios)?;
+        map.serialize_entry("problems", &self.problems)?;
+        map.end()
+    }
+}
+
+/// How many login names, and some of them.
+fn users(what: &Attacker, most: usize) -> String {
+    let count = what.users.count();
+    if count == 0 {
+        return "-".to_owned();
+    }
+    let names: Vec<String> = what.users.names().into_iter().take(most).map(shown).collect();
+    let more = if count > names.len() as u64 { ", …" } else { "" };
+    format!("{count}: {}{more}", names.join(", "))
+}
+
+/// Text of an attacker, escaped for a terminal.
+fn shown(bytes: &[u8]) -> String {
+    Untrusted::from(bytes).to_string()
+}
+
+/// Seconds in the largest unit that fits.
+fn span(secs: u64) -> String {
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs / 60),
+        7200..172_800 => format!("{:.1} h", secs as f64 / 3600.0),
+        _ => format!("{:.1} d", secs as f64 / 86_400.0),
+    }
+}
+
+/// Text as HTML shows it, and nothing else.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+const PAGE_HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Palisade scan</title><style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1d2430;background:#fff}table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #d8dde5;vertical-align:top;font-variant-numeric:tabular-nums}.bad{color:#a3142b;font-weight:600}@media(prefers-color-scheme:dark){body{color:#e4e8ef;background:#12161d}th,td{border-color:#2c3442}.bad{color:#ff8095}}</style><h1>Palisade scan</h1>";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_attackers_is_no_markup() {
+        assert_eq!(escaped("<script>&\"'"), "&lt;script&gt;&amp;&quot;&#39;");
+        assert_eq!(shown(b"\x1b[31m"), r"\u{1b}[31m");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        assert_eq!(span(90), "90 s");
+        assert_eq!(span(3600), "60 min");
+        assert_eq!(span(14_400), "4.0 h");
+        assert_eq!(span(604_800), "7.0 d");
+    }
+}
