@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "the tables are the product")]
 
+mod detect;
 mod ews;
 mod generate;
 mod idle;
@@ -36,6 +37,8 @@ enum Bench {
     Parser,
     /// Lines a second through each of the parsers, and through all at once
     Parsers,
+    /// Lines a second through scenarios, counting and decisions
+    Detect(detect::Args),
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -79,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Bench::All { events } => {
             parser::run();
             parsers::run();
+            detect::run(&detect::Args::default())?;
             wire::run()?;
             runtime.block_on(spool::run())?;
             runtime.block_on(ingest::run())?;
@@ -95,6 +99,7 @@ fn main() -> anyhow::Result<()> {
             parsers::run();
             Ok(())
         }
+        Bench::Detect(args) => detect::run(&args),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),

@@ -16,8 +16,24 @@ const PATHS: &[&str] = &[
     "/favicon.ico",
     "/blog/2026/11/autumn",
 ];
-const PROBES: &[&str] =
-    &["/.env", "/wp-login.php", "/phpmyadmin/", "/.git/config", "/cgi-bin/test", "/admin.php"];
+const PROBES: &[&str] = &[
+    "/.env",
+    "/wp-login.php",
+    "/phpmyadmin/",
+    "/.git/config",
+    "/cgi-bin/test",
+    "/admin.php",
+    "/server-status",
+    "/config.json",
+    "/backup.zip",
+    "/actuator/env",
+    "/solr/admin/info/system",
+    "/boaform/login",
+    "/.aws/credentials",
+    "/HNAP1",
+    "/manager/html",
+    "/test.php",
+];
 const AGENTS: &[&str] = &[
     "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
@@ -31,7 +47,7 @@ pub(crate) fn access_log(lines: usize) -> Vec<u8> {
     let mut log = Vec::with_capacity(lines * 200);
     for n in 0..lines {
         let (h, m, s) = (n * 24 / lines, n / 600 % 60, n / 10 % 60);
-        let is_probe = random.next() % 20 == 0;
+        let is_probe = random.next().is_multiple_of(20);
         let client = if is_probe { random.skewed(600) } else { 1000 + random.skewed(30_000) };
         let ip = Ipv4Addr::from(Random::new(client).next() as u32);
         let (paths, status) = if is_probe { (PROBES, 404) } else { (PATHS, 200) };

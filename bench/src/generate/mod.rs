@@ -12,6 +12,7 @@ mod log;
 mod places;
 mod rhythm;
 pub(crate) mod rows;
+mod sessions;
 mod words;
 
 use palisade_event::{Event, EventKind, Timestamp};
@@ -20,6 +21,7 @@ pub(crate) use access::access_log;
 pub(crate) use log::auth_log;
 use places::Places;
 use rhythm::Rhythm;
+pub(crate) use sessions::auth_log as auth_sessions;
 pub(crate) use words::RARE;
 use words::{CATEGORIES, Flow, Words};
 

@@ -1,0 +1,278 @@
+//! Lines a second through parser, scenarios, counting and decisions: `palisade
+//! scan` on made-up logs, on one core and on all, beside the tools that only
+//! look for a text where they are installed; and what a tracked address costs.
+
+use std::io::{BufWriter, Write as _};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use palisade_event::{EventKind, Outcome, Timestamp};
+use palisade_rules::scenario::shipped_scenarios;
+use palisade_rules::{Engine, EngineOptions, Sighting};
+
+use crate::generate::{self, Random};
+use crate::process::binary;
+use crate::table::{number, print};
+
+/// Hits that are counted at once, as those of a chunk of a log are.
+const BATCH: usize = 4096;
+/// How often each row is measured; the middle one counts.
+const ROUNDS: usize = 5;
+/// What a plain search for failures looks for.
+const FAILURES: &str = "Failed password for|Invalid user |authentication failure;|maximum authentication attempts exceeded|Connection closed by (authenticating|invalid) user|Disconnected from (authenticating|invalid) user|Received disconnect from .*\\[preauth\\]|Unable to negotiate with|banner exchange: Connection from";
+
+/// Sizes of the logs.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Lines of the auth.log
+    #[arg(long, default_value_t = 2_000_000)]
+    lines: usize,
+    /// Keep the logs here and use them again
+    #[arg(long, value_name = "DIR")]
+    logs: Option<std::path::PathBuf>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { lines: 2_000_000, logs: None }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let folder = args.logs.as_deref().unwrap_or(temporary.path());
+    let auth = folder.join("auth.log");
+    let access = folder.join("access.log");
+    if !auth.exists() {
+        let mut out = BufWriter::new(std::fs::File::create(&auth)?);
+        generate::auth_sessions(args.lines, &mut out)?;
+        out.flush()?;
+    }
+    if !access.exists() {
+        std::fs::write(&access, generate::access_log(args.lines / 2))?;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut rows = Vec::new();
+    let logs = [("auth.log", &auth, "sshd"), ("access.log", &access, "nginx")];
+    for (name, path, parser) in logs {
+        let lines = count_lines(path)?;
+        for threads in [1, cores] {
+            if let Some(row) = scan(name, path, lines, parser, threads)? {
+                rows.push(row);
+            }
+        }
+    }
+    let lines = count_lines(&auth)?;
+    for (what, program, arguments) in [
+        ("grep -cE, same failures", "grep", vec!["-cE", FAILURES]),
+        ("grep -c 'Failed password'", "grep", vec!["-c", "Failed password"]),
+        ("rg -c, same failures", "rg", vec!["-j1", "-c", FAILURES]),
+    ] {
+        rows.extend(peer(what, program, &arguments, &auth, lines)?);
+    }
+    rows.extend(fail2ban(&auth)?);
+    print(
+        "Detection: palisade scan with all shipped scenarios, counting and decisions",
+        &["what", "log", "lines/s", "CPU s", "peak RSS", "found"],
+        &rows,
+    );
+    tracked();
+    Ok(())
+}
+
+fn count_lines(path: &Path) -> anyhow::Result<usize> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// What a child process took.
+struct Took {
+    wall: Duration,
+    cpu: f64,
+    peak_kib: u64,
+    output: Vec<u8>,
+}
+
+/// Runs a command to its end and looks at it meanwhile.
+fn measure(command: &mut Command) -> anyhow::Result<Took> {
+    let begin = Instant::now();
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut out = child.stdout.take().context("no output")?;
+    let pid = child.id();
+    let reader = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        std::io::Read::read_to_end(&mut out, &mut output).map(|_| output)
+    });
+    let (mut cpu, mut peak_kib) = (0.0, 0);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if let Ok((seconds, ..)) = crate::process::usage(pid) {
+            cpu = seconds;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        peak_kib = peak_kib.max(kib.unwrap_or(0));
+        #[allow(clippy::disallowed_methods, reason = "a watch on another process, no task")]
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let wall = begin.elapsed();
+    let output = reader.join().map_err(|_| anyhow::anyhow!("the reader failed"))??;
+    // grep says 1 where nothing was found.
+    if !status.success() && output.is_empty() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(Took { wall, cpu, peak_kib, output })
+}
+
+/// The middle of several runs, by time.
+fn middle(mut run: impl FnMut() -> anyhow::Result<Took>) -> anyhow::Result<Took> {
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        all.push(run()?);
+    }
+    all.sort_by_key(|took| took.wall);
+    all.into_iter().nth(ROUNDS / 2).context("no run")
+}
+
+fn row(what: &str, log: &str, lines: usize, took: &Took, found: String) -> Vec<String> {
+    vec![
+        what.to_owned(),
+        log.to_owned(),
+        number(lines as f64 / took.wall.as_secs_f64()),
+        format!("{:.2}", took.cpu),
+        format!("{:.1} MB", took.peak_kib as f64 / 1024.0),
+        found,
+    ]
+}
+
+/// `palisade scan`; `None` where this binary has no such parser.
+fn scan(
+    log: &str,
+    path: &Path,
+    lines: usize,
+    parser: &str,
+    threads: usize,
+) -> anyhow::Result<Option<Vec<String>>> {
+    let binary = binary()?;
+    let command = || {
+        let mut command = Command::new(&binary);
+        command
+            .args(["scan", "--quiet", "--format", "json", "--zone", "UTC", "--parser", parser])
+            .args(["--now", "2026-11-20T00:00:00Z", "--threads", &threads.to_string()])
+            .arg(path);
+        command
+    };
+    let Ok(took) = middle(|| measure(&mut command())) else { return Ok(None) };
+    let report: serde_json::Value = serde_json::from_slice(&took.output)?;
+    let length =
+        |name: &str| report.get(name).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    let found = format!(
+        "{} attackers, {} alerts, {} decisions, {} break-ins",
+        length("attackers"),
+        length("alerts"),
+        length("decisions"),
+        length("break_ins")
+    );
+    let what = format!("palisade scan, {threads} thread{}", if threads == 1 { "" } else { "s" });
+    Ok(Some(row(&what, log, lines, &took, found)))
+}
+
+/// Another program, where it is installed.
+fn peer(
+    what: &str,
+    program: &str,
+    arguments: &[&str],
+    path: &Path,
+    lines: usize,
+) -> anyhow::Result<Option<Vec<String>>> {
+    if Command::new(program).arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    let took = middle(|| measure(Command::new(program).args(arguments).arg(path)))?;
+    let found = format!("{} lines match", String::from_utf8_lossy(&took.output).trim());
+    Ok(Some(row(what, "auth.log", lines, &took, found)))
+}
+
+/// `fail2ban-regex` on the first lines, its start subtracted.
+fn fail2ban(auth: &Path) -> anyhow::Result<Option<Vec<String>>> {
+    const SAMPLE: usize = 50_000;
+    if Command::new("fail2ban-regex").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    let log = std::fs::read(auth)?;
+    let folder = tempfile::tempdir()?;
+    let run = |lines: usize| -> anyhow::Result<Took> {
+        let end = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(lines - 1);
+        let end = end.context("too few lines")?.0;
+        let path = folder.path().join("part.log");
+        std::fs::write(&path, log.get(..=end).unwrap_or_default())?;
+        let arguments = ["--no-check-all", "--usedns", "no"];
+        measure(Command::new("fail2ban-regex").args(arguments).arg(&path).arg("sshd"))
+    };
+    let (start, mut all) = (run(1)?, run(SAMPLE)?);
+    all.wall = all.wall.saturating_sub(start.wall);
+    Ok(Some(row("fail2ban-regex, stock sshd", "first 50,000", SAMPLE, &all, String::new())))
+}
+
+/// A failed login of the n-th address.
+fn failure(n: u64, at: i64) -> Sighting<'static> {
+    let bits = 0x0b00_0000u32.wrapping_add(n as u32);
+    Sighting {
+        source: Some(Ipv4Addr::from(bits).into()),
+        user: Some(b"root"),
+        outcome: Some(Outcome::Failed),
+        ..Sighting::new(EventKind::AuthAttempted, Timestamp::from_millis(at), "sshd")
+    }
+}
+
+/// What a sighting costs with ever more addresses.
+fn tracked() {
+    let mut rows = Vec::new();
+    for addresses in [1_000u64, 10_000, 100_000, 1_000_000] {
+        let Ok(scenarios) = shipped_scenarios() else { return };
+        let options = EngineOptions { max_tracked: 2_000_000, ..EngineOptions::default() };
+        let Ok(mut engine) = Engine::new(scenarios, options) else { return };
+        let mut random = Random::new(addresses);
+        let base = 1_795_000_000_000i64;
+        for n in 0..addresses {
+            engine.see(&failure(n, base));
+        }
+        let count = 4_000_000u64;
+        let matcher = engine.matcher();
+        let mut hits = Vec::with_capacity(BATCH);
+        let begin = Instant::now();
+        let mut alerts = 0;
+        for turn in 0..count {
+            let n = random.next() % addresses;
+            hits.extend(matcher.look(&failure(n, base + (turn / 1000) as i64)));
+            if hits.len() == BATCH {
+                engine.counter().count_all(&hits, |_, _| alerts += 1);
+                hits.clear();
+            }
+        }
+        let nanos = begin.elapsed().as_nanos() as f64 / count as f64;
+        let stats = engine.stats();
+        rows.push(vec![
+            number(addresses as f64),
+            format!("{nanos:.0} ns"),
+            format!("{:.0}", stats.bytes as f64 / stats.tracked as f64),
+            number(alerts as f64),
+        ]);
+    }
+    print(
+        "Counting: one failed login of a random address, scenarios of sshd",
+        &["addresses", "a sighting", "bytes an address", "alerts"],
+        &rows,
+    );
+}
