@@ -78,6 +78,18 @@ pub(super) fn bytes(path: &Path) -> u64 {
     path.metadata().map_or(0, |metadata| metadata.len())
 }
 
+/// What a file holds is no log that is known.
+#[derive(Debug)]
+pub(super) struct NotUnderstood;
+
+impl std::fmt::Display for NotUnderstood {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no parser understands its first lines; name one with --parser")
+    }
+}
+
+impl std::error::Error for NotUnderstood {}
+
 /// A log that was opened, its first lines looked at.
 pub(super) struct Source {
     pub(super) name: String,
@@ -119,8 +131,7 @@ impl Source {
                 let (_, first_at) = score(&format, sample, &cx);
                 (format, first_at)
             }
-            None => guess(sample, &cx)
-                .context("no parser understands its first lines; name one with --parser")?,
+            None => guess(sample, &cx).ok_or(NotUnderstood)?,
         };
         let first_at = first_at.unwrap_or(Timestamp::from_millis(i64::MAX));
         Ok(Self { name: path.display().to_string(), format, cx, first_at, chunks })

@@ -27,7 +27,7 @@ use crate::args::QuietArgs;
 use crate::out;
 use crate::progress::{Progress, Show};
 use crate::settings::Settings;
-use input::Source;
+use input::{NotUnderstood, Source};
 use report::Report;
 use tally::Tally;
 use work::Found;
@@ -89,7 +89,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
         .unwrap_or(1)
         .clamp(1, MAX_THREADS);
     let zone = zone(args.zone.as_deref())?;
-    let mut problems = Vec::new();
+    let (mut problems, mut skipped) = (Vec::new(), Vec::new());
     let paths = input::collect(&args.files, &mut problems)?;
     let mut sources = Vec::new();
     let total: u64 = paths.iter().map(|path| input::bytes(path)).sum();
@@ -97,6 +97,10 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     for path in paths {
         match Source::open(&path, args.parser.clone(), &zone, args.now) {
             Ok(source) => sources.push(source),
+            // A folder has files that are no logs; one that was named is one.
+            Err(error) if error.is::<NotUnderstood>() && !args.files.contains(&path) => {
+                skipped.push(path.display().to_string());
+            }
             Err(error) => problems.push(format!("{}: {error:#}", path.display())),
         }
     }
@@ -130,7 +134,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     for problem in &problems {
         eprintln!("palisade: {problem}");
     }
-    let report = Report::new(&detector, read, tally, findings, &problems);
+    let report = Report::new(&detector, read, tally, findings, (problems, skipped));
     match args.format {
         ReportFormat::Table => report.print(args.top),
         // A closed pipe ends the process quietly, as it would end `cat`.
@@ -141,7 +145,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
         }
         ReportFormat::Html => out::line(&report.html()),
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.has_problems() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The detector of the settings, names of the allowlist resolved.

@@ -53,6 +53,8 @@ pub(super) struct Report {
     break_ins: Vec<BreakIn>,
     findings: Vec<(Finding, String, bool)>,
     problems: Vec<String>,
+    /// Files of folders that are no logs.
+    skipped: Vec<String>,
 }
 
 impl Report {
@@ -61,7 +63,7 @@ impl Report {
         files: Vec<FileRead>,
         mut tally: Tally,
         findings: Vec<(Finding, Option<Box<[u8]>>)>,
-        problems: &[String],
+        (problems, skipped): (Vec<String>, Vec<String>),
     ) -> Self {
         let mut about: HashMap<IpAddr, (Vec<String>, Option<u64>)> = HashMap::new();
         let mut break_ins = Vec::new();
@@ -109,7 +111,12 @@ impl Report {
             let order = b.what.failed.cmp(&a.what.failed);
             order.then(weight(b).cmp(&weight(a))).then(a.address.cmp(&b.address))
         });
-        Self { files, tally, rows, break_ins, findings: named, problems: problems.to_vec() }
+        Self { files, tally, rows, break_ins, findings: named, problems, skipped }
+    }
+
+    /// Whether something could not be read.
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
     }
 
     fn banned(&self) -> usize {
@@ -148,6 +155,10 @@ impl Report {
     /// As columns for people.
     pub(super) fn print(&self, top: usize) {
         out::line(&self.summary());
+        if !self.skipped.is_empty() {
+            let count = self.skipped.len();
+            out::line(&format!("{count} files of the folders are no logs that are known"));
+        }
         out::line("");
         let rows = self.rows.iter().take(top).map(|row| {
             vec![
@@ -422,6 +433,7 @@ impl Serialize for Report {
         map.serialize_entry("decisions", &Listed(decisions))?;
         map.serialize_entry("scenarios", &scenarios)?;
         map.serialize_entry("problems", &self.problems)?;
+        map.serialize_entry("skipped", &self.skipped)?;
         map.end()
     }
 }
