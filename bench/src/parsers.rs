@@ -60,7 +60,7 @@ fn mixed(lines: usize) -> Vec<u8> {
     for (number, line) in auth.split(|byte| *byte == b'\n').enumerate() {
         log.extend_from_slice(line);
         log.push(b'\n');
-        if number % 4 == 0
+        if number.is_multiple_of(4)
             && let Some(line) = others.next()
         {
             log.extend(line.bytes());

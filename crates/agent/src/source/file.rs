@@ -190,8 +190,10 @@ impl FileTask {
                 watch.insert(fresh)
             }
         };
-        watch.folders_of(&self.path)?;
+        // In this order: a folder that is removed and made again while it is being
+        // watched must lead to another look.
         watch.begin()?;
+        watch.folders_of(&self.path)?;
         if matches!(cursor, Some(Some(_))) {
             // What cannot be opened now must not count as rotated away.
             let path = self.path.clone();
