@@ -139,6 +139,7 @@ fn another_hub_gets_all_that_matches_once_though_both_are_killed() {
     let sender = start_hub(near.path());
     import(near.path(), &events(3600, 30));
     hub.wait_count("sensor:near", 2420);
+    sender.wait_count("kind:auth.attempted", 2420);
     wait("nothing waits any more", || (target(&sender)["pending"] == 0).then_some(()));
     assert_eq!(comparable(far.path()), comparable(near.path()));
 
@@ -221,6 +222,8 @@ fn the_ews_door_of_another_hub_gets_each_alert_once_though_both_are_killed() {
     let sender = start_hub(near.path());
     import(near.path(), &events(3600, 30));
     hub.wait_count("sensor:branch", 2420);
+    // What is forwarded may be committed here a second later.
+    sender.wait_count("kind:auth.attempted", 2420);
     wait("nothing waits any more", || (target(&sender)["pending"] == 0).then_some(()));
     let here = logins(near.path(), "kind:auth.attempted", |event| event["id"].clone());
     let there =

@@ -194,7 +194,7 @@ impl Server {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().to_owned();
         let mut command = guarded();
-        command.arg(python).arg(root.join("tests/chdb_server.py")).arg(&dir);
+        command.arg(python).arg(root.join("../store/tests/chdb_server.py")).arg(&dir);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -254,7 +254,8 @@ pub fn shard(replicas: &[(u16, u16)]) -> String {
 /// A shell that runs what follows, and kills it when this process is gone.
 pub fn guarded() -> Command {
     let mut command = Command::new("sh");
-    let script = r#""$@" </dev/null & pid=$!; cat >/dev/null; kill -9 $pid 2>/dev/null; wait $pid"#;
+    // The shell has no part in the output, which so ends with the server.
+    let script = r#""$@" </dev/null & pid=$!; exec >/dev/null; cat; kill -9 $pid 2>/dev/null; wait $pid"#;
     command.args(["-c", script, "guard"]).stdin(Stdio::piped());
     command
 }
