@@ -13,11 +13,14 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// Replaces `path` by `value` as JSON: temporary file, fsync, rename, fsync of
 /// the directory. Blocks.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(value)?;
-    text.push(b'\n');
+    replace(path, &[&serde_json::to_vec(value)?, b"\n"])
+}
+
+/// Replaces `path` by these parts, one behind the other, in the same way. Blocks.
+pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
-    file.write_all(&text)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()?;
     drop(file);
     fs::rename(&temporary, path)?;

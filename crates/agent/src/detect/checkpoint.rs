@@ -4,13 +4,15 @@
 //! the spool. A file that is damaged or of other scenarios is not used: then
 //! counting begins with what the spool still has.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use palisade_rules::{Detector, Remembered};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::durable;
 
 /// The form of the file.
 const FORMAT: u32 = 1;
@@ -59,17 +61,7 @@ impl Snapshot {
 
     /// Replaces the file. Blocks.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let temporary = path.with_extension("tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&self.header)?;
-        file.write_all(&self.engine)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temporary, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        durable::replace(path, &[&self.header, &self.engine])
     }
 }
 

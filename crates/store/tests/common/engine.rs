@@ -255,7 +255,8 @@ pub fn shard(replicas: &[(u16, u16)]) -> String {
 pub fn guarded() -> Command {
     let mut command = Command::new("sh");
     // The shell has no part in the output, which so ends with the server.
-    let script = r#""$@" </dev/null & pid=$!; exec >/dev/null; cat; kill -9 $pid 2>/dev/null; wait $pid"#;
+    let script =
+        r#""$@" </dev/null & pid=$!; exec >/dev/null; cat; kill -9 $pid 2>/dev/null; wait $pid"#;
     command.args(["-c", script, "guard"]).stdin(Stdio::piped());
     command
 }
