@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    palisade_store::read_ready_file(data);
+    let _ = palisade_store::read_ready_file(data);
 });
