@@ -86,6 +86,8 @@ pub(crate) struct Cves {
     ended: PathBuf,
     /// Whether nothing is left of an earlier hub.
     caught_up: AtomicBool,
+    /// Whether some were left out, for the next start to find in the store.
+    missed: AtomicBool,
     pending: Mutex<Sightings>,
     /// Counts of those who see everything, and of those who see the community.
     counts: [tokio::sync::Mutex<Option<Counts>>; 2],
@@ -166,6 +168,7 @@ impl Cves {
             notify,
             ended: hub_dir.join(ENDED_FILE),
             caught_up: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
             hooks: config.webhooks.iter().map(|hook| hook.name.clone()).collect(),
             pending: Mutex::default(),
             counts: Default::default(),
@@ -181,9 +184,14 @@ impl Cves {
         if sightings.is_empty() {
             return;
         }
+        // One commit may have had more than fit ([`sight`]).
+        if sightings.len() >= MAX_PENDING_CVES {
+            self.missed.store(true, Ordering::Relaxed);
+        }
         let mut pending = self.pending();
         for (key, one) in sightings {
             if pending.len() >= MAX_PENDING_CVES && !pending.contains_key(&key) {
+                self.missed.store(true, Ordering::Relaxed);
                 self.left_out("waiting", 1);
                 continue;
             }
@@ -250,7 +258,7 @@ impl Cves {
     /// Says at the end of a hub that all it saw is written down, so that its next
     /// start need not look through the store.
     pub(crate) fn ended(&self) {
-        if self.caught_up.load(Ordering::Relaxed) {
+        if self.caught_up.load(Ordering::Relaxed) && !self.missed.load(Ordering::Relaxed) {
             // Without the file the next start looks through the store.
             let _ = std::fs::write(&self.ended, "");
         }
@@ -489,6 +497,33 @@ mod tests {
         {
             assert!(!is_cve(bad), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_left_some_out_did_not_end_with_all_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let settings = palisade_store::state::StateConfig::default();
+        let state = State::open(&file, &settings).await.unwrap();
+        let (config, metrics) = (NotifyConfig::default(), Arc::new(Metrics::new()));
+        let cves = Cves::new(&state, &config, Arc::default(), metrics, dir.path());
+        let marker = dir.path().join(ENDED_FILE);
+        let of = |numbers: std::ops::Range<usize>| {
+            let mut seen = Sightings::new();
+            for n in numbers {
+                sight(&mut seen, &event(&format!("CVE-2024-{n:05}"), 1, Domain::Private));
+            }
+            seen
+        };
+        cves.ended();
+        assert!(!marker.exists(), "the store was not looked through yet");
+        cves.caught_up.store(true, Ordering::Relaxed);
+        cves.saw(of(0..MAX_PENDING_CVES - 1));
+        cves.ended();
+        assert!(cves.ended_well() && !marker.exists());
+        cves.saw(of(50_000..50_002));
+        cves.ended();
+        assert!(!marker.exists(), "one was left out");
     }
 
     #[test]

@@ -509,7 +509,8 @@ impl Hub {
         inner.ingest.closed.cancel();
         inner.drain.cancel();
         let ended = timeout(CLOSE_DEADLINE, async { while tasks.join_next().await.is_some() {} });
-        if ended.await.is_err() {
+        let in_order = ended.await.is_ok();
+        if !in_order {
             tracing::warn!("events wait in the spool for the next start");
         }
         tasks.shutdown().await;
@@ -522,7 +523,9 @@ impl Hub {
             tracing::error!(%error, "cannot write the sensors down; they wait for the next start");
         }
         match inner.cves.flush(now).await {
-            Ok(()) => inner.cves.ended(),
+            Ok(()) if in_order => inner.cves.ended(),
+            // The writer may have ended between a commit and telling of it.
+            Ok(()) => {}
             Err(error) => {
                 tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
             }

@@ -29,17 +29,7 @@ pub struct Inspection {
 /// A file cannot be read.
 pub fn inspect(dir: &Path) -> io::Result<Inspection> {
     let mut found = Inspection::default();
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().to_str().and_then(segment::parse_name));
-    }
-    names.sort_unstable();
-    for first in names {
+    for first in segment::firsts(dir)? {
         let path = segment::path(dir, first);
         match one(&path, first, &mut found) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

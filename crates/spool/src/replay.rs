@@ -15,17 +15,7 @@ use crate::segment::{self, HEADER_BYTES, Header};
 /// # Errors
 /// A file cannot be read.
 pub fn replay(dir: &Path, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().to_str().and_then(segment::parse_name));
-    }
-    names.sort_unstable();
-    for first in names {
+    for first in segment::firsts(dir)? {
         let path = segment::path(dir, first);
         let file = match File::open(&path) {
             Ok(file) => file,

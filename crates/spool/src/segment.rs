@@ -20,6 +20,7 @@
 //! goes on after damage, and because nobody outside knows it, no record can
 //! contain something that passes for a frame.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The format this build writes, and the newest it reads.
@@ -37,6 +38,22 @@ const SUFFIX: &str = ".segment";
 /// The path of the segment whose first record has this number.
 pub(crate) fn path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}{SUFFIX}"))
+}
+
+/// The numbers of the first records of a folder's segments, ascending; none
+/// where there is no folder.
+pub(crate) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut firsts = Vec::new();
+    for entry in entries {
+        firsts.extend(entry?.file_name().to_str().and_then(parse_name));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
 }
 
 /// The number in a segment's file name; `None` for any other file.

@@ -3,7 +3,7 @@
 //!
 //! Every event is counted once, also over a crash: the state on disk says up to
 //! which record of the spool it goes, later records are counted again from the
-//! spool, and lines that are read once more are known by their ids. An alert has
+//! spool (but for those whose segment was delivered and freed in the seconds since), and lines that are read once more are known by their ids. An alert has
 //! the id that its sighting gives it, so that the same alert is the same event.
 
 use std::collections::HashSet;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
-use super::{Ended, Health, Outlet, Place, Source};
+use super::{Ended, Health, Outlet, Place, Source, Stop};
 use crate::backoff::Backoff;
 use crate::config::{JournalSource, StartFrom};
 
@@ -43,18 +43,6 @@ pub(crate) struct JournalTask {
     health: Health,
     /// The last entry handed over.
     cursor: Option<String>,
-}
-
-/// Why a child is not read any more.
-enum Stop {
-    Ended,
-    Failed(String),
-}
-
-impl From<Ended> for Stop {
-    fn from(_: Ended) -> Self {
-        Self::Ended
-    }
 }
 
 /// An entry as `journalctl -o json` writes it.

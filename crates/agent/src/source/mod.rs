@@ -16,6 +16,7 @@ pub(crate) mod syslog;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -279,5 +280,25 @@ impl Health {
         outlet.metrics.sources_failing.set(outlet.metrics.sources_failing.get().saturating_sub(1));
         tracing::info!(source = %self.name, "a log source can be read again");
         outlet.tell(EventKind::SourceRecovered, &self.name, None).await
+    }
+}
+
+/// Why nothing is read any more.
+pub(crate) enum Stop {
+    /// The agent ends.
+    Ended,
+    /// It does not work, for this reason; the task tries again later.
+    Failed(String),
+}
+
+impl From<Ended> for Stop {
+    fn from(_: Ended) -> Self {
+        Self::Ended
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
     }
 }

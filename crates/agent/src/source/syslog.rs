@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Ended, Health, MAX_LINE_BYTES, Outlet, Place, Source};
+use super::{Ended, Health, MAX_LINE_BYTES, Outlet, Place, Source, Stop};
 use crate::backoff::Backoff;
 use crate::config::{SyslogSource, SyslogTransport};
 
@@ -45,24 +45,6 @@ pub(crate) struct SyslogTask {
     config: SyslogSource,
     outlet: Outlet,
     health: Health,
-}
-
-/// Why nothing is taken any more.
-enum Stop {
-    Ended,
-    Failed(String),
-}
-
-impl From<Ended> for Stop {
-    fn from(_: Ended) -> Self {
-        Self::Ended
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
 }
 
 impl SyslogTask {
