@@ -1,7 +1,6 @@
 //! Opening: takes stock of the directory and repairs the tail of the last
 //! segment. Segments before it are not read, so that a large spool opens at once.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -44,7 +43,7 @@ pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> 
     make_dir(dir).map_err(io)?;
     let lock = lock(dir)?;
     let mut found = Vec::new();
-    for first in names(dir).map_err(io)? {
+    for first in segment::firsts(dir).map_err(io)? {
         found.push(look(dir, first)?);
     }
     let old = Checkpoint::read(dir)?;
@@ -138,15 +137,6 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.into() }),
         Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
     }
-}
-
-/// The segments by number. Other files are none of our business.
-fn names(dir: &Path) -> io::Result<BTreeSet<u64>> {
-    let mut names = BTreeSet::new();
-    for entry in std::fs::read_dir(dir)? {
-        names.extend(entry?.file_name().to_str().and_then(segment::parse_name));
-    }
-    Ok(names)
 }
 
 fn look(dir: &Path, first: u64) -> Result<Found, OpenError> {

@@ -40,7 +40,7 @@ pub(crate) fn path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}{SUFFIX}"))
 }
 
-/// The numbers of the first records of a folder's segments, ascending; none
+/// The numbers of the first records of a folder's segments, ascending; other files are none of our business; none
 /// where there is no folder.
 pub(crate) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
     let entries = match std::fs::read_dir(dir) {
