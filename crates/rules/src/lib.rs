@@ -8,6 +8,7 @@ mod allowlist;
 mod detector;
 mod engine;
 mod evidence;
+mod explain;
 pub mod fail2ban;
 pub mod parser;
 mod policy;
@@ -25,11 +26,15 @@ pub use engine::{
     Hit, MAX_DISORDER_SECS, Matcher, Trace,
 };
 pub use evidence::{EVIDENCE_EVENTS, Evidence};
+pub use explain::{
+    ExplainedAlert, ExplainedDecision, ExplainedLine, ExplainedScenario, ExplainedSighting,
+    Explainer, Shown, SightingFields,
+};
 pub use parser::{
-    BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineState, LogFormat, LogReader,
-    MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed, Parser, ReadLine,
-    Ruleset, RulesetError, SHIPPED_PARSERS, Sight, SyslogClock, SyslogFrames, UnknownFormat,
-    parse_sshd, parse_sshd_message, received, sight_sshd,
+    BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineReader, LineState,
+    LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed,
+    Parser, ReadLine, Ruleset, RulesetError, SHIPPED_PARSERS, Sight, SyslogClock, SyslogFrames,
+    UnknownFormat, parse_sshd, parse_sshd_message, received, sight_sshd,
 };
 pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig, Remembered};
 pub use scenario::Scenario;

@@ -1,4 +1,5 @@
-//! `palisade explain`: each step from a line to a decision.
+//! `palisade explain`: each step from a line to a decision, as the explainer of the rules
+//! tells it.
 
 use std::io::{self, BufRead as _, Read as _};
 use std::process::ExitCode;
@@ -6,11 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use palisade_agent::LogFormat;
-use palisade_event::{Timestamp, Untrusted};
-use palisade_rules::{Detector, Finding, LineContext, Sighting, Trace};
-use serde_json::{Value, json};
+use palisade_event::Timestamp;
+use palisade_rules::{Explainer, LineContext, Shown};
+use serde_json::Value;
 
-use super::scan::{LineReader, detector, formats, zone};
+use super::scan::{detector, zone};
 use crate::args::{FormatArgs, OutputFormat};
 use crate::out;
 use crate::settings::Settings;
@@ -44,17 +45,15 @@ pub(crate) struct ExplainArgs {
 /// # Errors
 /// The settings or scenarios are wrong, or standard input cannot be read.
 pub(crate) fn run(settings: &Settings, args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let mut explainer = Explainer {
-        detector: detector(settings)?,
-        cx: LineContext {
-            now: args.now.unwrap_or_else(|| std::time::SystemTime::now().into()),
-            zone: zone(args.zone.as_deref())?,
-        },
-        parser: args.parser.clone(),
-        all: args.all,
+    let cx = LineContext {
+        now: args.now.unwrap_or_else(|| std::time::SystemTime::now().into()),
+        zone: zone(args.zone.as_deref())?,
     };
+    let shown = if args.all { Shown::All } else { Shown::Matched };
+    let mut explainer = Explainer::new(detector(settings)?, cx, args.parser.clone(), shown);
     let mut show = |line: &[u8]| {
-        let steps = explainer.line(line);
+        // Plain data always serializes.
+        let steps = serde_json::to_value(explainer.line(line)).unwrap_or_default();
         match args.format.format {
             OutputFormat::Json => out::line(&steps.to_string()),
             OutputFormat::Table => print(&steps),
@@ -76,127 +75,6 @@ pub(crate) fn run(settings: &Settings, args: &ExplainArgs) -> anyhow::Result<Exi
             show(line);
         }
     }
-}
-
-struct Explainer {
-    detector: Detector,
-    cx: LineContext,
-    parser: Option<LogFormat>,
-    all: bool,
-}
-
-impl Explainer {
-    /// The steps of one line.
-    fn line(&mut self, line: &[u8]) -> Value {
-        let mut tried = Vec::new();
-        let candidates: Vec<LogFormat> = match &self.parser {
-            Some(format) => vec![format.clone()],
-            None => formats().collect(),
-        };
-        let mut understood = None;
-        for format in candidates {
-            let mut sightings = Vec::new();
-            let mut reader = LineReader::new(format.clone(), self.cx.clone());
-            let detector = &mut self.detector;
-            let all = self.all;
-            let known = reader.look(line, |sighting| {
-                sightings.push(explain(detector, sighting, all));
-            });
-            tried.push(format.to_string());
-            if !sightings.is_empty() {
-                return json!({
-                    "line": Untrusted::from(line), "parser": format.to_string(),
-                    "understood": true, "sightings": sightings,
-                });
-            }
-            if known && understood.is_none() {
-                understood = Some(format);
-            }
-        }
-        json!({
-            "line": Untrusted::from(line),
-            "parser": understood.as_ref().map(ToString::to_string),
-            "understood": understood.is_some(),
-            "tried": tried,
-            "sightings": [],
-        })
-    }
-}
-
-fn explain(detector: &mut Detector, sighting: &Sighting<'_>, all: bool) -> Value {
-    let (traces, findings) = detector.explain(sighting);
-    let name = |place: usize| {
-        let scenario = detector.engine().scenarios().get(place);
-        scenario.map_or_else(String::new, |scenario| scenario.name.to_string())
-    };
-    let scenarios = traces.iter().filter_map(|trace| {
-        Some(match trace {
-            Trace::Unmatched { scenario, unmet } if all => {
-                json!({"scenario": name(*scenario), "matched": false, "unmet": unmet})
-            }
-            Trace::Unmatched { .. } => return None,
-            Trace::NoGroup { scenario } => json!({
-                "scenario": name(*scenario), "matched": true,
-                "note": "there is nothing to count it by, such as an address",
-            }),
-            Trace::NoValue { scenario } => json!({
-                "scenario": name(*scenario), "matched": true,
-                "note": "it does not have the value that is told apart",
-            }),
-            Trace::Counted { scenario, count, of } => {
-                json!({"scenario": name(*scenario), "matched": true, "count": count, "of": of})
-            }
-            Trace::Silent { scenario } => json!({
-                "scenario": name(*scenario), "matched": true,
-                "note": "not counted: its last alert is within the blackhole",
-            }),
-            Trace::Triggered { scenario, count } => {
-                json!({"scenario": name(*scenario), "matched": true, "count": count, "alert": true})
-            }
-        })
-    });
-    let scenarios: Vec<Value> = scenarios.collect();
-    let decided = |finding: &Finding| {
-        json!({
-            "scenario": name(finding.alert.scenario),
-            "group": finding.alert.group.to_string(),
-            "reason": finding.reason,
-            "verdict": finding.verdict.text(),
-        })
-    };
-    json!({
-        "sighting": fields(sighting),
-        "scenarios": scenarios,
-        "alerts": findings.iter().map(decided).collect::<Vec<Value>>(),
-    })
-}
-
-/// The fields of a sighting that are known.
-fn fields(sighting: &Sighting<'_>) -> Value {
-    let text = |bytes: Option<&[u8]>| bytes.map(Untrusted::from);
-    let service = (!sighting.service.is_empty()).then_some(sighting.service);
-    let mut fields = json!({
-        "kind": sighting.kind,
-        "at": sighting.at,
-        "service": service,
-        "host": text(sighting.host),
-        "ip": sighting.source,
-        "port": sighting.target_port,
-        "user": text(sighting.user),
-        "outcome": sighting.outcome,
-        "request": text(sighting.request),
-        "path": text(sighting.path()),
-        "method": text(sighting.method),
-        "status": sighting.status,
-        "client": text(sighting.client),
-        "reason": text(sighting.reason),
-        "asn": sighting.asn,
-        "repeat": (sighting.repeat > 1).then_some(sighting.repeat),
-    });
-    if let Some(map) = fields.as_object_mut() {
-        map.retain(|_, value| !value.is_null());
-    }
-    fields
 }
 
 /// The steps as text.

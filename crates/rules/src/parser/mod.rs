@@ -13,6 +13,7 @@ mod json;
 mod lines;
 mod network;
 mod peer;
+mod reader;
 pub mod ruleset;
 mod sshd;
 mod syslog;
@@ -30,6 +31,7 @@ pub use format::{
 pub use frames::{BrokenStream, SyslogFrames};
 pub use json::MAX_JSON_LINE_BYTES;
 pub use network::received;
+pub use reader::{LineReader, formats};
 pub use ruleset::{InUse, LineState, Message, Parser, Ruleset, RulesetError, SHIPPED_PARSERS};
 pub use sshd::{parse_sshd, parse_sshd_message, sight_sshd};
 pub use time::LineClock;

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, bail};
 use palisade_agent::LogFormat;
 use palisade_event::Timestamp;
-use palisade_rules::LineContext;
-
-use super::work::LineReader;
+use palisade_rules::parser::formats;
+use palisade_rules::{LineContext, LineReader};
 
 /// Bytes of a chunk, and so the longest line that is looked at.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
@@ -163,7 +162,7 @@ fn guess(sample: &[u8], cx: &LineContext) -> Option<(LogFormat, Option<Timestamp
     let lines = sample.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let lines = lines.take(SAMPLE_LINES).count();
     let mut best: Option<(Score, LogFormat, Option<Timestamp>)> = None;
-    for format in super::work::formats() {
+    for format in formats() {
         let (score, first_at) = score(&format, sample, cx);
         if score.1 * 2 >= lines.max(1) && best.as_ref().is_none_or(|(known, ..)| score > *known) {
             best = Some((score, format, first_at));

@@ -31,7 +31,6 @@ use input::{NotUnderstood, Source};
 use report::Report;
 use tally::Tally;
 use work::Found;
-pub(super) use work::{LineReader, formats};
 
 /// Most threads.
 const MAX_THREADS: usize = 64;

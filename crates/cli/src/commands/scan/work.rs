@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_agent::LogFormat;
 use palisade_event::{EventKind, Outcome};
-use palisade_rules::{
-    Alert, Detector, Glance, Hit, LineContext, LineState, Matcher, Sight, Sighting, SyslogClock,
-    sight_sshd,
-};
+use palisade_rules::{Alert, Detector, Hit, LineContext, LineReader, Matcher};
 
 use super::input::{Chunks, Source};
 use super::tally::Tally;
@@ -30,49 +27,6 @@ pub(super) struct Scanned {
     pub(super) packed_bytes: u64,
     /// Why the log could not be read to its end.
     pub(super) error: Option<anyhow::Error>,
-}
-
-/// The formats that lines can be told by.
-pub(crate) fn formats() -> impl Iterator<Item = LogFormat> {
-    LogFormat::all().filter(|format| *format != LogFormat::Lines)
-}
-
-/// Reads lines of one format, one after the other.
-pub(crate) struct LineReader {
-    format: LogFormat,
-    state: LineState,
-    clock: SyslogClock,
-    /// Whether lines of sshd go the short way.
-    is_syslog: bool,
-}
-
-impl LineReader {
-    pub(crate) fn new(format: LogFormat, cx: LineContext) -> Self {
-        Self {
-            is_syslog: matches!(format, LogFormat::Sshd | LogFormat::Syslog),
-            clock: SyslogClock::new(cx.clone()),
-            state: LineState::new(cx),
-            format,
-        }
-    }
-
-    /// Hands what a line says to `see`. Gives whether the line was understood.
-    #[inline]
-    pub(crate) fn look(&mut self, line: &[u8], mut see: impl FnMut(&Sighting<'_>)) -> bool {
-        if self.is_syslog {
-            match sight_sshd(line, &mut self.clock) {
-                Sight::Sighting(sighting) => {
-                    see(&sighting);
-                    return true;
-                }
-                Sight::Irrelevant => return true,
-                Sight::Unparsed => return false,
-                Sight::Foreign if self.format == LogFormat::Sshd => return true,
-                Sight::Foreign => {}
-            }
-        }
-        self.format.glance(line, &mut self.state, &mut see) != Glance::Unparsed
-    }
 }
 
 /// What is to be counted of a chunk, in the order of its lines.
