@@ -237,7 +237,7 @@ impl Writer {
             file_bytes: HEADER,
             mark: self.shared.mark,
         });
-        self.remove_consumed();
+        self.note_and_remove();
         Ok(())
     }
 
@@ -414,6 +414,23 @@ impl Writer {
                 None => return,
             }
         }
+    }
+
+    /// Removes what the reader has stepped over without a commit: damage at
+    /// the committed place. Its count is written down first, because once the
+    /// segment is gone nobody can find the damage again.
+    fn note_and_remove(&mut self) {
+        let (committed, oldest_end) = {
+            let state = self.shared.state();
+            (state.committed, state.segments.front().map_or(u64::MAX, |oldest| oldest.end))
+        };
+        if oldest_end <= committed
+            && self.saved != Some(committed)
+            && let Err(error) = self.save()
+        {
+            tracing::warn!(%error, "cannot write the spool's checkpoint; it is tried again later");
+        }
+        self.remove_consumed();
     }
 
     fn remove(&self, segment: &Segment) {

@@ -213,6 +213,24 @@ fn lost_segment_in_the_middle_is_counted_and_stepped_over() {
     assert_eq!(check(copy.path(), &expected, sample.end, "removed"), 1);
 }
 
+/// The first segment holds nothing but damage and the last one's header is
+/// damaged, so that the next append begins a segment and frees the first.
+#[test]
+fn damage_at_the_committed_place_is_counted_though_its_segment_is_freed() {
+    let sample = sample();
+    let paths = segments(sample.dir.path());
+    let last = paths.len() - 1;
+    for (segment, from) in [(0, 24), (last, 0)] {
+        let mut bytes = std::fs::read(&paths[segment]).unwrap();
+        let to = if segment == last { 9 } else { bytes.len() };
+        bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0xff);
+        std::fs::write(&paths[segment], bytes).unwrap();
+    }
+    let expected = sample.records(|append| append.segment != 0);
+    let corrupt = check(sample.dir.path(), &expected, sample.end, "nothing left of the first");
+    assert_eq!(corrupt, 1);
+}
+
 #[test]
 fn segment_in_the_middle_cut_at_every_byte_is_counted_and_stepped_over() {
     let sample = sample();

@@ -2,19 +2,28 @@
 //!
 //! The dialect lets every answer be a second old. An answer that was made in a
 //! moment is never remembered, so a small installation always gets the present.
-//! One that took longer is given again for at most [`KEPT`]; while it is asked
-//! for again and again a new one is made meanwhile, so that nobody waits for it.
-//! Whoever asks the same at the same time gets the same.
+//! One that took longer is given again for at most [`KEPT`]; until nobody has
+//! asked for it for [`AWAITED`] a new one is made meanwhile, so that a site that
+//! asks every second or two does not wait for it. Whoever asks the same at the
+//! same time gets the same.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 /// Longest age of an answer.
 const KEPT: Duration = Duration::from_secs(1);
-/// From this age on a new one is made.
+/// An answer that is awaited is made anew so long before it is too old, in
+/// times that it took to make, and at this age at the earliest.
+const AHEAD: u32 = 4;
 const RENEWED: Duration = Duration::from_millis(300);
+/// For so long after somebody asked an answer is made anew, unless making one
+/// takes longer than [`DEAR`]: then only what was asked for while it was kept.
+const AWAITED: Duration = Duration::from_secs(5);
+const DEAR: Duration = Duration::from_millis(100);
 /// An answer that took less is not remembered.
 const QUICK: Duration = Duration::from_millis(2);
 /// Most answers; of more all that are old go, else all.
@@ -24,13 +33,30 @@ struct Answer<V> {
     value: V,
     /// When it began to be made.
     at: Instant,
+    took: Duration,
+}
+
+impl<V> Answer<V> {
+    /// When the next one is to be begun.
+    fn renew_at(&self) -> Instant {
+        let ahead = self.took.saturating_mul(AHEAD).min(KEPT);
+        self.at + RENEWED.max(KEPT - ahead)
+    }
+
+    /// Whether the next one is worth making for somebody who last asked then.
+    fn is_awaited(&self, asked: Instant, now: Instant) -> bool {
+        let patience = if self.took <= DEAR { AWAITED } else { KEPT };
+        now.saturating_duration_since(asked) < patience
+    }
 }
 
 struct Slot<V> {
     answer: Mutex<Option<Answer<V>>>,
+    /// When somebody last asked.
+    asked: Mutex<Instant>,
     /// Held while one is made that somebody waits for.
     making: tokio::sync::Mutex<()>,
-    /// Held while one is made that nobody waits for.
+    /// Whether new ones are made that nobody waits for.
     renewing: Mutex<bool>,
 }
 
@@ -48,16 +74,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<V: Clone> Slot<V> {
-    fn young(&self, now: Instant) -> Option<(V, Duration)> {
+    fn young(&self, now: Instant) -> Option<V> {
         let answer = lock(&self.answer);
         let answer = answer.as_ref()?;
-        let age = now.saturating_duration_since(answer.at);
-        (age < KEPT).then(|| (answer.value.clone(), age))
+        (now.saturating_duration_since(answer.at) < KEPT).then(|| answer.value.clone())
     }
 
-    fn keep(&self, value: &V, at: Instant, took: Duration) {
-        let answer = (took >= QUICK).then(|| Answer { value: value.clone(), at });
+    /// Remembers an answer that was not made in a moment; whether it was not.
+    fn keep(&self, value: &V, at: Instant, took: Duration) -> bool {
+        let answer = (took >= QUICK).then(|| Answer { value: value.clone(), at, took });
+        let is_slow = answer.is_some();
         *lock(&self.answer) = answer;
+        is_slow
+    }
+
+    /// Makes answers anew until nobody waits for them.
+    async fn renew<E, F: Future<Output = Result<V, E>>>(&self, make: impl Fn() -> F) {
+        loop {
+            let Some(at) = lock(&self.answer).as_ref().map(Answer::renew_at) else { return };
+            tokio::time::sleep_until(at.into()).await;
+            let (asked, now) = (*lock(&self.asked), Instant::now());
+            if !lock(&self.answer).as_ref().is_some_and(|answer| answer.is_awaited(asked, now)) {
+                return;
+            }
+            // Where it fails, who asks next is told why.
+            let Ok(value) = make().await else { return };
+            self.keep(&value, now, now.elapsed());
+        }
     }
 }
 
@@ -75,6 +118,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Send + Sync + 'static> Memo<K, V> {
         }
         let slot = Arc::new(Slot {
             answer: Mutex::new(None),
+            asked: Mutex::new(now),
             making: tokio::sync::Mutex::new(()),
             renewing: Mutex::new(false),
         });
@@ -82,39 +126,52 @@ impl<K: Clone + Eq + Hash, V: Clone + Send + Sync + 'static> Memo<K, V> {
         slot
     }
 
-    /// The answer to a question, by `make` where none is remembered.
+    /// The answer to a question, by `make` where none is remembered; after
+    /// `end` none is made that nobody waits for.
     pub(crate) async fn get<E, F>(
         &self,
         key: &K,
-        make: impl Fn() -> F + Send + 'static,
+        end: &CancellationToken,
+        make: impl Fn() -> F + Send + Sync + 'static,
     ) -> Result<V, E>
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + 'static,
     {
         let slot = self.slot(key, Instant::now());
-        if let Some((value, age)) = slot.young(Instant::now()) {
-            if age >= RENEWED && !std::mem::replace(&mut *lock(&slot.renewing), true) {
-                let (slot, at) = (Arc::clone(&slot), Instant::now());
-                let made = make();
-                tokio::spawn(async move {
-                    // Where it fails, who asks next is told why.
-                    if let Ok(value) = made.await {
-                        slot.keep(&value, at, at.elapsed());
-                    }
-                    *lock(&slot.renewing) = false;
-                });
-            }
+        *lock(&slot.asked) = Instant::now();
+        if let Some(value) = slot.young(Instant::now()) {
+            Self::renew(slot, end, make);
             return Ok(value);
         }
         let _making = slot.making.lock().await;
-        if let Some((value, _)) = slot.young(Instant::now()) {
+        if let Some(value) = slot.young(Instant::now()) {
             return Ok(value);
         }
         let at = Instant::now();
         let value = make().await?;
-        slot.keep(&value, at, at.elapsed());
+        if slot.keep(&value, at, at.elapsed()) {
+            Self::renew(Arc::clone(&slot), end, make);
+        }
         Ok(value)
+    }
+
+    /// Begins to make answers anew, unless that goes on already.
+    fn renew<E, F>(
+        slot: Arc<Slot<V>>,
+        end: &CancellationToken,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        if !std::mem::replace(&mut *lock(&slot.renewing), true) {
+            let end = end.clone();
+            tokio::spawn(async move {
+                end.run_until_cancelled(slot.renew(make)).await;
+                *lock(&slot.renewing) = false;
+            });
+        }
     }
 }
 
@@ -141,7 +198,7 @@ mod tests {
                     Ok::<_, ()>(made.fetch_add(1, Ordering::SeqCst) + 1)
                 }
             };
-            memo.get(&7, make).await.unwrap()
+            memo.get(&7, &CancellationToken::new(), make).await.unwrap()
         }
     }
 
@@ -160,17 +217,40 @@ mod tests {
         let memo = Memo::<u8, u32>::default();
         let slot = memo.slot(&7, Instant::now());
         let long_ago = Instant::now().checked_sub(KEPT).unwrap();
-        slot.keep(&99, long_ago, QUICK);
+        assert!(slot.keep(&99, long_ago, QUICK));
         let maker = Maker { made: Arc::default(), takes: QUICK };
         assert_eq!(maker.ask(&memo).await, 1);
-        // One that is not young is given once more, and a new one made meanwhile.
-        let a_while_ago = Instant::now().checked_sub(RENEWED).unwrap();
-        slot.keep(&98, a_while_ago, QUICK);
-        assert_eq!(maker.ask(&memo).await, 98);
-        while maker.made.load(Ordering::SeqCst) < 2 || *lock(&slot.renewing) {
-            tokio::task::yield_now().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_asked_for_is_made_anew_before_it_is_too_old() {
+        let memo = Memo::<u8, u32>::default();
+        let maker = Maker { made: Arc::default(), takes: QUICK };
+        assert_eq!(maker.ask(&memo).await, 1);
+        // Nobody asks meanwhile.
+        while maker.made.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(QUICK).await;
         }
-        assert_eq!(slot.young(Instant::now()).map(|(value, _)| value), Some(2));
+        let slot = memo.slot(&7, Instant::now());
+        *lock(&slot.asked) = Instant::now().checked_sub(AWAITED).unwrap();
+        while *lock(&slot.renewing) {
+            tokio::time::sleep(QUICK).await;
+        }
+        // A slow machine may have begun one more before.
+        let made = maker.made.load(Ordering::SeqCst);
+        assert_eq!(lock(&slot.answer).as_ref().map(|answer| answer.value), Some(made));
+    }
+
+    #[test]
+    fn what_takes_long_is_not_made_for_those_who_left() {
+        let now = Instant::now();
+        let asked = now.checked_sub(KEPT).unwrap();
+        let answer = |took| Answer { value: (), at: now, took };
+        assert!(answer(DEAR).is_awaited(asked, now));
+        assert!(!answer(DEAR * 2).is_awaited(asked, now));
+        assert!(answer(DEAR * 2).is_awaited(now, now));
+        assert_eq!(answer(KEPT).renew_at(), now + RENEWED);
+        assert_eq!(answer(QUICK).renew_at(), now + (KEPT - QUICK * AHEAD));
     }
 
     #[tokio::test]

@@ -127,7 +127,7 @@ async fn answer(
             app.hub.alerts(&who, domains, ask).await
         }
     };
-    let answered: Result<Answer, QueryError> = app.answers.get(&key, make).await;
+    let answered: Result<Answer, QueryError> = app.answers.get(&key, &app.shutdown, make).await;
     match answered {
         Ok(answer) => ([(header::CONTENT_TYPE, answer.media_type)], answer.body).into_response(),
         Err(error) => Problem::from(error).into_response(),

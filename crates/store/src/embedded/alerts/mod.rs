@@ -39,6 +39,8 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 /// Events of missing tables that one thread counts.
 const FEW_MISSING: u64 = 65_536;
+/// Most events of a segment whose addresses are tabled by units of time.
+const MAX_WIDE_DOCS: u32 = 1_000_000;
 /// Threads that count tables.
 const THREADS: usize = 2;
 
@@ -77,9 +79,6 @@ impl Plan {
         let whole = Self { table: Some((Unit::Whole, i64::MIN, i64::MAX)), edges: Vec::new() };
         let is_inside = from <= low && high < to;
         let part = (from.max(low), to.min(high.saturating_add(1)));
-        if question.by == AlertField::Source {
-            return Some(Self { table: None, edges: vec![part] });
-        }
         if let Some(width) = question.bucket_ms {
             if is_inside && low.div_euclid(width) == high.div_euclid(width) {
                 return Some(whole);
@@ -93,7 +92,10 @@ impl Plan {
         if is_inside {
             return Some(whole);
         }
-        if docs <= options.few_events {
+        // Addresses are nearly as many as alerts: their table by units of a long
+        // segment would be larger than what it saves.
+        let is_wide = question.by == AlertField::Source && docs > MAX_WIDE_DOCS;
+        if docs <= options.few_events || is_wide {
             return Some(Self { table: None, edges: vec![part] });
         }
         let cuts = [(from > low).then_some(from), (to <= high).then_some(to)];

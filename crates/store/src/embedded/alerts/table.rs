@@ -46,6 +46,29 @@ pub(super) struct Table {
     entries: Vec<Entry>,
 }
 
+/// Codes for addresses, whose column has none.
+#[derive(Default)]
+struct Sources {
+    codes: HashMap<u128, u32>,
+    keys: Vec<u128>,
+}
+
+impl Sources {
+    fn codes(&mut self, addresses: Vec<Option<u128>>) -> Vec<u32> {
+        let mut code = |address| {
+            *self.codes.entry(address).or_insert_with(|| {
+                self.keys.push(address);
+                (self.keys.len() - 1) as u32
+            })
+        };
+        addresses.into_iter().map(|address| address.map_or(ABSENT, &mut code)).collect()
+    }
+
+    fn keys_of(&self, codes: &[u32]) -> Vec<u128> {
+        codes.iter().filter_map(|code| self.keys.get(*code as usize)).copied().collect()
+    }
+}
+
 /// Unit of time after the first, code and domain in one number.
 fn packed(unit: u32, code: u32, community: bool) -> u128 {
     u128::from(unit) << 40 | u128::from(community) << 32 | u128::from(code)
@@ -68,8 +91,12 @@ impl Table {
             Unit::Millis(width) => times.min_value().div_euclid(width),
         };
         let mut counts: HashMap<u128, u32> = HashMap::default();
+        let mut sources = Sources::default();
         for_each_chunk(&columns.alerts, segment, |docs| {
-            let codes = columns.codes(docs)?;
+            let codes = match field {
+                AlertField::Source => sources.codes(columns.addresses(docs)?),
+                _ => columns.codes(docs)?,
+            };
             let communities = columns.communities(docs);
             let times = match unit {
                 Unit::Whole => Vec::new(),
@@ -93,7 +120,10 @@ impl Table {
         let mut codes: Vec<u32> = counts.keys().map(|packed| *packed as u32).collect();
         codes.sort_unstable();
         codes.dedup();
-        let keys = columns.keys(&codes)?;
+        let keys = match field {
+            AlertField::Source => sources.keys_of(&codes),
+            _ => columns.keys(&codes)?,
+        };
         let key = |code: u32| {
             let place = codes.binary_search(&code).ok();
             place.and_then(|place| keys.get(place)).copied().unwrap_or(super::columns::UNKNOWN)
