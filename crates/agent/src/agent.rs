@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::{Config, SourceConfig, is_pattern};
 use crate::dead_letter::DeadLetters;
 use crate::detect::Stage;
+use crate::fail2ban::{LoadedJails, Spare, keep_resolved};
 use crate::forward::{Forward, LAST_TRY};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
@@ -52,6 +53,8 @@ pub enum StartError {
 /// [`Self::join`] ends it in order.
 pub struct Agent {
     sources: Vec<AbortOnDropHandle<()>>,
+    /// Look up for as long as the agent is there what fail2ban's lists name.
+    _resolving: Vec<AbortOnDropHandle<()>>,
     pipeline: AbortOnDropHandle<()>,
     keepers: Arc<Keepers>,
     forward: AbortOnDropHandle<()>,
@@ -89,10 +92,17 @@ impl Agent {
         };
         let metrics = Arc::new(Metrics::default());
         let host = config.host.as_deref().and_then(|name| HostName::new(name).ok());
+        let jails = match &config.fail2ban {
+            Some(fail2ban) => fail2ban.load().map_err(StartError::Config)?,
+            None => LoadedJails::default(),
+        };
+        for problem in &jails.problems {
+            tracing::warn!(problem, "fail2ban's configuration is not taken over as a whole");
+        }
         let (stage, found) = match config.detect.enabled {
             true => {
-                let detector =
-                    config.detect.detector(rand::random()).map_err(StartError::Config)?;
+                let detector = config.detect.detector_with(&jails, rand::random());
+                let detector = detector.map_err(StartError::Config)?;
                 let who = (sensor.clone(), host.clone());
                 let (stage, found) = Stage::start(detector, &folder, who, Arc::clone(&metrics));
                 (Some(stage), found)
@@ -105,7 +115,9 @@ impl Agent {
         let keepers = Arc::new(Keepers::default());
         let registry = Registry::new(cursors, &keepers);
         let mut sources = Vec::new();
-        for source in &config.sources {
+        let resolving = jails.jails.into_iter().map(keep_resolved);
+        let resolving = resolving.map(|task| AbortOnDropHandle::new(tokio::spawn(task))).collect();
+        for source in config.sources.iter().chain(&jails.sources) {
             sources.push(start(source, &registry, &outlet)?);
         }
         drop(outlet);
@@ -118,6 +130,7 @@ impl Agent {
             losses: LossReport::new(Losses::open(&folder), Arc::clone(&delivered)),
             stage,
             found,
+            spare: Spare::default(),
             metrics: Arc::clone(&metrics),
             cancel,
         };
@@ -133,6 +146,7 @@ impl Agent {
         };
         Ok(Self {
             sources,
+            _resolving: resolving,
             pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline.run(items, events))),
             keepers,
             forward: AbortOnDropHandle::new(tokio::spawn(forward.run())),

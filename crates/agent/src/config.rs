@@ -10,6 +10,7 @@ use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::DetectConfig;
+use crate::fail2ban::Fail2banConfig;
 use crate::uplink::Target;
 use crate::zone;
 
@@ -39,6 +40,9 @@ pub struct Config {
     pub host: Option<String>,
     /// What is detected in the events, and what is decided then.
     pub detect: DetectConfig,
+    /// fail2ban's jails, to run them as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail2ban: Option<Fail2banConfig>,
 }
 
 /// Bounds of the spool (`[agent.spool]`).
@@ -122,6 +126,10 @@ pub struct JournalSource {
     /// beside the programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub units: Vec<String>,
+    /// Matches as journalctl takes them (`FIELD=value`, `+` for "or"), instead of
+    /// programs and units.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<String>,
     /// Messages that begin with one of these are not looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
@@ -137,10 +145,25 @@ pub struct JournalSource {
 }
 
 impl JournalSource {
+    /// The whole journal, from now on.
+    #[must_use]
+    pub fn new(parser: LogFormat) -> Self {
+        Self {
+            programs: Vec::new(),
+            units: Vec::new(),
+            matches: Vec::new(),
+            ignore: Vec::new(),
+            parser,
+            from: StartFrom::End,
+            command: journalctl(),
+        }
+    }
+
     /// The programs that are read; none: all.
     #[must_use]
     pub fn programs(&self) -> Vec<String> {
-        match self.programs.is_empty() && self.units.is_empty() && self.parser == LogFormat::Sshd {
+        let is_open = self.programs.is_empty() && self.units.is_empty() && self.matches.is_empty();
+        match is_open && self.parser == LogFormat::Sshd {
             true => sshd_programs(),
             false => self.programs.clone(),
         }
@@ -269,14 +292,7 @@ impl SourceConfig {
     /// sshd's messages in the journal, from now on.
     #[must_use]
     pub fn sshd_journal() -> Self {
-        Self::Journal(JournalSource {
-            programs: Vec::new(),
-            units: Vec::new(),
-            ignore: Vec::new(),
-            parser: LogFormat::Sshd,
-            from: StartFrom::End,
-            command: journalctl(),
-        })
+        Self::Journal(JournalSource::new(LogFormat::Sshd))
     }
 
     fn check(&self) -> Vec<String> {
@@ -310,6 +326,26 @@ impl SourceConfig {
                     mistakes.push(
                         "sources: programs and units must be names of letters, digits, '.', '_', '-' or '@'"
                             .to_owned(),
+                    );
+                }
+                let is_match = |text: &String| {
+                    text == "+"
+                        || text.split_once('=').is_some_and(|(field, _)| {
+                            let part =
+                                |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+                            !field.is_empty() && field.chars().all(part)
+                        })
+                };
+                if let Some(wrong) = journal.matches.iter().find(|text| !is_match(text)) {
+                    mistakes.push(format!(
+                        "sources: matches: '{}' must be + or FIELD=value, such as _SYSTEMD_UNIT=ssh.service",
+                        wrong.escape_debug()
+                    ));
+                }
+                let by_name = !journal.programs.is_empty() || !journal.units.is_empty();
+                if by_name && !journal.matches.is_empty() {
+                    mistakes.push(
+                        "sources: matches stand alone, without programs and units".to_owned(),
                     );
                 }
                 if journal.command.as_os_str().is_empty() {
@@ -366,10 +402,17 @@ impl SyslogSource {
 impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Several jails may read one log.
+            Self::File(FileSource { path, parser: LogFormat::Jail(jail), .. }) => {
+                write!(f, "{} ({})", path.display(), jail.jail().name())
+            }
             Self::File(file) => write!(f, "{}", file.path.display()),
+            Self::Journal(JournalSource { parser: LogFormat::Jail(jail), .. }) => {
+                write!(f, "the journal ({})", jail.jail().name())
+            }
             Self::Journal(journal) => {
                 let mut names = journal.programs();
-                names.extend(journal.units.iter().cloned());
+                names.extend(journal.units.iter().chain(&journal.matches).cloned());
                 write!(f, "the journal ({})", names.join(", "))
             }
             Self::Syslog(syslog) => {
@@ -408,6 +451,12 @@ impl Config {
             }
         }
         mistakes.extend(self.detect.validate().err().unwrap_or_default());
+        if let Some(fail2ban) = &self.fail2ban {
+            mistakes.extend(fail2ban.validate());
+            if !self.detect.enabled {
+                mistakes.push("fail2ban: its jails need detect.enabled = true".to_owned());
+            }
+        }
         if let Some(host) = &self.host
             && let Err(error) = HostName::new(host)
         {

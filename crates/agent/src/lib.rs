@@ -18,6 +18,7 @@ mod cursor;
 mod dead_letter;
 mod detect;
 mod durable;
+mod fail2ban;
 mod forward;
 mod loss;
 mod metrics;
@@ -32,6 +33,7 @@ pub use config::{
     StdinSource, SyslogSource, SyslogTransport,
 };
 pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
+pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;
 pub use uplink::{HttpError, HttpUplink, SendError, Uplink, client_tls};

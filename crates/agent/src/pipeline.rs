@@ -5,14 +5,14 @@
 //! are. A spool that cannot be written stops it, and so the sources: nothing
 //! is dropped here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::encode_event;
 use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp, Untrusted};
-use palisade_rules::{MAX_REPEATED_EVENTS, Message, Observation, Parsed};
+use palisade_rules::{LogFormat, MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::cursor::FileKey;
 use crate::detect::{Noticed, Stage};
+use crate::fail2ban::{Asked, Spare};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::source::{Item, Line, Place, Source};
@@ -43,6 +44,8 @@ pub(crate) struct Pipeline {
     /// Detection, where it is switched on, and what it found out at its start.
     pub(crate) stage: Option<Stage>,
     pub(crate) found: Vec<Event>,
+    /// Answers of the commands that say whom fail2ban's jails ignore.
+    pub(crate) spare: Spare,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cancel: CancellationToken,
 }
@@ -90,6 +93,8 @@ struct Batch {
     lines: usize,
     /// What detection looks at, once it is durable.
     noticed: Vec<Noticed>,
+    /// Failures of which a command says whether they are ignored.
+    asked: Vec<Asked>,
     /// By source: how far it is with this batch.
     progress: BTreeMap<usize, Progress>,
 }
@@ -283,6 +288,11 @@ impl Pipeline {
             seen.source = None;
             seen.attributes.insert("truncated".into(), AttributeValue::Flag(true));
         }
+        let asked = match &source.parser {
+            LogFormat::Jail(jail) => seen.source.map(|source| (jail.jail(), source.address)),
+            _ => None,
+        };
+        let asked = asked.filter(|(jail, address)| jail.ignore_command(*address).is_some());
         let times = seen.repeat.clamp(1, MAX_REPEATED_EVENTS);
         if seen.repeat > 1 {
             let repeated = AttributeValue::Integer(i64::from(seen.repeat));
@@ -296,13 +306,21 @@ impl Pipeline {
                     &[source.name.as_bytes(), &place, &line.bytes, &time.to_be_bytes()],
                 ),
             };
+            let before = (batch.records.len(), batch.noticed.len());
             self.push(&seen.clone().into_event(id, self.sensor.clone()), batch);
+            batch.asked.extend(asked.map(|(jail, address)| Asked {
+                jail: Arc::clone(jail),
+                address,
+                record: before.0,
+                noticed: (batch.noticed.len() > before.1).then_some(before.1),
+            }));
         }
     }
 
     /// Puts a batch into the spool, then what detection makes of it, and
     /// acknowledges it.
-    async fn store(&mut self, batch: Batch) -> Result<(), Closed> {
+    async fn store(&mut self, mut batch: Batch) -> Result<(), Closed> {
+        self.leave_out_ignored(&mut batch).await;
         let Batch { records, noticed, progress, .. } = batch;
         if !records.is_empty() {
             self.append(records).await?;
@@ -325,6 +343,22 @@ impl Pipeline {
         }
         self.report_losses().await;
         Ok(())
+    }
+
+    /// Takes out of a batch what the commands of jails say is ignored.
+    async fn leave_out_ignored(&mut self, batch: &mut Batch) {
+        let asked = std::mem::take(&mut batch.asked);
+        if asked.is_empty() {
+            return;
+        }
+        let ignored = self.spare.ignored(&asked).await;
+        let records: HashSet<usize> = ignored.iter().map(|asked| asked.record).collect();
+        let noticed: HashSet<usize> = ignored.iter().filter_map(|asked| asked.noticed).collect();
+        self.metrics.lines_irrelevant.add(records.len() as u64);
+        let mut at = 0..;
+        batch.records.retain(|_| at.next().is_none_or(|at| !records.contains(&at)));
+        let mut at = 0..;
+        batch.noticed.retain(|_| at.next().is_none_or(|at| !noticed.contains(&at)));
     }
 
     /// Writes the state of detection where it is time. This task alone appends,

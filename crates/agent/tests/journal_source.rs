@@ -27,6 +27,7 @@ fn script(folder: &Path, body: &str) -> PathBuf {
 fn source(command: PathBuf) -> SourceConfig {
     SourceConfig::Journal(JournalSource {
         units: Vec::new(),
+        matches: Vec::new(),
         ignore: Vec::new(),
         programs: vec!["sshd".into(), "sshd-session".into()],
         parser: LogFormat::Sshd,

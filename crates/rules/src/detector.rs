@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use palisade_event::{
-    AnalyzerName, Decision, Endpoint, Event, EventId, EventKind, SensorId, Timestamp, Untrusted,
-    join_ids,
+    AnalyzerName, Decision, DecisionTarget, Endpoint, Event, EventId, EventKind, SensorId,
+    Timestamp, Untrusted, join_ids,
 };
 
 use crate::allowlist::{Allowlist, Spared, Suspect};
 use crate::engine::{Alert, Engine, Group, Hit};
 use crate::evidence::Evidence;
+use crate::fail2ban::weight_of_known;
 use crate::policy::{Outcome, Policy};
 use crate::scenario::{Rule, Scenario};
 use crate::{Sighting, Trace};
@@ -138,8 +139,22 @@ impl Detector {
         if let Some((source, id)) = hit.source.zip(origin.event) {
             self.evidence.note(source, id);
         }
+        let hit = &self.weighed(hit);
         let alerts = self.engine.counter().count(hit);
         self.judge(alerts, origin.user, hit.asn())
+    }
+
+    /// A hit of somebody who was banned before counts more, where its scenario
+    /// wants that.
+    fn weighed(&self, hit: &Hit) -> Hit {
+        let weigher = self.engine.weigher(hit);
+        let known = weigher.zip(hit.source).map(|(count, source)| {
+            let target = DecisionTarget::Ip(source);
+            weight_of_known(self.policy.bans(&target), count)
+        });
+        let mut hit = *hit;
+        hit.repeat = known.map_or(hit.repeat, |weight| weight.max(hit.repeat));
+        hit
     }
 
     /// Looks at one sighting and says what each scenario makes of it.
@@ -235,6 +250,9 @@ fn reason(scenario: &Scenario, alert: &Alert) -> String {
         Rule::SlidingWindow { within: None, .. } => format!("{count}: {}", scenario.description),
         Rule::Distinct { within, .. } => {
             format!("{count} different ones within {within}: {}", scenario.description)
+        }
+        Rule::Rate { within, .. } => {
+            format!("{count} in {within}: {}", scenario.description)
         }
         Rule::Trigger => scenario.description.to_string(),
         Rule::Sequence { within, .. } => {

@@ -13,11 +13,15 @@ use palisade_event::{Decision, DecisionTarget, DecisionType, EventId, Timestamp}
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Alert, Group, stable_hash};
+use crate::fail2ban::BanTime;
 use crate::scenario::{Scenario, Span};
 
 /// Most targets whose bans are remembered; beyond them a tenth, those longest
 /// without a ban, is forgotten.
 pub const MAX_OFFENDERS: usize = 200_000;
+
+/// What "for ever" is (fail2ban's `bantime = -1`): ten years.
+pub(crate) const FOREVER_SECS: u64 = 10 * 365 * 86_400;
 
 /// Settings of the policy (`[agent.detect.policy]`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +105,18 @@ pub enum Outcome {
     Decided(Box<Decision>),
 }
 
+/// A number from 0 to 1 that depends on the target and its bans alone.
+fn chance(target: &DecisionTarget, bans: u32) -> f64 {
+    let hash = stable_hash(format!("{target} {bans}").as_bytes()) >> 11;
+    hash as f64 / (1u64 << 53) as f64
+}
+
+/// How long a ban of a jail is, as its own settings have it.
+fn jail_secs(time: &BanTime, bans: u32, target: &DecisionTarget) -> u64 {
+    let secs = time.of(bans, chance(target, bans));
+    secs.map_or(FOREVER_SECS, |secs| (secs.round().max(1.0) as u64).min(FOREVER_SECS))
+}
+
 /// Decides, and remembers about whom.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -178,7 +194,10 @@ impl Policy {
             kind,
             target,
             from: alert.at,
-            duration_secs: self.duration_secs(base, bans, &target),
+            duration_secs: match &scenario.ban_time {
+                Some(time) => jail_secs(time, bans, &target),
+                None => self.duration_secs(base, bans, &target),
+            },
             scenario: scenario.name.clone(),
             reason: reason.into(),
             alert: id,
@@ -197,8 +216,7 @@ impl Policy {
         let longest = (self.config.max_ban.as_millis() as f64 / 1000.0).max(base);
         let grown = base * self.config.factor.powi(i32::try_from(bans.min(64)).unwrap_or(64));
         let grown = grown.min(longest);
-        let chance = stable_hash(format!("{target} {bans}").as_bytes()) >> 11;
-        let part = chance as f64 / (1u64 << 53) as f64;
+        let part = chance(target, bans);
         (grown * (1.0 + self.config.jitter * part)).round().max(1.0) as u64
     }
 

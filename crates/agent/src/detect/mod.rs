@@ -20,6 +20,8 @@ use palisade_rules::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::fail2ban::LoadedJails;
+
 pub(crate) use stage::{Noticed, Stage};
 pub use system::{SystemNetworks, system_networks};
 
@@ -104,6 +106,15 @@ impl DetectConfig {
     /// # Errors
     /// Every mistake, each with its file.
     pub fn load_scenarios(&self) -> Result<Vec<Scenario>, Vec<String>> {
+        self.load_scenarios_with(None)
+    }
+
+    /// The same with the scenarios of fail2ban's jails; `None` where they are not
+    /// known, and so whether one of that name is there.
+    fn load_scenarios_with(
+        &self,
+        jails: Option<Vec<Scenario>>,
+    ) -> Result<Vec<Scenario>, Vec<String>> {
         let mut mistakes = Vec::new();
         // Shipped ones keep their order, others follow by name.
         let mut all: Vec<Scenario> = Vec::new();
@@ -135,9 +146,12 @@ impl DetectConfig {
                 Err(error) => mistakes.push(error.to_string()),
             }
         }
+        let jails_known = jails.is_some();
+        all.extend(jails.unwrap_or_default());
         for (list, names) in [("disable", &self.disable), ("simulate", &self.simulate)] {
             for name in names {
-                if !all.iter().any(|scenario| scenario.name.as_str() == name) {
+                let may_be_jail = !jails_known && name.starts_with("fail2ban.");
+                if !may_be_jail && !all.iter().any(|scenario| scenario.name.as_str() == name) {
                     let known: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
                     mistakes.push(format!(
                         "{list}: there is no scenario '{}'; known are {}",
@@ -169,9 +183,20 @@ impl DetectConfig {
     /// # Errors
     /// Every mistake, one sentence each.
     pub fn detector(&self, seed: u64) -> Result<Detector, Vec<String>> {
+        self.detector_of(self.load_scenarios()?, seed)
+    }
+
+    /// The same with fail2ban's jails.
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each.
+    pub fn detector_with(&self, jails: &LoadedJails, seed: u64) -> Result<Detector, Vec<String>> {
+        self.detector_of(self.load_scenarios_with(Some(jails.scenarios()))?, seed)
+    }
+
+    fn detector_of(&self, scenarios: Vec<Scenario>, seed: u64) -> Result<Detector, Vec<String>> {
         let options = EngineOptions { max_tracked: self.max_tracked, seed };
-        let engine = Engine::new(self.load_scenarios()?, options)
-            .map_err(|error| vec![error.to_string()])?;
+        let engine = Engine::new(scenarios, options).map_err(|error| vec![error.to_string()])?;
         Ok(Detector::new(engine, self.allowlist(), Policy::new(self.policy.clone())))
     }
 }

@@ -148,6 +148,7 @@ impl JournalTask {
             true => format!("_SYSTEMD_UNIT={name}"),
             false => format!("_SYSTEMD_UNIT={name}.service"),
         }));
+        arguments.extend(self.config.matches.iter().cloned());
         arguments
     }
 

@@ -11,8 +11,7 @@ use crate::settings::Settings;
 pub(crate) fn check(settings: &Settings) -> ExitCode {
     let mut mistakes = settings.mistakes();
     if mistakes.is_empty() {
-        let scenarios = settings.agent.detect.load_scenarios().err().unwrap_or_default();
-        mistakes.extend(scenarios.into_iter().map(|mistake| format!("[agent.detect] {mistake}")));
+        mistakes.extend(detection(settings));
     }
     if mistakes.is_empty() {
         return match state_database(settings) {
@@ -30,6 +29,29 @@ pub(crate) fn check(settings: &Settings) -> ExitCode {
         eprintln!("{mistake}");
     }
     ExitCode::FAILURE
+}
+
+/// Reads scenarios and fail2ban's folder. What of its jails does not run is told
+/// and is no mistake: the others run.
+fn detection(settings: &Settings) -> Vec<String> {
+    let detect = &settings.agent.detect;
+    let Some(fail2ban) = &settings.agent.fail2ban else {
+        let mistakes = detect.load_scenarios().err().unwrap_or_default();
+        return mistakes.into_iter().map(|mistake| format!("[agent.detect] {mistake}")).collect();
+    };
+    let jails = match fail2ban.load() {
+        Ok(jails) => jails,
+        Err(mistakes) => {
+            return mistakes.into_iter().map(|mistake| format!("[agent] {mistake}")).collect();
+        }
+    };
+    for problem in &jails.problems {
+        out::line(&format!("[agent.fail2ban] {problem}"));
+    }
+    let names: Vec<&str> = jails.names().collect();
+    out::line(&format!("[agent.fail2ban] {} jails run: {}", names.len(), names.join(", ")));
+    let mistakes = detect.detector_with(&jails, 0).err().unwrap_or_default();
+    mistakes.into_iter().map(|mistake| format!("[agent.detect] {mistake}")).collect()
 }
 
 /// Signs in to PostgreSQL where the settings name one; changes nothing there.

@@ -11,9 +11,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 use palisade_rules::fail2ban::{
-    Backend, Detail, ExamineOptions, Examiner, Files, FilterDefinition, Jail, MAX_FILE_BYTES,
-    MAX_LINE_BYTES, MAX_REQUEST_BYTES, Now, Prober, Show, Takeover, Tries, UseDns, jails,
-    offset_minutes,
+    Backend, Detail, ExamineOptions, Examiner, Files, FilterDefinition, Jail, MAX_LINE_BYTES,
+    MAX_REQUEST_BYTES, Now, Prober, Show, Takeover, Tries, UseDns, jails, offset_minutes,
 };
 use serde_json::json;
 
@@ -22,10 +21,6 @@ use crate::out;
 
 /// Where fail2ban's configuration is unless something else is said.
 const DEFAULT_FOLDER: &str = "/etc/fail2ban";
-/// Folders in folders that are read.
-const MAX_DEPTH: u32 = 4;
-/// Files of a configuration that are read.
-const MAX_FILES: usize = 10_000;
 
 /// Tries a filter on lines, as fail2ban's own tool does.
 #[derive(Clone, Debug, Args)]
@@ -282,64 +277,8 @@ fn find_filter(folder: &Path, name: &str) -> Option<Found> {
     None
 }
 
-/// Reads the texts of a configuration folder and what they include from
-/// elsewhere.
 fn read_folder(folder: &Path) -> anyhow::Result<Files> {
-    let mut files = Files::new();
-    let mut count = 0;
-    read_into(&mut files, folder, "", 0, &mut count)
-        .with_context(|| format!("reading {}", folder.display()))?;
-    // Included files may include others.
-    for _ in 0..MAX_DEPTH {
-        let mut added = false;
-        for wanted in files.wanted() {
-            let path = folder.join(&wanted);
-            if path.is_file() && (wanted.ends_with(".conf") || wanted.ends_with(".local")) {
-                added |= add(&mut files, &path, wanted)?;
-            }
-        }
-        if !added {
-            break;
-        }
-    }
-    Ok(files)
-}
-
-fn read_into(
-    files: &mut Files,
-    folder: &Path,
-    prefix: &str,
-    depth: u32,
-    count: &mut usize,
-) -> anyhow::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let relative = format!("{prefix}{name}");
-        if path.is_dir() {
-            if depth < MAX_DEPTH {
-                read_into(files, &path, &format!("{relative}/"), depth + 1, count)?;
-            }
-        } else if name.ends_with(".conf") || name.ends_with(".local") {
-            *count += 1;
-            if *count > MAX_FILES {
-                bail!("more than {MAX_FILES} files");
-            }
-            add(files, &path, relative)?;
-        }
-    }
-    Ok(())
-}
-
-fn add(files: &mut Files, path: &Path, name: String) -> anyhow::Result<bool> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("reading {}", path.display()))?;
-    if files.insert(name, String::from_utf8_lossy(&bytes)).is_err() {
-        bail!("{} has more than {MAX_FILE_BYTES} bytes", path.display());
-    }
-    Ok(true)
+    palisade_agent::read_fail2ban(folder).map_err(|reason| anyhow::anyhow!("{reason}"))
 }
 
 /// Calls `each` for every line; of longer ones only the part that a filter

@@ -64,6 +64,8 @@ pub struct Matcher {
     /// Scenarios that need the hash of the login name, of the path.
     needs_user: u64,
     needs_path: u64,
+    /// Scenarios that count faster who was banned before.
+    pub(super) weighs_known: u64,
 }
 
 /// A scenario to be tried, with the one service that it is about.
@@ -77,7 +79,7 @@ impl Matcher {
     pub(super) fn new(scenarios: Arc<[Scenario]>) -> Self {
         let mut by_kind: Vec<Vec<Candidate>> = Vec::new();
         by_kind.resize_with(EventKind::ALL.len(), Vec::new);
-        let (mut all, mut needs_user, mut needs_path) = (0, 0, 0);
+        let (mut all, mut needs_user, mut needs_path, mut weighs_known) = (0, 0, 0, 0);
         for (place, scenario) in scenarios.iter().enumerate() {
             let mut kinds = scenario.filter.kinds();
             let mut service = scenario.filter.service();
@@ -96,6 +98,9 @@ impl Matcher {
                 Rule::Distinct { of, .. } => Some(of),
                 _ => None,
             };
+            if matches!(scenario.rule, Rule::Rate { weighs_known: true, .. }) {
+                weighs_known |= 1 << place;
+            }
             if of == Some(DistinctValue::User) || scenario.group_by == GroupBy::User {
                 needs_user |= 1 << place;
             }
@@ -103,7 +108,7 @@ impl Matcher {
                 needs_path |= 1 << place;
             }
         }
-        Self { scenarios, by_kind, kinds: all, needs_user, needs_path }
+        Self { scenarios, by_kind, kinds: all, needs_user, needs_path, weighs_known }
     }
 
     /// The scenarios, in the order of their bits.

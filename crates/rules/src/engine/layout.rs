@@ -28,6 +28,7 @@ pub(super) enum SlotRule {
     Window { count: u32, within_secs: u32 },
     Forever { count: u32 },
     Distinct { of: crate::scenario::DistinctValue, count: u32, within_secs: u32 },
+    Rate { count: u32, within_millis: i64 },
     Trigger,
     Sequence { count: u32, within_secs: u32 },
 }
@@ -45,6 +46,9 @@ impl SlotRule {
             Rule::Distinct { of, count, within } => {
                 Self::Distinct { of: *of, count: *count, within_secs: within.as_secs() }
             }
+            Rule::Rate { count, within, .. } => {
+                Self::Rate { count: *count, within_millis: within.as_millis() }
+            }
             Rule::Trigger => Self::Trigger,
             Rule::Sequence { count, within, .. } => {
                 Self::Sequence { count: *count, within_secs: within.as_secs() }
@@ -59,6 +63,7 @@ impl SlotRule {
             Self::Window { count, .. } => 1 + count.saturating_sub(1) as usize,
             Self::Forever { .. } => 1,
             Self::Distinct { count, .. } => 1 + 2 * count.saturating_sub(1) as usize,
+            Self::Rate { .. } => 5,
             Self::Trigger => 0,
             Self::Sequence { count, .. } => 1 + count as usize,
         }
@@ -75,6 +80,9 @@ impl SlotRule {
             | Self::Distinct { within_secs, .. }
             | Self::Sequence { within_secs, .. } => Some(within_secs.saturating_add(1)),
             Self::Forever { .. } => None,
+            Self::Rate { within_millis, .. } => {
+                Some(u32::try_from(within_millis / 1000 + 1).unwrap_or(u32::MAX))
+            }
             Self::Trigger => Some(1),
         }
     }

@@ -34,7 +34,7 @@ use state::{Change, When};
 use table::Table;
 
 use crate::Sighting;
-use crate::scenario::{MAX_SCENARIOS, Scenario};
+use crate::scenario::{MAX_SCENARIOS, Rule, Scenario};
 
 /// Most sources that are tracked at once, all tables together; beyond them those
 /// that were not seen for longest go, counted.
@@ -301,6 +301,17 @@ impl Engine {
     /// What counts.
     pub fn counter(&mut self) -> &mut Counter {
         &mut self.counter
+    }
+
+    /// Where a hit counts for a scenario that weighs who was banned before: how
+    /// many make an alert there.
+    pub(crate) fn weigher(&self, hit: &Hit) -> Option<u32> {
+        let counts = hit.first & self.matcher.weighs_known;
+        let scenario = self.scenarios().get(counts.trailing_zeros() as usize)?;
+        match scenario.rule {
+            Rule::Rate { count, weighs_known: true, .. } => Some(count),
+            _ => None,
+        }
     }
 
     /// The scenarios.

@@ -46,6 +46,9 @@ impl Slot {
                 Some(value) => distinct(state, at, value, count, within_secs),
                 None => return Change::Lacks,
             },
+            SlotRule::Rate { count, within_millis } => {
+                rate(state, at.millis, hit.repeat, count, within_millis)
+            }
             SlotRule::Trigger => Change::Alert(hit.repeat),
             SlotRule::Sequence { within_secs, .. } => {
                 let bit = 1 << self.scenario;
@@ -75,7 +78,9 @@ impl Slot {
                 (within(times, at.secs, within_secs), count)
             }
             (SlotRule::Forever { count }, [have])
-            | (SlotRule::Distinct { count, .. }, [have, ..]) => (*have, count),
+            | (SlotRule::Distinct { count, .. } | SlotRule::Rate { count, .. }, [have, ..]) => {
+                (*have, count)
+            }
             _ => (0, 1),
         }
     }
@@ -104,6 +109,34 @@ fn forever(state: &mut [u32], times: u32, count: u32) -> Change {
     let [have] = state else { return Change::Lacks };
     *have = have.saturating_add(times);
     if *have >= count { Change::Alert(*have) } else { Change::Counted }
+}
+
+/// How many there are, when the first was and when the last, as fail2ban keeps
+/// them: what is older than the span is scaled down to the rate so far. A count
+/// whose last is as old as the span begins anew.
+fn rate(state: &mut [u32], at: i64, times: u32, count: u32, span: i64) -> Change {
+    let [have, first_low, first_high, last_low, last_high] = state else { return Change::Lacks };
+    let joined = |low: u32, high: u32| (u64::from(high) << 32 | u64::from(low)).cast_signed();
+    let (mut first, mut last) = (joined(*first_low, *first_high), joined(*last_low, *last_high));
+    if *have == 0 || at.saturating_sub(last) >= span {
+        (*have, first, last) = (0, at, at);
+    }
+    if at > last {
+        let begin = at.saturating_sub(span);
+        if first < begin {
+            let rate = f64::from(*have) / (at.saturating_sub(first)) as f64;
+            *have = (rate * span as f64).round_ties_even() as u32;
+            first = begin;
+        }
+        last = at;
+    }
+    *have = have.saturating_add(times);
+    if *have >= count {
+        return Change::Alert(*have);
+    }
+    let halves = |at: i64| (at.cast_unsigned() as u32, (at.cast_unsigned() >> 32) as u32);
+    ((*first_low, *first_high), (*last_low, *last_high)) = (halves(first), halves(last));
+    Change::Counted
 }
 
 /// A ring of the newest times, which never go back; its first word is how many
@@ -241,6 +274,36 @@ mod tests {
             assert_eq!(pour(secs), Change::Counted, "one comes as one leaks");
         }
         assert_eq!(leaky(&mut [0; 2], at(5), 100_000, 2, 10_000), Change::Alert(100_000));
+    }
+
+    #[test]
+    fn a_rate_is_counted_as_fail2ban_counts() {
+        use crate::fail2ban::Failures;
+
+        let mut seed = 7u64;
+        let mut random = |most: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % most
+        };
+        for _ in 0..200 {
+            let (count, span) = (1 + random(8) as u32, 60 + random(600) as i64);
+            let mut failures = Failures::new(count, span as f64);
+            let mut state = [0; 5];
+            let mut at = 1_795_000_000i64;
+            let mut bans = 0;
+            for _ in 0..60 {
+                at += random(span as u64 * 2 / u64::from(count) + 5) as i64;
+                failures.clean(at as f64);
+                let expected = failures.add(&0, at as f64, 1);
+                let change = rate(&mut state, at * 1000, 1, count, span * 1000);
+                assert_eq!(matches!(change, Change::Alert(_)), expected, "{count} in {span} s");
+                if expected {
+                    state.fill(0);
+                    bans += 1;
+                }
+            }
+            assert!(bans > 0 || count > 3, "{count} in {span} s never bans");
+        }
     }
 
     #[test]

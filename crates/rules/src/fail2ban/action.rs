@@ -290,7 +290,7 @@ fn commands(text: &str) -> Result<Vec<Command>, String> {
     Ok(list)
 }
 
-fn words(line: &str) -> Result<Vec<String>, String> {
+pub(super) fn words(line: &str) -> Result<Vec<String>, String> {
     let shell = |what: &str| Err(format!("needs a shell ({what}): {}", short(line)));
     let mut words = Vec::new();
     let mut word: Option<String> = None;

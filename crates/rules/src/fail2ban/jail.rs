@@ -1,6 +1,6 @@
 //! Jails: a filter, where its lines come from, when it bans, and with what.
 
-use super::action::Action;
+use super::action::{Action, words};
 use super::config::{Config, GetError};
 use super::counting::{BanTime, BansOf, Increment};
 use super::date::{Now, offset_minutes};
@@ -83,8 +83,8 @@ pub struct Jail {
     pub ban_time: BanTime,
     /// Addresses that are never banned.
     pub ignore: Ignore,
-    /// A command that decides so, as words.
-    pub ignore_command: Option<String>,
+    /// A command that decides so, as words with `<ip>` in them.
+    pub ignore_command: Option<Vec<String>>,
     /// Minutes east of UTC of times without a zone.
     pub log_offset: Option<i32>,
     /// What names in place of addresses are.
@@ -390,17 +390,13 @@ impl<'a> Reader<'a> {
     fn ignores(&mut self, all: &Values) {
         let own = all.get("ignoreself").is_none_or(truth);
         self.jail.ignore = Ignore::new(all.get("ignoreip").unwrap_or_default(), own);
-        let files: Vec<String> = self.jail.ignore.files.clone();
-        for file in files {
-            self.note(
-                "ignoreip",
-                format!("ignoreip file:{file}: the list must be given in the settings"),
-            );
-        }
         if let Some(command) = all.get("ignorecommand").filter(|text| !text.is_empty()) {
-            self.jail.ignore_command = Some(command.to_owned());
-            let reason = format!("ignorecommand is not run: {command}");
-            self.note("ignorecommand", reason);
+            match words(command) {
+                Ok(words) if !words.is_empty() => self.jail.ignore_command = Some(words),
+                // Left out it would ban whom it spares.
+                Ok(_) => self.error("ignorecommand", "ignorecommand: is no command"),
+                Err(reason) => self.error("ignorecommand", format!("ignorecommand: {reason}")),
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     syslog,
 };
 use crate::Sighting;
+use crate::fail2ban::{JailLines, Now};
 
 /// Lines that are remembered to tell a repetition within a second from another
 /// reading; more: all are forgotten.
@@ -55,6 +56,8 @@ pub enum LogFormat {
     Lines,
     /// One that a file describes ([`super::ruleset`]).
     Declared(Declared),
+    /// The filter of a fail2ban jail; settings name the jail's folder instead.
+    Jail(JailLines),
 }
 
 /// A declared parser; the same one has the same name.
@@ -140,6 +143,7 @@ impl LogFormat {
             Self::Syslog => "syslog",
             Self::Lines => "lines",
             Self::Declared(declared) => declared.0.name(),
+            Self::Jail(jail) => jail.jail().name(),
         }
     }
 
@@ -148,7 +152,7 @@ impl LogFormat {
     #[must_use]
     pub fn is_json(&self) -> bool {
         match self {
-            Self::Sshd | Self::Endlessh | Self::Syslog | Self::Lines => false,
+            Self::Sshd | Self::Endlessh | Self::Syslog | Self::Lines | Self::Jail(_) => false,
             Self::Cowrie
             | Self::Dionaea
             | Self::Suricata
@@ -194,6 +198,10 @@ impl LogFormat {
                     Writer::Unknown => Parsed::Irrelevant,
                 }
             }
+            Self::Jail(jail) => {
+                let now = now(state.clock.context());
+                jail.jail().line(&mut state.jail, line, &now)
+            }
             _ => {
                 let parsed = self.copy(line, state.clock.context());
                 self.attributed(parsed)
@@ -215,6 +223,10 @@ impl LogFormat {
                 Writer::Unknown => Parsed::Irrelevant,
             },
             Self::Lines => lines::parse_message(message.program, message.text, message.at, host()),
+            Self::Jail(jail) => {
+                let now = now(state.clock.context());
+                jail.jail().message(&mut state.jail, message, &now)
+            }
             // Their lines have times of their own.
             _ => self.parse(message.text, state),
         }
@@ -288,9 +300,14 @@ impl LogFormat {
             Self::Endlessh => endlessh::parse(line, cx),
             Self::Palisade => event::parse(line),
             Self::Lines => lines::parse(line, cx),
-            Self::Syslog | Self::Declared(_) => Parsed::Unparsed,
+            Self::Syslog | Self::Declared(_) | Self::Jail(_) => Parsed::Unparsed,
         }
     }
+}
+
+/// The present, as fail2ban's filters take it.
+fn now(cx: &LineContext) -> Now {
+    Now { epoch: cx.now.as_millis() as f64 / 1000.0, zone: cx.zone.clone() }
 }
 
 /// Who reads the messages of a program.

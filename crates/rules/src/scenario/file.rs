@@ -50,6 +50,7 @@ enum Kind {
     LeakyBucket,
     SlidingWindow,
     Distinct,
+    Rate,
     Trigger,
     Sequence,
 }
@@ -104,6 +105,7 @@ pub fn parse_scenario(text: &str, place: &str) -> Result<Scenario, ScenarioError
         blackhole: file.blackhole,
         decision,
         ban: file.ban,
+        ban_time: None,
         simulation: file.simulation,
         name: file.name,
     })
@@ -141,6 +143,11 @@ impl File {
                     .distinct
                     .ok_or("distinct is missing: \"user\", \"path\", \"port\" or \"address\"")?;
                 (&["count", "within", "distinct"], Rule::Distinct { of, count, within })
+            }
+            Kind::Rate => {
+                let count = between("count", self.count, 1, MAX_COUNT)?;
+                let within = self.within.ok_or("within is missing, such as within = \"10m\"")?;
+                (&["count", "within"], Rule::Rate { count, within, weighs_known: false })
             }
             Kind::Trigger => (&[], Rule::Trigger),
             Kind::Sequence => {

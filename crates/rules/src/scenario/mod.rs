@@ -14,6 +14,8 @@ mod span;
 
 use palisade_event::{DecisionType, ScenarioName};
 
+use crate::fail2ban::BanTime;
+
 pub use field::{SightingField, sighting_fields_markdown};
 pub use file::{ScenarioError, parse_scenario};
 pub use filter::SightingFilter;
@@ -48,6 +50,8 @@ pub struct Scenario {
     pub decision: Option<DecisionType>,
     /// How long for the first time, instead of the policy's.
     pub ban: Option<Span>,
+    /// How long it is each time, instead of what the policy makes of `ban`.
+    pub ban_time: Option<BanTime>,
     /// Its decisions are recorded and never carried out.
     pub simulation: bool,
 }
@@ -79,6 +83,17 @@ pub enum Rule {
         /// Within which time.
         within: Span,
     },
+    /// `count` sightings at a rate of at least `count` in a span, by fail2ban's
+    /// arithmetic: what is older than the span is scaled to the rate so far.
+    /// Each of an address that was banned before weighs more where `weighs_known`.
+    Rate {
+        /// How many make an alert.
+        count: u32,
+        /// In which time.
+        within: Span,
+        /// Whether those who were banned before are counted faster.
+        weighs_known: bool,
+    },
     /// Every sighting is an alert.
     Trigger,
     /// `count` sightings, and then one of another kind, within a span.
@@ -100,6 +115,7 @@ impl Rule {
             Self::LeakyBucket { .. } => "leaky-bucket",
             Self::SlidingWindow { .. } => "sliding-window",
             Self::Distinct { .. } => "distinct",
+            Self::Rate { .. } => "rate",
             Self::Trigger => "trigger",
             Self::Sequence { .. } => "sequence",
         }

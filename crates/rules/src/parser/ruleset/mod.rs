@@ -191,13 +191,15 @@ fn parse(text: &str) -> Result<Parser, String> {
 pub struct LineState {
     pub(super) clock: LineClock,
     scratch: parser::Scratch,
+    /// The filter of a jail with its sessions, once it has seen a line.
+    pub(super) jail: Option<Box<crate::fail2ban::Filter>>,
 }
 
 impl LineState {
     /// For the lines of one log.
     #[must_use]
     pub fn new(cx: LineContext) -> Self {
-        Self { clock: LineClock::new(cx), scratch: parser::Scratch::default() }
+        Self { clock: LineClock::new(cx), scratch: parser::Scratch::default(), jail: None }
     }
 
     /// Lines are read at this time from now on.
