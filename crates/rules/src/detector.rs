@@ -213,7 +213,7 @@ impl Detector {
         let (reason, verdict) = match scenario {
             None => (String::new(), Verdict::Alerted),
             Some(scenario) => {
-                let reason = reason(scenario, &alert);
+                let reason = alert_reason(scenario, &alert);
                 let suspect = Suspect {
                     target: Policy::target(&alert),
                     source: alert.source,
@@ -240,7 +240,8 @@ impl Detector {
 }
 
 /// What an alert says, in words of our own: never text of an attacker.
-fn reason(scenario: &Scenario, alert: &Alert) -> String {
+#[must_use]
+pub fn alert_reason(scenario: &Scenario, alert: &Alert) -> String {
     let count = alert.count;
     match &scenario.rule {
         Rule::LeakyBucket { .. } => format!("{count} at once: {}", scenario.description),

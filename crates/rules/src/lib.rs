@@ -20,7 +20,7 @@ pub use allowlist::{
     AllowValue, Allowed, Allowlist, LOGGED_IN, MAX_ALLOWED, MAX_RESOLVED, ParseAllowError, Spared,
     Suspect,
 };
-pub use detector::{Detector, Finding, Origin, Verdict, alert_address};
+pub use detector::{Detector, Finding, Origin, Verdict, alert_address, alert_reason};
 pub use engine::{
     Alert, Counter, DEFAULT_MAX_TRACKED, Engine, EngineError, EngineOptions, EngineStats, Group,
     Hit, MAX_DISORDER_SECS, Matcher, Trace,

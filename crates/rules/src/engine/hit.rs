@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_event::{EventKind, Timestamp};
+use palisade_event::{EventKind, Outcome, Timestamp};
 
 use crate::Sighting;
-use crate::scenario::{DistinctValue, GroupBy, Kinds, MAX_SCENARIOS, Rule, Scenario, kind_bit};
+use crate::scenario::{
+    DistinctValue, Given, GroupBy, Kinds, Known, KnownService, MAX_SCENARIOS, Rule, Scenario, Test,
+    kind_bit,
+};
 
 const _: () = assert!(MAX_SCENARIOS <= u64::BITS as usize);
 
@@ -38,6 +41,23 @@ impl Hit {
         self.asn
     }
 
+    /// One that happened so many times and says nothing else.
+    #[cfg(test)]
+    pub(super) fn of_sequence(repeat: u32) -> Self {
+        Self {
+            at: Timestamp::from_millis(0),
+            source: None,
+            repeat,
+            first: 0,
+            then: 0,
+            user: None,
+            path: 0,
+            has_path: false,
+            port: None,
+            asn: None,
+        }
+    }
+
     /// A value to tell apart, hashed to 32 bits; two values that share a hash
     /// count as one, so that a collision can only make an alert later.
     pub(super) fn distinct(&self, of: DistinctValue) -> Option<u32> {
@@ -57,10 +77,13 @@ impl Hit {
 #[derive(Debug)]
 pub struct Matcher {
     scenarios: Arc<[Scenario]>,
-    /// By kind of event: places of the scenarios that may look at it.
-    by_kind: Vec<Vec<Candidate>>,
     /// Kinds that any scenario looks at.
     kinds: Kinds,
+    /// Services that filters compare with; after them comes any other one.
+    services: Vec<Box<[u8]>>,
+    /// What is known of a sighting by its kind, outcome and service, in the order
+    /// of [`Matcher::case`].
+    cases: Vec<Case>,
     /// Scenarios that need the hash of the login name, of the path.
     needs_user: u64,
     needs_path: u64,
@@ -68,32 +91,67 @@ pub struct Matcher {
     pub(super) weighs_known: u64,
 }
 
-/// A scenario to be tried, with the one service that it is about.
-#[derive(Debug)]
-struct Candidate {
-    scenario: usize,
-    service: Option<Box<[u8]>>,
+/// Most services whose filters are worked out in advance; where scenarios name
+/// more, each sighting is compared with them.
+const MAX_SERVICES: usize = 32;
+/// A login that has no outcome, was accepted, has failed.
+const OUTCOMES: [Option<Outcome>; 3] = [None, Some(Outcome::Accepted), Some(Outcome::Failed)];
+
+/// What filters say of all sightings of one kind, outcome and service.
+#[derive(Clone, Debug, Default)]
+struct Case {
+    /// Scenarios whose filter matches them all.
+    first: u64,
+    /// Scenarios whose second filter matches them all.
+    then: u64,
+    /// Those where that depends on more.
+    open: Box<[Open]>,
+}
+
+/// A filter of which something is left to be looked at.
+#[derive(Clone, Debug)]
+struct Open {
+    bit: u64,
+    is_then: bool,
+    test: Test,
+}
+
+impl Case {
+    fn new(scenarios: &[Scenario], known: &Known<'_>) -> Self {
+        let mut case = Self::default();
+        let mut open = Vec::new();
+        for (place, scenario) in scenarios.iter().enumerate() {
+            let bit = 1 << place;
+            let then = match &scenario.rule {
+                Rule::Sequence { then, .. } => Some(&**then),
+                _ => None,
+            };
+            for (filter, is_then) in [(Some(&scenario.filter), false), (then, true)] {
+                match filter.map_or(Given::Never, |filter| filter.given(known)) {
+                    Given::Never => {}
+                    Given::Always if is_then => case.then |= bit,
+                    Given::Always => case.first |= bit,
+                    Given::If(test) => open.push(Open { bit, is_then, test }),
+                }
+            }
+        }
+        case.open = open.into();
+        case
+    }
 }
 
 impl Matcher {
     pub(super) fn new(scenarios: Arc<[Scenario]>) -> Self {
-        let mut by_kind: Vec<Vec<Candidate>> = Vec::new();
-        by_kind.resize_with(EventKind::ALL.len(), Vec::new);
         let (mut all, mut needs_user, mut needs_path, mut weighs_known) = (0, 0, 0, 0);
+        let mut services: Vec<Box<[u8]>> = Vec::new();
         for (place, scenario) in scenarios.iter().enumerate() {
-            let mut kinds = scenario.filter.kinds();
-            let mut service = scenario.filter.service();
+            all |= scenario.filter.kinds();
+            let mut named = scenario.filter.services();
             if let Rule::Sequence { then, .. } = &scenario.rule {
-                kinds |= then.kinds();
-                service = service.filter(|service| then.service() == Some(service));
+                all |= then.kinds();
+                named.extend(then.services());
             }
-            all |= kinds;
-            for (kind, candidates) in EventKind::ALL.iter().zip(&mut by_kind) {
-                if kinds & kind_bit(*kind) != 0 {
-                    let service = service.map(Into::into);
-                    candidates.push(Candidate { scenario: place, service });
-                }
-            }
+            services.extend(named.into_iter().map(Into::into));
             let of = match scenario.rule {
                 Rule::Distinct { of, .. } => Some(of),
                 _ => None,
@@ -108,7 +166,43 @@ impl Matcher {
                 needs_path |= 1 << place;
             }
         }
-        Self { scenarios, by_kind, kinds: all, needs_user, needs_path, weighs_known }
+        services.sort();
+        services.dedup();
+        let other = if services.len() > MAX_SERVICES {
+            services.clear();
+            KnownService::Any
+        } else {
+            KnownService::Other
+        };
+        let mut cases = Vec::with_capacity(EventKind::ALL.len() * 3 * (services.len() + 1));
+        for kind in EventKind::ALL.iter().copied() {
+            for outcome in OUTCOMES {
+                let named = services.iter().map(|service| KnownService::Is(service));
+                for service in named.chain([other]) {
+                    let known = Known { kind, outcome, service };
+                    cases.push(match all & kind_bit(kind) {
+                        0 => Case::default(),
+                        _ => Case::new(&scenarios, &known),
+                    });
+                }
+            }
+        }
+        Self { scenarios, kinds: all, services, cases, needs_user, needs_path, weighs_known }
+    }
+
+    /// What is known of a sighting by its kind, outcome and service.
+    #[inline]
+    fn case(&self, sighting: &Sighting<'_>) -> Option<&Case> {
+        let outcome = match sighting.outcome {
+            None => 0,
+            Some(Outcome::Accepted) => 1,
+            Some(Outcome::Failed) => 2,
+        };
+        let services = &self.services;
+        let service = sighting.service.as_bytes();
+        let service = services.iter().position(|known| **known == *service);
+        let service = service.unwrap_or(services.len());
+        self.cases.get((sighting.kind as usize * 3 + outcome) * (services.len() + 1) + service)
     }
 
     /// The scenarios, in the order of their bits.
@@ -130,15 +224,11 @@ impl Matcher {
         if !self.wants(sighting.kind) {
             return None;
         }
-        let (mut first, mut then) = (0u64, 0u64);
-        for Candidate { scenario: place, service } in self.by_kind.get(sighting.kind as usize)? {
-            if service.as_deref().is_some_and(|service| service != sighting.service.as_bytes()) {
-                continue;
-            }
-            let Some(scenario) = self.scenarios.get(*place) else { continue };
-            first |= u64::from(scenario.filter.matches(sighting)) << place;
-            if let Rule::Sequence { then: second, .. } = &scenario.rule {
-                then |= u64::from(second.matches(sighting)) << place;
+        let case = self.case(sighting)?;
+        let (mut first, mut then) = (case.first, case.then);
+        for Open { bit, is_then, test } in &case.open {
+            if test.holds(sighting) {
+                if *is_then { then |= bit } else { first |= bit }
             }
         }
         let matched = first | then;

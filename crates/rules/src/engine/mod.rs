@@ -31,7 +31,7 @@ pub use trace::Trace;
 
 use layout::{Part, Slot, plan};
 use state::{Change, When};
-use table::Table;
+use table::{Sought, Table};
 
 use crate::Sighting;
 use crate::scenario::{MAX_SCENARIOS, Rule, Scenario};
@@ -41,7 +41,7 @@ use crate::scenario::{MAX_SCENARIOS, Rule, Scenario};
 pub const DEFAULT_MAX_TRACKED: usize = 1_000_000;
 
 /// Hits whose places in memory are looked up together.
-const WARMED: usize = 16;
+const TOGETHER: usize = 16;
 
 /// What scenarios are counted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,32 +131,42 @@ impl Counter {
     /// of its hit. The same as one by one; but where the tables are larger than
     /// the processor's caches, several hits wait for memory at once.
     pub fn count_all(&mut self, hits: &[Hit], mut alert: impl FnMut(usize, Alert)) {
-        for (group, hits) in hits.chunks(WARMED).enumerate() {
-            self.warm(hits);
-            for (place, hit) in hits.iter().enumerate() {
-                for one in self.count(hit) {
-                    alert(group * WARMED + place, one);
+        let mut sought = [None; TOGETHER];
+        let mut alerts: Vec<(usize, Alert)> = Vec::new();
+        for (batch, hits) in hits.chunks(TOGETHER).enumerate() {
+            self.hits += hits.len() as u64;
+            for (part, table) in &mut self.parts {
+                let mut any = false;
+                for (sought, hit) in sought.iter_mut().zip(hits) {
+                    let is_wanted = (hit.first | hit.then) & part.mask != 0;
+                    let group = is_wanted.then(|| Group::of(part.group_by, hit)).flatten();
+                    *sought = group.map(|group| (group, table.seek(group.key())));
+                    any |= is_wanted;
+                }
+                if !any {
+                    continue;
+                }
+                let mut seen = 0;
+                for (_, sought) in sought.iter().take(hits.len()).flatten() {
+                    seen ^= table.touch(sought);
+                }
+                // What was touched must not look unused.
+                std::hint::black_box(seen);
+                for (place, (hit, sought)) in hits.iter().zip(&sought).enumerate() {
+                    let Some((group, sought)) = sought else { continue };
+                    let place = batch * TOGETHER + place;
+                    part.step(table, hit, (*group, sought), &mut |_, _, _, _| {}, &mut |alert| {
+                        alerts.push((place, alert));
+                    });
                 }
             }
-        }
-    }
-
-    /// Looks at what counting these hits will touch, and changes nothing.
-    fn warm(&self, hits: &[Hit]) {
-        let mut seen = 0;
-        for step in [Table::warm_index, Table::warm_entry] {
-            for hit in hits {
-                for (part, table) in &self.parts {
-                    if (hit.first | hit.then) & part.mask != 0
-                        && let Some(group) = Group::of(part.group_by, hit)
-                    {
-                        seen ^= step(table, group.key());
-                    }
-                }
+            if alerts.is_empty() {
+                continue;
             }
+            alerts.sort_by_key(|(place, alert)| (*place, alert.scenario));
+            self.alerts += alerts.len() as u64;
+            alerts.drain(..).for_each(|(place, one)| alert(place, one));
         }
-        // What was seen must not look unused.
-        std::hint::black_box(seen);
     }
 
     /// Counts one hit and tells of each scenario that it touched.
@@ -173,21 +183,8 @@ impl Counter {
                 continue;
             }
             let Some(group) = Group::of(part.group_by, hit) else { continue };
-            let (words, at) = table.entry(group.key(), hit.at);
-            for slot in part.slots.iter().filter(|slot| matched >> slot.scenario & 1 == 1) {
-                let Some(words) = words.get_mut(slot.from..slot.to) else { continue };
-                let change = slot.step(words, hit, at);
-                tell(slot, words, at, change);
-                if let Change::Alert(count) = change {
-                    alerts.push(Alert {
-                        scenario: slot.scenario,
-                        at: hit.at,
-                        group,
-                        source: hit.source,
-                        count,
-                    });
-                }
-            }
+            let sought = table.seek(group.key());
+            part.step(table, hit, (group, &sought), tell, &mut |alert| alerts.push(alert));
         }
         if alerts.len() > 1 {
             alerts.sort_by_key(|alert| alert.scenario);
@@ -242,6 +239,36 @@ impl Counter {
             *table = restored;
         }
         true
+    }
+}
+
+impl Part {
+    /// Counts a hit in the entry of its group.
+    #[inline]
+    fn step(
+        &self,
+        table: &mut Table,
+        hit: &Hit,
+        (group, sought): (Group, &Sought),
+        tell: &mut impl FnMut(&Slot, &[u32], When, Change),
+        alert: &mut impl FnMut(Alert),
+    ) {
+        let matched = hit.first | hit.then;
+        let (words, at) = table.entry(sought, hit.at);
+        for slot in self.slots.iter().filter(|slot| matched >> slot.scenario & 1 == 1) {
+            let Some(words) = words.get_mut(slot.from..slot.to) else { continue };
+            let change = slot.step(words, hit, at);
+            tell(slot, words, at, change);
+            if let Change::Alert(count) = change {
+                alert(Alert {
+                    scenario: slot.scenario,
+                    at: hit.at,
+                    group,
+                    source: hit.source,
+                    count,
+                });
+            }
+        }
     }
 }
 

@@ -166,6 +166,18 @@ impl<'a> Ring<'a> {
         *self.put = next + 1;
     }
 
+    /// The time that was put in last.
+    fn newest(&self) -> Option<u32> {
+        let size = self.times.len() as u32;
+        let place = self.put.checked_sub(1)?.checked_rem(size)?;
+        self.times.get(place as usize).copied()
+    }
+
+    fn clear(&mut self) {
+        *self.put = 0;
+        self.times.fill(0);
+    }
+
     /// Whether all places are used and the oldest time is not too old.
     fn is_full(&self, at: u32, within: u32) -> bool {
         let size = self.times.len() as u32;
@@ -211,12 +223,20 @@ fn sequence(
 ) -> Change {
     let Some(mut ring) = Ring::new(state) else { return Change::Lacks };
     if is_then != 0 && ring.is_full(at.secs, span) {
-        return Change::Alert(ring.times.len() as u32);
+        return Change::Alert(*ring.put);
     }
     if is_first != 0 {
-        for _ in 0..hit.repeat.min(ring.times.len() as u32) {
+        // After a pause longer than the span they are others: what is told is
+        // how many there were in a row.
+        if ring.newest().is_some_and(|newest| at.secs.saturating_sub(newest) > span) {
+            ring.clear();
+        }
+        let places = ring.times.len() as u32;
+        for _ in 0..hit.repeat.min(places) {
             ring.push(at.secs);
         }
+        // All places have the same time then.
+        *ring.put = ring.put.saturating_add(hit.repeat.saturating_sub(places));
     }
     Change::Counted
 }
@@ -327,6 +347,23 @@ mod tests {
         assert_eq!(see(8, 140), Change::Counted);
         assert_eq!(see(9, 170), Change::Counted, "7 was 69 seconds ago");
         assert_eq!(see(10, 180), Change::Alert(3));
+    }
+
+    #[test]
+    fn a_sequence_says_how_many_there_were_in_a_row() {
+        let hit = |repeat| Hit::of_sequence(repeat);
+        let mut state = [0; 4];
+        let mut see = |repeat, bits, secs| sequence(&mut state, at(secs), &hit(repeat), bits, 60);
+        for secs in [100, 101, 102, 200, 220, 240, 260, 280] {
+            assert_eq!(see(1, (1, 0), secs), Change::Counted);
+        }
+        assert_eq!(see(1, (0, 1), 290), Change::Alert(5), "those before 200 are others");
+        let mut state = [0; 4];
+        let mut see = |repeat, bits, secs| sequence(&mut state, at(secs), &hit(repeat), bits, 60);
+        assert_eq!(see(100, (1, 0), 100), Change::Counted);
+        assert_eq!(see(1, (1, 0), 101), Change::Counted);
+        assert_eq!(see(1, (0, 1), 102), Change::Alert(101));
+        assert_eq!(see(1, (0, 1), 170), Change::Counted, "too long ago");
     }
 
     #[test]

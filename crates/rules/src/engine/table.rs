@@ -1,10 +1,14 @@
 //! A table from groups to a few words of state each.
 //!
 //! Entries lie one after the other in pages, so that growing copies nothing and
-//! leaves no half-empty tail; an index of open addressing with linear probing
-//! has 32 bits of the hash and the entry's number, so that a look-up touches one
-//! line of the index and the entry. Each new entry makes room of some that hold
-//! nothing any more: memory follows what is live, and no call takes long.
+//! leaves no half-empty tail; each fills lines of the processor's cache of its
+//! own, as few as it can. An index of open addressing with linear probing has 32
+//! bits of the hash and the entry's number, so that a look-up touches one line
+//! of the index and the entry. It has two steps, [`Table::seek`] and
+//! [`Table::entry`]: those who have many groups to look up seek all of them
+//! first, and memory answers them at the same time. Each new entry makes room of
+//! some that hold nothing any more: memory follows what is live, and no call
+//! takes long.
 
 use super::EngineOptions;
 use super::state::When;
@@ -26,6 +30,8 @@ const SWEEP: usize = 4;
 const EVICT_AMONG: usize = 16;
 /// Smallest index.
 const MIN_SLOTS: usize = 64;
+/// Words of a line of the processor's cache (64 bytes).
+const LINE_WORDS: usize = 16;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -38,7 +44,7 @@ pub(super) struct Table {
     /// High half: bits of the hash; low half: number of the entry plus one; 0 is
     /// free. Its length is a power of two.
     index: Vec<u64>,
-    pages: Vec<Box<[u32]>>,
+    pages: Vec<Page>,
     /// Entries that were ever used.
     used: usize,
     free: Vec<u32>,
@@ -46,6 +52,50 @@ pub(super) struct Table {
     hand: usize,
     evicted: u64,
     resets: u64,
+}
+
+/// Where a group's entry may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sought {
+    key: u128,
+    hash: u64,
+    /// What its place in the index holds.
+    slot: u64,
+}
+
+/// Some entries, the first at the beginning of a cache line.
+#[derive(Debug)]
+struct Page {
+    words: Box<[u32]>,
+    /// Words before the first entry.
+    skip: usize,
+}
+
+impl Page {
+    fn new(words: usize) -> Self {
+        let words = vec![0; words + LINE_WORDS].into_boxed_slice();
+        let skip = words.as_ptr().addr() / 4 % LINE_WORDS;
+        let skip = (LINE_WORDS - skip) % LINE_WORDS;
+        Self { words, skip }
+    }
+}
+
+impl Clone for Page {
+    fn clone(&self) -> Self {
+        let mut page = Self::new(self.words.len() - LINE_WORDS);
+        let (from, to) = (self.words.get(self.skip..), page.words.get_mut(page.skip..));
+        if let (Some(from), Some(to)) = (from, to) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+        page
+    }
+}
+
+/// Words from one entry to the next: a part of a line that divides it, or whole
+/// lines.
+const fn stride(words: usize) -> usize {
+    let words = HEAD_WORDS + words;
+    if words <= LINE_WORDS { words.next_power_of_two() } else { words.next_multiple_of(LINE_WORDS) }
 }
 
 impl Table {
@@ -80,46 +130,59 @@ impl Table {
 
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
-        self.index.capacity() * 8
-            + self.pages.len() * PAGE_ENTRIES * self.stride() * 4
-            + self.free.capacity() * 4
+        let page = PAGE_ENTRIES * stride(self.words) + LINE_WORDS;
+        self.index.capacity() * 8 + self.pages.len() * page * 4 + self.free.capacity() * 4
     }
 
-    fn stride(&self) -> usize {
-        HEAD_WORDS + self.words
+    /// Looks up where a group may be.
+    #[inline]
+    pub(super) fn seek(&self, key: u128) -> Sought {
+        let hash = self.hash(key);
+        let mask = self.index.len().wrapping_sub(1);
+        let slot = self.index.get(hash as usize & mask).copied().unwrap_or(0);
+        Sought { key, hash, slot }
+    }
+
+    /// Reads from each cache line of the entry that was found, so that it is
+    /// there when it is needed. What it gives means nothing.
+    #[inline]
+    pub(super) fn touch(&self, sought: &Sought) -> u32 {
+        let words = self.words_of((sought.slot as u32).wrapping_sub(1)).unwrap_or_default();
+        words.iter().step_by(LINE_WORDS).fold(0, |seen, word| seen ^ word)
     }
 
     /// The state of a group, zeros where it is new, and when a sighting at `at`
     /// counts.
     #[inline]
-    pub(super) fn entry(&mut self, key: u128, at: Timestamp) -> (&mut [u32], When) {
+    pub(super) fn entry(&mut self, sought: &Sought, at: Timestamp) -> (&mut [u32], When) {
         let millis = at.as_millis();
         let secs = u32::try_from(millis.div_euclid(1000).max(1)).unwrap_or(u32::MAX);
         let mut when = When { millis, secs };
-        let hash = self.hash(key);
-        let number = match self.find(key, hash) {
-            Some(number) => number,
-            None => self.insert(key, hash, secs),
+        let Sought { key, hash, slot } = *sought;
+        // Entries may have moved since they were sought: the key decides.
+        let guess = (slot as u32).wrapping_sub(1);
+        let number = match slot >> 32 == hash >> 32 && self.key_of(guess) == Some(key) {
+            true => guess,
+            false => match self.find(key, hash) {
+                Some(number) => number,
+                None => self.insert(key, hash, secs),
+            },
         };
-        let reset = {
-            let Some(entry) = self.words_of_mut(number) else { return (&mut [], when) };
-            let last = entry.get(LAST).copied().unwrap_or(0);
-            let reset = last > secs.saturating_add(MAX_DISORDER_SECS);
-            if reset {
-                if let Some(state) = entry.get_mut(HEAD_WORDS..) {
-                    state.fill(0);
-                }
-            } else if last > secs {
-                when = When { millis: i64::from(last) * 1000, secs: last };
-            }
-            if let Some(seen) = entry.get_mut(LAST) {
-                *seen = when.secs;
-            }
-            reset
+        let Self { pages, words, resets, .. } = self;
+        let entry = place(pages, *words, number);
+        let Some((head, state)) = entry.and_then(<[u32]>::split_first_chunk_mut::<HEAD_WORDS>)
+        else {
+            return (&mut [], when);
         };
-        self.resets += u64::from(reset);
-        let state = self.words_of_mut(number).and_then(|entry| entry.get_mut(HEAD_WORDS..));
-        (state.unwrap_or(&mut []), when)
+        let [.., last] = head;
+        if *last > secs.saturating_add(MAX_DISORDER_SECS) {
+            state.fill(0);
+            *resets += 1;
+        } else if *last > secs {
+            when = When { millis: i64::from(*last) * 1000, secs: *last };
+        }
+        *last = when.secs;
+        (state, when)
     }
 
     /// Mixes a key with the seed (two multiplications of 64 bits, folded).
@@ -154,24 +217,6 @@ impl Table {
         }
     }
 
-    /// Reads the place of a key in the index.
-    #[inline]
-    pub(super) fn warm_index(&self, key: u128) -> u64 {
-        let Some(mask) = self.index.len().checked_sub(1) else { return 0 };
-        self.index.get(self.hash(key) as usize & mask).copied().unwrap_or(0)
-    }
-
-    /// Reads the entry of a key, from its beginning and from its end.
-    #[inline]
-    pub(super) fn warm_entry(&self, key: u128) -> u64 {
-        let slot = self.warm_index(key);
-        let words = self.words_of((slot as u32).wrapping_sub(1)).unwrap_or_default();
-        match words {
-            [first, .., last] => u64::from(first ^ last),
-            _ => 0,
-        }
-    }
-
     fn insert(&mut self, key: u128, hash: u64, secs: u32) -> u32 {
         self.sweep(secs);
         if self.len >= self.max {
@@ -185,7 +230,7 @@ impl Table {
             None => {
                 let number = self.used as u32;
                 if self.used / PAGE_ENTRIES >= self.pages.len() {
-                    self.pages.push(vec![0; PAGE_ENTRIES * self.stride()].into_boxed_slice());
+                    self.pages.push(Page::new(PAGE_ENTRIES * stride(self.words)));
                 }
                 self.used += 1;
                 number
@@ -303,16 +348,14 @@ impl Table {
 
     #[inline]
     fn words_of(&self, number: u32) -> Option<&[u32]> {
-        let stride = self.stride();
-        let from = number as usize % PAGE_ENTRIES * stride;
-        self.pages.get(number as usize / PAGE_ENTRIES)?.get(from..from + stride)
+        let page = self.pages.get(number as usize / PAGE_ENTRIES)?;
+        let from = page.skip + number as usize % PAGE_ENTRIES * stride(self.words);
+        page.words.get(from..from + HEAD_WORDS + self.words)
     }
 
     #[inline]
     fn words_of_mut(&mut self, number: u32) -> Option<&mut [u32]> {
-        let stride = self.stride();
-        let from = number as usize % PAGE_ENTRIES * stride;
-        self.pages.get_mut(number as usize / PAGE_ENTRIES)?.get_mut(from..from + stride)
+        place(&mut self.pages, self.words, number)
     }
 
     /// The key of an entry that is in use.
@@ -348,7 +391,7 @@ impl Table {
     pub(super) fn restored(&self, bytes: &mut &[u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk::<8>()?;
         let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-        let size = self.stride() * 4;
+        let size = (HEAD_WORDS + self.words) * 4;
         let (entries, rest) = rest.split_at_checked(count.checked_mul(size)?)?;
         let options = EngineOptions { max_tracked: self.max, seed: self.seed };
         let mut table = Self::new(self.words, self.life_secs, options);
@@ -375,6 +418,14 @@ impl Table {
     }
 }
 
+/// The words of an entry.
+#[inline]
+fn place(pages: &mut [Page], words: usize, number: u32) -> Option<&mut [u32]> {
+    let page = pages.get_mut(number as usize / PAGE_ENTRIES)?;
+    let from = page.skip + number as usize % PAGE_ENTRIES * stride(words);
+    page.words.get_mut(from..from + HEAD_WORDS + words)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -392,7 +443,7 @@ mod tests {
     }
 
     fn count(table: &mut Table, key: u128, secs: i64) -> u32 {
-        let (state, _) = table.entry(key, at(secs));
+        let (state, _) = table.entry(&table.seek(key), at(secs));
         state[0] += 1;
         state[0]
     }
@@ -443,7 +494,7 @@ mod tests {
         }
         assert_eq!((table.len(), table.evicted()), (1_000_000, 0));
         let each = table.bytes() as f64 / 1e6;
-        assert!(each < (HEAD_WORDS as f64 + 1.0) * 4.0 + 24.0, "{each} bytes");
+        assert!(each < stride(1) as f64 * 4.0 + 24.0, "{each} bytes");
     }
 
     #[test]
@@ -462,7 +513,7 @@ mod tests {
     fn old_lines_count_as_new_ones_and_a_clock_set_back_begins_anew() {
         let mut table = table(10, Some(3600));
         count(&mut table, 1, 10_000);
-        let (_, when) = table.entry(1, at(9_800));
+        let (_, when) = table.entry(&table.seek(1), at(9_800));
         assert_eq!(when, When { millis: 10_000_000, secs: 10_000 });
         assert_eq!(count(&mut table, 1, 9_700), 2);
         assert_eq!(count(&mut table, 1, 9_000), 1, "more than five minutes back");

@@ -251,3 +251,57 @@ proptest::proptest! {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_worked_out_in_advance_is_what_filters_say(
+        kind in proptest::sample::select(EventKind::ALL.to_vec()),
+        outcome in proptest::sample::select(vec![None, Some(Outcome::Accepted), Some(Outcome::Failed)]),
+        service in proptest::sample::select(vec!["", "sshd", "nginx", "dovecot", "cowrie", "other"]),
+        user in proptest::sample::select(vec![None, Some("root"), Some("x")]),
+        request in proptest::sample::select(vec![
+            None, Some("/"), Some("/a/../../etc/passwd"), Some("/a/b/c/d/e/f/g/h/i/j/k/l/m/../../x"),
+        ]),
+        client in proptest::sample::select(vec![
+            None, Some("sqlmap/1"), Some("Mozilla/5.0 (X11; Linux x86_64) and much more, then Nikto"),
+        ]),
+        status in proptest::sample::select(vec![None, Some(200), Some(404)]),
+        many in proptest::bool::ANY,
+    ) {
+        let mut scenarios = shipped_scenarios().unwrap();
+        let mut add = |filter: &str| {
+            let name = format!("extra-{}", scenarios.len());
+            let text = format!("name = '{name}'\ndescription = 'd'\nkind = 'trigger'\nfilter = '{filter}'");
+            scenarios.push(parse_scenario(&text, "test").unwrap());
+        };
+        for filter in [
+            "", "service:*", "-service:sshd", "service:(sshd,nginx) user:root", "-(service:cowrie or user:x)",
+            "outcome:*", "-outcome:failed", "service:ss*", "kind:auth.* or service:dovecot", "-kind:auth.attempted",
+            "(kind:user.probed or outcome:accepted) (service:nginx or -user:*)",
+        ] {
+            add(filter);
+        }
+        if many {
+            (0..40).for_each(|n| add(&format!("service:s{n} or user:root")));
+        }
+        let engine = Engine::new(scenarios, EngineOptions::default()).unwrap();
+        let sighting = Sighting {
+            source: "198.51.100.7".parse().ok(),
+            outcome,
+            user: user.map(str::as_bytes),
+            request: request.map(str::as_bytes),
+            client: client.map(str::as_bytes),
+            status,
+            ..Sighting::new(kind, at(0), service)
+        };
+        let (mut first, mut then) = (0u64, 0u64);
+        for (place, scenario) in engine.scenarios().iter().enumerate() {
+            first |= u64::from(scenario.filter.matches(&sighting)) << place;
+            if let crate::scenario::Rule::Sequence { then: second, .. } = &scenario.rule {
+                then |= u64::from(second.matches(&sighting)) << place;
+            }
+        }
+        let hit = engine.look(&sighting);
+        proptest::prop_assert_eq!(hit.map_or((0, 0), |hit| (hit.first, hit.then)), (first, then));
+    }
+}

@@ -16,6 +16,8 @@ const SHORT: usize = 13;
 const LONG: usize = 17;
 /// Longest offset: `+01:00`.
 const OFFSET: usize = 6;
+/// The bytes of [`SHORT`] in a word.
+const SHORT_MASK: u128 = (1 << (8 * SHORT)) - 1;
 
 /// The minute of the line before.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct SyslogClock {
     cx: LineContext,
     minute: [u8; LONG],
     minute_bytes: usize,
+    /// The first 13 bytes of the minute, where that is all of it.
+    short: u128,
     offset: [u8; OFFSET],
     offset_bytes: usize,
     /// The first millisecond of that minute.
@@ -55,6 +59,7 @@ impl SyslogClock {
             cx,
             minute: [0; LONG],
             minute_bytes: 0,
+            short: 0,
             offset: [0; OFFSET],
             offset_bytes: 0,
             begins: 0,
@@ -65,6 +70,15 @@ impl SyslogClock {
     #[must_use]
     pub fn context(&self) -> &LineContext {
         &self.cx
+    }
+
+    /// Lines are read at this time from now on. The minute that is remembered may
+    /// then be one of another year.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        if now != self.cx.now {
+            self.cx.now = now;
+            self.minute_bytes = 0;
+        }
     }
 
     /// Takes a line apart.
@@ -79,36 +93,50 @@ impl SyslogClock {
     /// A line of the remembered minute in plain form.
     #[inline]
     fn known<'a>(&self, line: &'a [u8]) -> Option<Head<'a>> {
-        let minute = self.minute.get(..self.minute_bytes)?;
-        let rest = line.strip_prefix(minute).filter(|_| !minute.is_empty())?;
-        let (millis, rest) = match rest {
-            [a @ b'0'..=b'5', b @ b'0'..=b'9', rest @ ..] => {
-                (i64::from((a - b'0') * 10 + (b - b'0')) * 1000, rest)
+        let (millis, rest) = match self.minute_bytes {
+            SHORT => {
+                let (start, rest) = line.split_first_chunk::<16>()?;
+                if (u128::from_le_bytes(*start) ^ self.short) & SHORT_MASK != 0 {
+                    return None;
+                }
+                match start {
+                    [.., a @ b'0'..=b'5', b @ b'0'..=b'9', b' '] => (seconds(*a, *b), rest),
+                    _ => return None,
+                }
+            }
+            LONG => {
+                let rest = line.strip_prefix(&self.minute)?;
+                let (millis, rest) = match rest {
+                    [a @ b'0'..=b'5', b @ b'0'..=b'9', rest @ ..] => (seconds(*a, *b), rest),
+                    _ => return None,
+                };
+                let (fraction, rest) = fraction(rest);
+                let offset = self.offset.get(..self.offset_bytes)?;
+                (millis + fraction, rest.strip_prefix(offset)?.strip_prefix(b" ")?)
             }
             _ => return None,
         };
-        let (millis, rest) = match self.minute_bytes {
-            SHORT => (millis, rest),
+        let (host, rest) = rest.split_at_checked(first_space(rest)?)?;
+        if host.is_empty() {
+            return None;
+        }
+        let rest = rest.get(1..)?;
+        let (tag, after) = match rest {
+            // What most lines are of.
+            [b's', b's', b'h', b'd', b'[', ..] => rest.split_at_checked(4)?,
             _ => {
-                let (fraction, rest) = fraction(rest);
-                let offset = self.offset.get(..self.offset_bytes)?;
-                (millis + fraction, rest.strip_prefix(offset)?)
+                let end = rest.iter().position(|b| matches!(b, b'[' | b':' | b' '))?;
+                rest.split_at_checked(end)?
             }
         };
-        let rest = rest.strip_prefix(b" ")?;
-        let space = rest.iter().position(|b| *b == b' ')?;
-        let (host, rest) = rest.split_at_checked(space)?;
-        let rest = rest.get(1..)?;
-        let end = rest.iter().position(|b| matches!(b, b'[' | b':' | b' '))?;
-        let (tag, after) = rest.split_at_checked(end)?;
         let after = match after.first()? {
             b'[' => after.get(after.iter().position(|b| *b == b']')? + 1..)?,
             _ => after,
         };
-        let message = after.strip_prefix(b":")?.trim_ascii_start();
-        if host.is_empty() {
-            return None;
-        }
+        let message = match after {
+            [b':', b' ', first, ..] if !first.is_ascii_whitespace() => after.get(2..)?,
+            _ => after.strip_prefix(b":")?.trim_ascii_start(),
+        };
         let at = Timestamp::from_millis(self.begins + millis);
         Some(Head { at, host, tag, message })
     }
@@ -151,9 +179,35 @@ impl SyslogClock {
         if let Some(kept) = self.minute.get_mut(..size) {
             kept.copy_from_slice(minute);
         }
+        self.short = match line.first_chunk::<16>() {
+            Some(start) => u128::from_le_bytes(*start),
+            None => return,
+        };
         self.begins = at.as_millis() - secs * 1000 - millis;
         self.minute_bytes = size;
     }
+}
+
+/// Two digits of seconds, in milliseconds.
+#[inline]
+fn seconds(a: u8, b: u8) -> i64 {
+    i64::from((a - b'0') * 10 + (b - b'0')) * 1000
+}
+
+/// The place of the first space. Most names of hosts are short.
+#[inline]
+fn first_space(text: &[u8]) -> Option<usize> {
+    const SPACES: u64 = 0x2020_2020_2020_2020;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    if let Some(start) = text.first_chunk::<8>() {
+        // A byte that is a space is 0 here; the lowest one is told exactly.
+        let zero = u64::from_le_bytes(*start) ^ SPACES;
+        let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr::memchr(b' ', text)
 }
 
 /// `.123456`: milliseconds, the rest is cut off; other forms are none.

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use palisade_event::{AnalyzerName, Event, EventId, HostName, SensorId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::clock::Begin;
 use super::ruleset::{self, Found, Input, LineState, Message, Parser, Read, Ruleset};
-use super::sshd::glance_sshd;
+use super::sshd::{sight_head, sight_sshd};
 use super::{
-    LineContext, Observation, Parsed, endlessh, event, json, lines, parse_sshd, parse_sshd_message,
-    syslog,
+    LineContext, Observation, Parsed, Sight, endlessh, event, json, lines, parse_sshd,
+    parse_sshd_message, syslog,
 };
 use crate::Sighting;
 use crate::fail2ban::{JailLines, Now};
@@ -241,25 +242,9 @@ impl LogFormat {
         see: &mut dyn FnMut(&Sighting<'_>),
     ) -> Glance {
         match self {
-            Self::Declared(declared) => {
-                let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
-                ruleset::read(&declared.0, Input::Line(line), state, &mut take).into()
-            }
-            Self::Sshd => match syslog_head(line) {
-                Some(head) => glance_sshd(&head, &mut state.clock, see),
-                None => glance_of(&no_head(line)),
-            },
-            Self::Syslog => {
-                let Some(head) = syslog_head(line) else { return glance_of(&no_head(line)) };
-                match writer(head.tag, head.message) {
-                    Writer::Sshd => glance_sshd(&head, &mut state.clock, see),
-                    Writer::Declared(parser) => {
-                        let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
-                        ruleset::read(parser, Input::Head(&head), state, &mut take).into()
-                    }
-                    Writer::Unknown => Glance::Irrelevant,
-                }
-            }
+            Self::Declared(declared) => ruleset::glance(&declared.0, line, state, see).into(),
+            Self::Sshd => glance_of_sight(sight_sshd(line, &mut state.syslog), see),
+            Self::Syslog => glance_syslog(line, state, see),
             _ => {
                 let parsed = self.parse(line, state);
                 match &parsed {
@@ -308,6 +293,64 @@ impl LogFormat {
 /// The present, as fail2ban's filters take it.
 fn now(cx: &LineContext) -> Now {
     Now { epoch: cx.now.as_millis() as f64 / 1000.0, zone: cx.zone.clone() }
+}
+
+/// Hands over a sighting, and says what became of the line.
+#[inline]
+fn glance_of_sight(sight: Sight<'_>, see: &mut dyn FnMut(&Sighting<'_>)) -> Glance {
+    match sight {
+        Sight::Sighting(sighting) => {
+            see(&sighting);
+            Glance::Seen
+        }
+        Sight::Irrelevant | Sight::Foreign => Glance::Irrelevant,
+        Sight::Unparsed => Glance::Unparsed,
+    }
+}
+
+/// Looks at a line of many programs' syslog.
+#[inline]
+fn glance_syslog(line: &[u8], state: &mut LineState, see: &mut dyn FnMut(&Sighting<'_>)) -> Glance {
+    let line = line.trim_ascii_end();
+    let head = match state.syslog.head(line) {
+        Begin::Head(head) => head,
+        Begin::NoTime => return glance_without_time(line, state, see),
+        Begin::Other => return glance_of(&no_head(line)),
+    };
+    match sight_head(&head) {
+        Sight::Foreign => {}
+        sight => return glance_of_sight(sight, see),
+    }
+    let Writer::Declared(parser) = writer(head.tag, head.message) else {
+        return Glance::Irrelevant;
+    };
+    let message = Message {
+        program: head.tag,
+        text: head.message,
+        at: head.at,
+        host: Some(head.host),
+        pid: None,
+    };
+    let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
+    ruleset::read(parser, Input::Message(&message), state, &mut take).into()
+}
+
+/// A line with a date that does not exist; its message may have another time.
+#[cold]
+fn glance_without_time(
+    line: &[u8],
+    state: &mut LineState,
+    see: &mut dyn FnMut(&Sighting<'_>),
+) -> Glance {
+    let Some(head) = syslog_head(line) else { return glance_of(&no_head(line)) };
+    match writer(head.tag, head.message) {
+        Writer::Sshd => glance_of_sight(sight_sshd(line, &mut state.syslog), see),
+        Writer::Declared(parser) => {
+            let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
+            ruleset::read(parser, Input::Head(&head), state, &mut take).into()
+        }
+        Writer::Unknown => Glance::Irrelevant,
+    }
 }
 
 /// Who reads the messages of a program.

@@ -33,12 +33,6 @@ impl Peer<'_> {
     }
 }
 
-/// An IPv4 address with a port that was read already; nothing else.
-#[inline]
-pub(super) fn ipv4_and_port<'a>(text: &[u8], port: u16) -> Option<Peer<'a>> {
-    ipv4(text).map(|address| known(IpAddr::V4(address)).with_port(port))
-}
-
 /// An address or a name, and nothing else.
 pub(super) fn host(text: &[u8]) -> Option<Peer<'_>> {
     if let Some(address) = ipv4(text) {
@@ -66,32 +60,42 @@ fn known<'a>(address: IpAddr) -> Peer<'a> {
 }
 
 /// Dotted decimal without leading zeros.
-fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    if text.len() > 15 || !text.first()?.is_ascii_digit() {
+#[inline]
+pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (a, rest) = octet(text)?;
+    let (b, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (c, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (d, rest) = octet(rest.strip_prefix(b".")?)?;
+    rest.is_empty().then(|| Ipv4Addr::new(a, b, c, d))
+}
+
+/// A number up to 255, and what follows it.
+#[inline]
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
+    let (first, rest) = text.split_first()?;
+    let one = digit(first);
+    if one > 9 {
         return None;
     }
-    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
-    for byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                // No leading zeros, and nothing above 255.
-                if digits > 0 && octet == 0 {
-                    return None;
-                }
-                octet = octet * 10 + u32::from(byte - b'0');
-                digits += 1;
-                if octet > 255 {
-                    return None;
-                }
-            }
-            b'.' if digits > 0 && dots < 3 => {
-                address = address << 8 | octet;
-                (octet, digits, dots) = (0, 0, dots + 1);
-            }
-            _ => return None,
-        }
+    let Some((two, after)) = rest.split_first().map(|(byte, after)| (digit(byte), after)) else {
+        return Some((one as u8, rest));
+    };
+    if two > 9 {
+        return Some((one as u8, rest));
     }
-    (digits > 0 && dots == 3).then(|| Ipv4Addr::from(address << 8 | octet))
+    // No leading zeros, and nothing above 255.
+    if one == 0 {
+        return None;
+    }
+    let number = one * 10 + two;
+    match after.split_first().map(|(byte, end)| (digit(byte), end)) {
+        Some((three @ 0..=9, end)) => {
+            let number = u8::try_from(number * 10 + three).ok()?;
+            end.first().is_none_or(|byte| digit(byte) > 9).then_some((number, end))
+        }
+        _ => Some((number as u8, after)),
+    }
 }
 
 fn port(text: &[u8]) -> Option<u16> {

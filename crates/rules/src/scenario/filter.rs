@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use ipnet::IpNet;
 use memchr::memmem;
 use palisade_event::query::{Filter, ParseError, Pattern, tokens};
@@ -34,13 +34,13 @@ pub(crate) fn kind_bit(kind: EventKind) -> Kinds {
 pub struct SightingFilter {
     text: String,
     /// All of these must hold. Each with its text, for those who ask why not.
-    parts: Vec<(String, Test)>,
+    pub(super) parts: Vec<(String, Test)>,
     kinds: Kinds,
 }
 
 /// One condition.
 #[derive(Clone, Debug)]
-enum Test {
+pub(crate) enum Test {
     And(Box<[Test]>),
     Or(Box<[Test]>),
     Not(Box<Test>),
@@ -50,13 +50,42 @@ enum Test {
     Equal(SightingField, Box<[Box<[u8]>]>),
     Prefix(SightingField, Box<[u8]>),
     Contains(SightingField, Box<memmem::Finder<'static>>),
-    ContainsAny(SightingField, Box<AhoCorasick>),
+    ContainsAny(SightingField, Box<Any>),
     Wildcard(SightingField, Pattern),
     Addresses(Box<[IpAddr]>),
     Network(IpNet),
     Numbers(SightingField, Box<[i64]>),
     Between(SightingField, RangeInclusive<i64>),
     Words(Box<[String]>),
+}
+
+/// A search for several texts at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Any {
+    /// Byte by byte.
+    short: AhoCorasick,
+    /// Many bytes at once, which pays in longer texts alone.
+    long: AhoCorasick,
+}
+
+impl Any {
+    /// Texts from this length on are searched many bytes at once.
+    const LONG_BYTES: usize = 32;
+
+    fn new(texts: &[String]) -> Result<Self, aho_corasick::BuildError> {
+        // Where more than the first match does not matter, the search may skip.
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostFirst).kind(Some(AhoCorasickKind::DFA));
+        let long = builder.build(texts)?;
+        Ok(Self { short: builder.prefilter(false).build(texts)?, long })
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        match text.len() >= Self::LONG_BYTES {
+            true => self.long.is_match(text),
+            false => self.short.is_match(text),
+        }
+    }
 }
 
 impl SightingFilter {
@@ -219,7 +248,8 @@ fn any(parts: &[Filter<SightingField>]) -> Result<Test, Refused> {
                 tests.push(Test::Contains(field, Box::new(finder)));
             }
             many => {
-                let searcher = AhoCorasick::new(many).map_err(|error| {
+                let searcher = Any::new(many);
+                let searcher = searcher.map_err(|error| {
                     (String::new(), format!("these patterns are too large together: {error}"))
                 })?;
                 tests.push(Test::ContainsAny(field, Box::new(searcher)));
@@ -252,7 +282,7 @@ fn kinds_where(is: impl Fn(&EventKind) -> bool) -> Kinds {
 }
 
 impl Test {
-    fn holds(&self, sighting: &Sighting<'_>) -> bool {
+    pub(crate) fn holds(&self, sighting: &Sighting<'_>) -> bool {
         let text = |field: &SightingField| match field.of(sighting) {
             Some(Seen::Text(text)) => Some(text),
             _ => None,
@@ -279,7 +309,7 @@ impl Test {
                 text(field).is_some_and(|text| finder.find(text).is_some())
             }
             Self::ContainsAny(field, searcher) => {
-                text(field).is_some_and(|text| searcher.is_match(text))
+                text(field).is_some_and(|text| searcher.is_in(text))
             }
             Self::Wildcard(field, pattern) => {
                 text(field).is_some_and(|text| pattern.matches(&String::from_utf8_lossy(text)))

@@ -9,6 +9,7 @@
 mod field;
 mod file;
 mod filter;
+mod given;
 mod shipped;
 mod span;
 
@@ -19,7 +20,8 @@ use crate::fail2ban::BanTime;
 pub use field::{SightingField, sighting_fields_markdown};
 pub use file::{ScenarioError, parse_scenario};
 pub use filter::SightingFilter;
-pub(crate) use filter::{Kinds, kind_bit};
+pub(crate) use filter::{Kinds, Test, kind_bit};
+pub(crate) use given::{Given, Known, KnownService};
 pub use shipped::{SHIPPED_SCENARIOS, Shipped, shipped_scenarios};
 pub use span::{ParseSpanError, Span};
 

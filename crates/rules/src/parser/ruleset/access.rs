@@ -45,6 +45,17 @@ pub(super) struct LastTime {
 }
 
 impl LastTime {
+    /// Where a text ends with `[` and the same time: the instant, and the text
+    /// before it.
+    #[inline]
+    fn ends<'a>(&self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
+        let (rest, written) = text.split_last_chunk::<26>()?;
+        if *written != self.written {
+            return None;
+        }
+        Some((self.at?, rest.strip_suffix(b"[")?))
+    }
+
     /// The instant. Many lines of a busy server have the same second.
     fn instant(&mut self, text: &[u8], clock: &mut LineClock) -> Option<Timestamp> {
         // A zone in the time makes it independent of everything else.
@@ -64,6 +75,7 @@ impl LastTime {
 }
 
 /// Takes a line apart. `None` where it is none of these formats.
+#[inline]
 pub(super) fn parse<'a>(
     line: &'a [u8],
     last: &mut LastTime,
@@ -71,10 +83,19 @@ pub(super) fn parse<'a>(
 ) -> Option<(Timestamp, Request<'a>)> {
     let open = quote_after_time(line)?;
     let before = line.get(..open.checked_sub(2)?)?;
-    let bracket = memrchr(b'[', before)?;
-    let at = last.instant(before.get(bracket + 1..)?, clock)?;
+    let (at, before) = match last.ends(before) {
+        Some(known) => known,
+        None => {
+            let bracket = memrchr(b'[', before)?;
+            (last.instant(before.get(bracket + 1..)?, clock)?, before.get(..bracket)?)
+        }
+    };
     let mut request = Request::default();
-    who(before.get(..bracket)?, &mut request)?;
+    // What nearly all lines have: an address, and no names.
+    match before.strip_suffix(b" - - ").and_then(peer::ipv4) {
+        Some(source) => request.source = Some(source.into()),
+        None => who(before, &mut request)?,
+    }
     let (quoted, rest) = quoted(line.get(open..)?)?;
     what(quoted, &mut request);
     // ` STATUS BYTES`
@@ -90,10 +111,13 @@ pub(super) fn parse<'a>(
     let Some(rest) = rest.strip_prefix(b" ") else {
         return rest.is_empty().then_some((at, request));
     };
-    let end = memchr(b' ', rest).unwrap_or(rest.len());
+    let end = rest.iter().take(10).position(|b| *b == b' ');
+    let end = end.or_else(|| memchr(b' ', rest)).unwrap_or(rest.len());
     let (bytes, rest) = rest.split_at_checked(end)?;
     request.bytes = number(bytes);
-    if let Some((referer, rest)) = rest.strip_prefix(b" ").and_then(self::quoted) {
+    if let Some(rest) = rest.strip_prefix(b" \"-\"") {
+        request.agent = rest.strip_prefix(b" ").and_then(self::quoted).and_then(|(a, _)| known(a));
+    } else if let Some((referer, rest)) = rest.strip_prefix(b" ").and_then(self::quoted) {
         request.referer = known(referer);
         request.agent = rest.strip_prefix(b" ").and_then(self::quoted).and_then(|(a, _)| known(a));
     }
@@ -102,6 +126,7 @@ pub(super) fn parse<'a>(
 
 /// The first quote that follows `] `, which is where the request begins: a
 /// quote in a user name is escaped and follows a backslash.
+#[inline]
 fn quote_after_time(line: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -151,12 +176,16 @@ fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// A text in quotes, and what follows them. A quote that an odd number of
 /// backslashes precedes is part of the text.
+#[inline]
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = text.strip_prefix(b"\"")?;
     let mut from = 0;
     loop {
         let at = from + memchr(b'"', inner.get(from..)?)?;
         let before = inner.get(..at)?;
+        if before.last() != Some(&b'\\') {
+            return Some((before, inner.get(at + 1..)?));
+        }
         let escapes = before.iter().rev().take_while(|b| **b == b'\\').count();
         if escapes % 2 == 0 {
             return Some((before, inner.get(at + 1..)?));
@@ -167,6 +196,12 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// `METHOD TARGET HTTP/1.1`; anything else is kept whole.
 fn what<'a>(quoted: &'a [u8], request: &mut Request<'a>) {
+    // What nearly all requests are.
+    if let Some(target) = plain_get(quoted) {
+        request.method = Some(b"GET");
+        request.target = target;
+        return;
+    }
     request.target = quoted;
     let Some((method, rest)) = word(quoted) else { return };
     if method.is_empty() || !method.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-') {
@@ -184,6 +219,13 @@ fn what<'a>(quoted: &'a [u8], request: &mut Request<'a>) {
         request.method = Some(method);
         request.target = target;
     }
+}
+
+/// The target of `GET TARGET HTTP/1.1` or another one of these versions.
+#[inline]
+fn plain_get(quoted: &[u8]) -> Option<&[u8]> {
+    let (target, version) = quoted.strip_prefix(b"GET ")?.split_last_chunk::<9>()?;
+    matches!(version, b" HTTP/1.1" | b" HTTP/2.0" | b" HTTP/1.0").then_some(target)
 }
 
 /// A dash stands for nothing.

@@ -28,8 +28,10 @@ use std::sync::{Arc, OnceLock};
 
 use palisade_event::Timestamp;
 
+use super::clock::SyslogClock;
 use super::time::LineClock;
 use super::{LineContext, Observation};
+use crate::Sighting;
 pub(super) use found::Found;
 pub use parser::Parser;
 pub(super) use parser::Read;
@@ -190,6 +192,7 @@ fn parse(text: &str) -> Result<Parser, String> {
 #[derive(Debug)]
 pub struct LineState {
     pub(super) clock: LineClock,
+    pub(super) syslog: SyslogClock,
     scratch: parser::Scratch,
     /// The filter of a jail with its sessions, once it has seen a line.
     pub(super) jail: Option<Box<crate::fail2ban::Filter>>,
@@ -199,12 +202,14 @@ impl LineState {
     /// For the lines of one log.
     #[must_use]
     pub fn new(cx: LineContext) -> Self {
-        Self { clock: LineClock::new(cx), scratch: parser::Scratch::default(), jail: None }
+        let syslog = SyslogClock::new(cx.clone());
+        Self { clock: LineClock::new(cx), syslog, scratch: parser::Scratch::default(), jail: None }
     }
 
     /// Lines are read at this time from now on.
     pub fn set_now(&mut self, now: Timestamp) {
         self.clock.set_now(now);
+        self.syslog.set_now(now);
     }
 }
 
@@ -256,6 +261,16 @@ pub(super) fn read(
             parser.message(inner, message.at, clock, scratch, take)
         }
     }
+}
+
+/// Hands over what scenarios see of a line of a parser's log.
+pub(super) fn glance(
+    parser: &Parser,
+    line: &[u8],
+    state: &mut LineState,
+    see: &mut dyn FnMut(&Sighting<'_>),
+) -> Read {
+    parser.glance(line, &mut state.clock, &mut state.scratch, see)
 }
 
 impl Parser {

@@ -9,6 +9,7 @@ use super::found::{Extra, Found};
 use super::json::Json;
 use super::pattern::{Buffers, Pattern};
 use super::requests::Requests;
+use crate::Sighting;
 use crate::parser::syslog;
 use crate::parser::time::{self, LineClock};
 
@@ -36,6 +37,8 @@ pub struct Parser {
     always: u64,
     json: Option<Json>,
     requests: Requests,
+    /// Its own log has requests, line by line, and nothing else.
+    is_access: bool,
 }
 
 /// What is kept between the lines of a log.
@@ -154,6 +157,9 @@ impl Parser {
             patterns.push(pattern);
         }
         let (needles, wanted, always) = sieve(&patterns)?;
+        // The head of a syslog is no beginning of such a line.
+        let is_access = has(HeadName::Access)
+            && file.heads.iter().all(|head| matches!(head, HeadName::Access | HeadName::Syslog));
         let requests = Requests::new(file.keep.unwrap_or_default(), file.requests)?;
         Ok(Self {
             name: file.name.into_boxed_str(),
@@ -167,6 +173,7 @@ impl Parser {
             always,
             json,
             requests,
+            is_access,
         })
     }
 
@@ -365,14 +372,7 @@ impl Parser {
     ) -> bool {
         let Some((at, request)) = access::parse(line, last_time, clock) else { return false };
         let mut found = Found::new(EventKind::RequestAnswered, at, &self.name);
-        let seen = &mut found.sighting;
-        seen.host = host;
-        seen.source = request.source;
-        seen.user = request.user;
-        seen.request = Some(request.target).filter(|target| !matches!(*target, b"" | b"-"));
-        seen.method = request.method;
-        seen.status = Some(request.status);
-        seen.client = request.agent;
+        found.sighting = self.request(at, host, &request);
         found.source_name = request.source_name;
         if let Some(site) = request.site {
             found.note("site", Extra::Text(site));
@@ -383,9 +383,53 @@ impl Parser {
         if let Some(bytes) = request.bytes {
             found.note("bytes_out", Extra::Integer(i64::from(bytes)));
         }
-        self.mean(&mut found);
         take(self, &found);
         true
+    }
+
+    /// What scenarios see of a request.
+    #[inline]
+    fn request<'a>(
+        &'a self,
+        at: Timestamp,
+        host: Option<&'a [u8]>,
+        request: &access::Request<'a>,
+    ) -> Sighting<'a> {
+        let mut seen = Sighting {
+            host,
+            source: request.source,
+            user: request.user,
+            request: Some(request.target).filter(|target| !matches!(*target, b"" | b"-")),
+            method: request.method,
+            status: Some(request.status),
+            client: request.agent,
+            ..Sighting::new(EventKind::RequestAnswered, at, &self.name)
+        };
+        self.requests.mean(&mut seen);
+        seen
+    }
+
+    /// Hands over what scenarios see of a line of its log.
+    #[inline]
+    pub(super) fn glance(
+        &self,
+        line: &[u8],
+        clock: &mut LineClock,
+        scratch: &mut Scratch,
+        see: &mut dyn FnMut(&Sighting<'_>),
+    ) -> Read {
+        // Access logs have the most lines of all. A line with a digit in front is
+        // none of syslog's, unless it is a date: then a dash follows the year.
+        if self.is_access
+            && line.first().is_some_and(u8::is_ascii_digit)
+            && line.get(4) != Some(&b'-')
+            && let Some((at, request)) =
+                access::parse(line.trim_ascii_end(), &mut scratch.last_time, clock)
+        {
+            see(&self.request(at, None, &request));
+            return Read::Found;
+        }
+        self.line(line, clock, scratch, &mut |_, found| see(&found.sighting))
     }
 
     /// A line that is a JSON object.

@@ -29,7 +29,7 @@ const MAX_RUN_BYTES: usize = 128;
 /// Most stretches that are read for an address; more are a forgery.
 const MAX_READ: usize = 4096;
 /// Expressions whose buffers are kept between lines.
-const KEPT_BUFFERS: usize = 32;
+const KEPT_BUFFERS: usize = 256;
 
 /// Gives every expression a number of its own.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -58,34 +58,28 @@ pub(super) struct Pattern {
     attributes: Constants,
 }
 
-/// Buffers that are used again from line to line.
+/// Buffers that are used again from line to line: each expression has one place
+/// where its own can be.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    kept: Vec<(u64, CaptureLocations)>,
-    next: usize,
+    kept: Vec<Option<(u64, CaptureLocations)>>,
 }
 
 impl Buffers {
     /// Takes the buffer of an expression, for it alone.
     fn of(&mut self, number: u64, regex: &Regex) -> &mut CaptureLocations {
-        let place = match self.kept.iter().position(|(other, _)| *other == number) {
-            Some(place) => place,
-            None if self.kept.len() < KEPT_BUFFERS => {
-                self.kept.push((number, regex.capture_locations()));
-                self.kept.len() - 1
-            }
-            None => {
-                self.next = (self.next + 1) % KEPT_BUFFERS;
-                if let Some(old) = self.kept.get_mut(self.next) {
-                    *old = (number, regex.capture_locations());
-                }
-                self.next
-            }
-        };
-        // The place was found or made above.
+        if self.kept.is_empty() {
+            self.kept.resize_with(KEPT_BUFFERS, || None);
+        }
+        let place = number as usize % KEPT_BUFFERS;
         match self.kept.get_mut(place) {
-            Some((_, buffer)) => buffer,
-            None => unreachable!("a buffer that was just put here"),
+            Some(kept) => {
+                if kept.as_ref().is_some_and(|(other, _)| *other != number) {
+                    *kept = None;
+                }
+                &mut kept.get_or_insert_with(|| (number, regex.capture_locations())).1
+            }
+            None => unreachable!("there are so many places"),
         }
     }
 }
@@ -165,6 +159,10 @@ impl Pattern {
 
     /// Looks at a message. The places of its groups stay in `buffers`.
     pub(super) fn matches(&self, message: &[u8], buffers: &mut Buffers) -> bool {
+        if self.kind.is_none() {
+            // Where its groups are matters to nobody.
+            return self.regex.is_match(message);
+        }
         let buffer = buffers.of(self.number, &self.regex);
         self.regex.captures_read(buffer, message).is_some()
     }

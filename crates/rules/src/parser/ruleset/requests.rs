@@ -116,11 +116,15 @@ impl Requests {
     }
 
     /// Gives a request the meaning it has.
+    #[inline]
     pub(super) fn mean<'a>(&'a self, seen: &mut Sighting<'a>) {
-        let target = seen.request.unwrap_or_default();
-        let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
-        let path = target.get(..end).unwrap_or(target);
         let status = seen.status.unwrap_or_default();
+        let target = seen.request.unwrap_or_default();
+        let end = match self.rules.is_empty() {
+            true => None,
+            false => memchr::memchr2(b'?', b'#', target),
+        };
+        let path = target.get(..end.unwrap_or(target.len())).unwrap_or(target);
         let rule = self.rules.iter().find(|rule| {
             rule.method.as_deref().is_none_or(|method| Some(method) == seen.method)
                 && (rule.statuses.is_empty() || rule.statuses.contains(&status))

@@ -17,11 +17,15 @@ pub(super) fn negotiation(text: &[u8]) -> Class<'_> {
     closed().into()
 }
 
+/// Why a connection ended, where the line begins so.
+pub(super) const CLOSED: &[u8] = b"closed by client";
+pub(super) const DISCONNECTED: &[u8] = b"disconnected by client";
+
 /// `Connection closed by …`, `Connection reset by …`.
 pub(super) fn connection(message: &[u8]) -> Class<'_> {
     let (rest, reason): (_, &[u8]) =
         if let Some(rest) = message.strip_prefix(b"Connection closed by ") {
-            (rest, b"closed by client")
+            (rest, CLOSED)
         } else if let Some(rest) = message.strip_prefix(b"Connection reset by ") {
             (rest, b"reset by client")
         } else {
@@ -76,7 +80,7 @@ pub(super) fn left<'a>(text: &'a [u8], reason: &'a [u8], bare: BareLine) -> Clas
 /// string from HOST[ port N]`.
 pub(super) fn departure(message: &[u8]) -> Class<'_> {
     if let Some(rest) = message.strip_prefix(b"Disconnected from ") {
-        return left(rest, b"disconnected by client", BareLine::AfterLogin);
+        return left(rest, DISCONNECTED, BareLine::AfterLogin);
     }
     if let Some(rest) = message.strip_prefix(b"Did not receive identification string from ") {
         let (rest, _) = preauth(rest);

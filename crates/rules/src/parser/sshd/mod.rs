@@ -41,12 +41,12 @@ use palisade_event::{
 
 use super::peer::{self, Peer};
 use super::syslog::{self, number};
-use super::time::LineClock;
-use super::{Glance, LineContext, Observation, Parsed};
+use super::{LineContext, Observation, Parsed};
 use crate::Sighting;
 use known::housekeeping;
 use leaving::*;
 use login::*;
+pub(super) use sight::sight_head;
 pub use sight::sight_sshd;
 
 /// The category of what happens at a real SSH server.
@@ -92,25 +92,6 @@ pub fn parse_sshd_message(
         Class::Irrelevant => Parsed::Irrelevant,
         Class::Unparsed => Parsed::Unparsed,
     }
-}
-
-/// Hands what a line of a syslog says to `see`, without copying it.
-pub(super) fn glance_sshd(
-    head: &syslog::Line<'_>,
-    clock: &mut LineClock,
-    see: &mut dyn FnMut(&Sighting<'_>),
-) -> Glance {
-    if !matches!(head.tag, b"sshd" | b"sshd-session" | b"sshd-auth") {
-        return Glance::Irrelevant;
-    }
-    let fact = match classify(head.message) {
-        Class::Fact(fact) => fact,
-        Class::Irrelevant => return Glance::Irrelevant,
-        Class::Unparsed => return Glance::Unparsed,
-    };
-    let Some(at) = clock.instant(head.time) else { return Glance::Unparsed };
-    see(&Sighting { host: Some(head.host), ..fact.sighting(at) });
-    Glance::Seen
 }
 
 /// What a message says, borrowed.

@@ -6,44 +6,44 @@
 use super::*;
 use crate::Sighting;
 use crate::parser::Sight;
-use crate::parser::clock::{Begin, SyslogClock};
+use crate::parser::clock::{Begin, Head, SyslogClock};
+use std::net::IpAddr;
 
 /// Looks at one line of a syslog file, without its newline.
 #[inline]
 #[must_use]
 pub fn sight_sshd<'a>(line: &'a [u8], clock: &mut SyslogClock) -> Sight<'a> {
     let line = line.trim_ascii_end();
-    let head = match clock.head(line) {
-        Begin::Head(head) => head,
-        Begin::NoTime => return without_time(line),
+    match clock.head(line) {
+        Begin::Head(head) => sight_head(&head),
+        Begin::NoTime => without_time(line),
         Begin::Other => {
             let remark = line.is_empty() || line.starts_with(b"-- ");
-            return if remark { Sight::Irrelevant } else { Sight::Unparsed };
+            if remark { Sight::Irrelevant } else { Sight::Unparsed }
         }
-    };
+    }
+}
+
+/// Looks at one line of a syslog file that was taken apart.
+#[inline]
+pub(in crate::parser) fn sight_head<'a>(head: &Head<'a>) -> Sight<'a> {
     if !matches!(head.tag, b"sshd" | b"sshd-session" | b"sshd-auth") {
         return Sight::Foreign;
     }
-    let fact = match common(head.message) {
-        Some(fact) => fact,
-        None => match classify(head.message) {
-            Class::Fact(fact) => fact,
-            Class::Irrelevant => return Sight::Irrelevant,
-            Class::Unparsed => return Sight::Unparsed,
-        },
-    };
-    Sight::Sighting(Sighting {
-        host: Some(head.host),
-        source: fact.peer.and_then(|peer| peer.source).map(|source| source.address),
-        user: fact.user,
-        outcome: fact.outcome,
-        request: fact.request,
-        method: fact.method,
-        client: fact.client,
-        reason: fact.reason,
-        repeat: fact.repeat,
-        ..Sighting::new(fact.kind, head.at, "sshd")
-    })
+    match plain(head) {
+        Some(sight) => sight,
+        None => classified(head),
+    }
+}
+
+fn classified<'a>(head: &Head<'a>) -> Sight<'a> {
+    match classify(head.message) {
+        Class::Fact(fact) => {
+            Sight::Sighting(Sighting { host: Some(head.host), ..fact.sighting(head.at) })
+        }
+        Class::Irrelevant => Sight::Irrelevant,
+        Class::Unparsed => Sight::Unparsed,
+    }
 }
 
 /// A line with a date that does not exist: the same words as without one.
@@ -60,44 +60,90 @@ fn without_time(line: &[u8]) -> Sight<'_> {
 }
 
 /// The lines of which a log under attack consists, in their plain form, read
-/// from their end: `Failed password for X from ADDRESS port N ssh2` and `Invalid
-/// user X from ADDRESS port N`. `None` for every other line and form, also
-/// where it would be the same fact; then [`classify`] decides.
+/// from their end: `… X from ADDRESS port N ssh2`, `… X ADDRESS port N
+/// [preauth]`. `None` for every other line and form, also where it would be the
+/// same sighting; then [`classify`] decides.
 #[inline]
-fn common(message: &[u8]) -> Option<Fact<'_>> {
+fn plain<'a>(head: &Head<'a>) -> Option<Sight<'a>> {
+    let message = head.message;
     match message.first()? {
         b'F' => {
             let rest = message.strip_prefix(b"Failed password for ")?.strip_suffix(b" ssh2")?;
-            let (user, peer) = user_from_peer(rest)?;
-            Some(Fact {
+            let (rest, source) = before_peer(rest)?;
+            let user = rest.strip_suffix(b" from ")?;
+            let user = after_any(user, &[b"invalid user ", b"illegal user "]).unwrap_or(user);
+            seen(Sighting {
+                host: Some(head.host),
+                source: Some(source),
+                user: (!user.is_empty()).then_some(user),
                 outcome: Some(Outcome::Failed),
                 method: Some(b"password"),
-                ..Fact::new(EventKind::AuthAttempted).marked_user(user).from(peer)
+                ..Sighting::new(EventKind::AuthAttempted, head.at, "sshd")
             })
         }
         b'I' => {
-            let (user, peer) = user_from_peer(message.strip_prefix(b"Invalid user ")?)?;
-            Some(Fact {
-                invalid_user: true,
-                ..Fact::new(EventKind::UserProbed).user(user).from(peer)
+            let (rest, source) = before_peer(message.strip_prefix(b"Invalid user ")?)?;
+            let user = rest.strip_suffix(b" from ")?;
+            seen(Sighting {
+                host: Some(head.host),
+                source: Some(source),
+                user: (!user.is_empty()).then_some(user),
+                ..Sighting::new(EventKind::UserProbed, head.at, "sshd")
             })
         }
+        b'C' => left_early(head, message.strip_prefix(b"Connection closed by ")?, CLOSED),
+        b'D' => left_early(head, message.strip_prefix(b"Disconnected from ")?, DISCONNECTED),
+        // With a port there is always a line `Disconnected from` too.
+        b'R' => {
+            let rest = message.strip_prefix(b"Received disconnect from ")?;
+            let end = rest.iter().take(16).position(|b| *b == b' ')?;
+            peer::ipv4(rest.get(..end)?)?;
+            let rest = rest.get(end..)?.strip_prefix(b" port ")?;
+            let digits = rest.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+            u16::try_from(number(rest.get(..digits)?)?).ok()?;
+            (rest.get(digits) == Some(&b':') && rest.get(digits + 1) != Some(&b' '))
+                .then_some(Sight::Irrelevant)
+        }
+        b'p' => message.starts_with(b"pam_").then_some(Sight::Irrelevant),
         _ => None,
     }
 }
 
-/// `X from ADDRESS port N` with an IPv4 address.
 #[inline]
-fn user_from_peer(text: &[u8]) -> Option<(&[u8], peer::Peer<'_>)> {
+fn seen(sighting: Sighting<'_>) -> Option<Sight<'_>> {
+    Some(Sight::Sighting(sighting))
+}
+
+/// `[authenticating user X |invalid user X ]ADDRESS port N [preauth]`.
+#[inline]
+fn left_early<'a>(head: &Head<'a>, text: &'a [u8], reason: &'static [u8]) -> Option<Sight<'a>> {
+    let (who, source) = before_peer(text.strip_suffix(b" [preauth]")?)?;
+    let user = match who {
+        b"" => None,
+        who => {
+            let user = after_any(who, &[b"authenticating user ", b"invalid user "])?;
+            Some(user.strip_suffix(b" ").filter(|user| !user.is_empty())?)
+        }
+    };
+    seen(Sighting {
+        host: Some(head.host),
+        source: Some(source),
+        user,
+        reason: Some(reason),
+        ..Sighting::new(EventKind::ConnectionClosed, head.at, "sshd")
+    })
+}
+
+/// The IPv4 address of `TEXT ADDRESS port N`, and the text with its space.
+#[inline]
+fn before_peer(text: &[u8]) -> Option<(&[u8], IpAddr)> {
     let digits = text.iter().rev().take(6).take_while(|b| b.is_ascii_digit()).count();
     let (rest, port) = text.split_at_checked(text.len() - digits)?;
-    let port = u16::try_from(number(port)?).ok()?;
+    u16::try_from(number(port)?).ok()?;
     let rest = rest.strip_suffix(b" port ")?;
-    let length = rest.iter().rev().take(16).position(|b| *b == b' ')?;
+    let length = rest.iter().rev().take(16).position(|b| *b == b' ').unwrap_or(rest.len());
     let (rest, address) = rest.split_at_checked(rest.len() - length)?;
-    let user = rest.strip_suffix(b" from ")?;
-    let peer = peer::ipv4_and_port(address, port)?;
-    Some((user, peer))
+    Some((rest, peer::ipv4(address)?.into()))
 }
 
 #[cfg(test)]
@@ -115,7 +161,7 @@ mod tests {
     fn both(line: &[u8], clock: &mut SyslogClock) -> (String, String) {
         let fast = match sight_sshd(line, clock) {
             Sight::Sighting(seen) => format!(
-                "{} {} {:?} {:?} {:?} {:?} {:?} {}",
+                "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
                 seen.kind,
                 seen.at,
                 seen.source,
@@ -123,6 +169,8 @@ mod tests {
                 seen.outcome,
                 seen.client,
                 seen.request,
+                seen.method,
+                seen.reason,
                 seen.repeat
             ),
             Sight::Irrelevant | Sight::Foreign => "irrelevant".into(),
@@ -131,8 +179,9 @@ mod tests {
         let slow = match parse_sshd(line, &cx()) {
             Parsed::Observation(seen) => {
                 let login = seen.credentials.as_ref();
+                let slow = Sighting::from(&*seen);
                 format!(
-                    "{} {} {:?} {:?} {:?} {:?} {:?} {}",
+                    "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
                     seen.kind,
                     seen.observed_at,
                     seen.source.map(|source| source.address),
@@ -140,6 +189,8 @@ mod tests {
                     login.and_then(|login| login.outcome),
                     seen.client.as_ref().map(Untrusted::as_bytes),
                     seen.request.as_ref().map(Untrusted::as_bytes),
+                    slow.method,
+                    slow.reason,
                     seen.repeat
                 )
             }
@@ -170,16 +221,21 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_names_and_odd_forms_are_read_the_same_both_ways(
-            form in 0usize..4,
+            form in 0usize..9,
             user in r"( |from|port|root|invalid user |ssh2|192\.0\.2\.1|[0-9a-z.:]{0,9}){0,9}",
             host in r"(198\.51\.100\.7|2001:db8::7|01\.2\.3\.4|1\.2\.3|256\.1\.1\.1|UNKNOWN|a\.example)",
             port in r"(22|0|65535|65536|123456|)",
-            end in r"( ssh2| ssh2 |  ssh2|)",
+            end in r"( ssh2| ssh2 |  ssh2|| \[preauth\]|  \[preauth\]|\[preauth\]|:11: Bye \[preauth\]|: 11: Bye \[preauth\])",
         ) {
             let message = match form {
                 0 => format!("Failed password for {user} from {host} port {port}{end}"),
                 1 => format!("Failed password for invalid user {user} from {host} port {port}{end}"),
                 2 => format!("Invalid user {user} from {host} port {port}{end}"),
+                3 => format!("Connection closed by authenticating user {user} {host} port {port}{end}"),
+                4 => format!("Connection closed by invalid user {user} {host} port {port}{end}"),
+                5 => format!("Disconnected from {user} {host} port {port}{end}"),
+                6 => format!("Connection closed by {user}{host} port {port}{end}"),
+                7 => format!("Received disconnect from {host} port {port}{end}"),
                 _ => format!("Failed password for {user}{host}{port}{end}"),
             };
             let line = format!("Nov 20 20:07:14 web-1 sshd[7]: {message}");
