@@ -85,7 +85,7 @@ fn a_report_names_attackers_break_ins_and_what_would_be_banned() {
     assert_eq!(break_ins.len(), 1);
     assert_eq!(break_ins[0]["address"], "203.0.113.5");
     assert_eq!(break_ins[0]["user"], "deploy");
-    assert_eq!(break_ins[0]["failures"], 5, "so many are enough");
+    assert_eq!(break_ins[0]["failures"], 6);
     let decisions = report["decisions"].as_array().unwrap();
     assert_eq!(decisions[0]["value"], "198.51.100.7");
     assert_eq!(decisions[0]["scenario"], "ssh-bruteforce");
@@ -152,6 +152,81 @@ fn the_report_is_the_same_on_any_number_of_threads_and_however_it_is_packed() {
     let mut stdin = json(&stdin);
     stdin["files"] = Value::Null;
     assert_eq!(stdin, one);
+}
+
+/// Decisions of a report, sorted: of two in the same second either may be first.
+fn decided(report: &Value) -> Vec<String> {
+    let decisions = report["decisions"].as_array().unwrap();
+    let mut all: Vec<String> = decisions.iter().map(Value::to_string).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn logs_of_the_same_time_are_one_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // 16 addresses in turn, each with a line every eight seconds: in one of the
+    // logs alone there are never enough at once.
+    let mut logs = vec![String::new(); 4];
+    let mut whole = String::new();
+    for n in 0..60_000usize {
+        let (ip, second) = (format!("198.51.100.{}", n % 16), n / 2);
+        let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+        let line = format!(
+            "Nov 20 {h:02}:{m:02}:{s:02} web-1 sshd[{n}]: Failed password for u{n} from {ip} port 22 ssh2\n"
+        );
+        whole.push_str(&line);
+        // The first part was rotated away, the rest is spread.
+        let place = if n < 20_000 { 3 } else { n / 16 % 3 };
+        logs[place].push_str(&line);
+    }
+    std::fs::write(path("whole.log"), &whole).unwrap();
+    for (name, text) in ["b.log", "c.log", "a.log", "z.log.1"].iter().zip(&logs) {
+        std::fs::write(path(name), text).unwrap();
+    }
+    let report = |threads: &str, names: &[&str]| {
+        let args = [&["--format", "json", "--threads", threads], names].concat();
+        json(&scan(folder.path(), &args))
+    };
+    let one = report("1", &["whole.log"]);
+    assert!(decided(&one).len() >= 16, "{}", decided(&one).len());
+    let names = ["b.log", "c.log", "a.log", "z.log.1"];
+    let spread = report("1", &names);
+    assert_eq!(decided(&spread), decided(&one));
+    assert_eq!(spread["attackers"], one["attackers"]);
+    for threads in ["2", "4"] {
+        assert_eq!(report(threads, &names), spread, "{threads} threads");
+    }
+    let alone = report("1", &["b.log"]);
+    assert!(one["scenarios"]["ssh-bruteforce"].as_u64() >= Some(16));
+    assert_eq!(alone["scenarios"]["ssh-bruteforce"], Value::Null, "each log alone says less");
+}
+
+#[test]
+fn more_logs_than_are_read_at_once_are_one_history_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // 300 days, a log each, and one beside them that lasts from the first to the last.
+    let mut long = String::new();
+    for day in 0..300u32 {
+        let date = format!("2026-{:02}-{:02}", 1 + day / 28, 1 + day % 28);
+        let mut text = String::new();
+        for second in 0..4 {
+            writeln!(text, "{date}T10:00:0{second}Z web-1 sshd[7]: Failed password for root from 198.51.100.7 port 22 ssh2").unwrap();
+            writeln!(long, "{date}T10:00:0{second}Z web-1 sshd[7]: Failed password for root from 198.51.100.7 port 22 ssh2").unwrap();
+        }
+        std::fs::write(folder.path().join(format!("{:03}.log", 299 - day)), text).unwrap();
+    }
+    std::fs::write(folder.path().join("long.log"), long).unwrap();
+    let report = |threads: &str| {
+        json(&scan(folder.path(), &["--format", "json", "--threads", threads, "."]))
+    };
+    let one = report("1");
+    assert_eq!(one["lines"], 2400);
+    assert_eq!(one["scenarios"]["ssh-bruteforce"], 300, "four a day are too few, eight are not");
+    for threads in ["2", "4"] {
+        assert_eq!(report(threads), one, "{threads} threads");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! [`Explainer`](crate::Explainer) read logs with. What is kept of a log goes
 //! through [`LogReader`](crate::LogReader) instead.
 
-use super::{Glance, LineContext, LineState, LogFormat, Sight, SyslogClock, sight_sshd};
+use super::{Glance, LineContext, LineState, LogFormat, Sight, sight_sshd};
 use crate::Sighting;
 
 /// The formats that lines can be told by: all but the one that takes any line.
@@ -15,37 +15,29 @@ pub fn formats() -> impl Iterator<Item = LogFormat> {
 pub struct LineReader {
     format: LogFormat,
     state: LineState,
-    clock: SyslogClock,
-    /// Whether lines of sshd go the short way.
-    is_syslog: bool,
+    /// Lines of sshd go the short way.
+    is_sshd: bool,
 }
 
 impl LineReader {
     /// A reader that has seen no line.
     #[must_use]
     pub fn new(format: LogFormat, cx: LineContext) -> Self {
-        Self {
-            is_syslog: matches!(format, LogFormat::Sshd | LogFormat::Syslog),
-            clock: SyslogClock::new(cx.clone()),
-            state: LineState::new(cx),
-            format,
-        }
+        Self { is_sshd: format == LogFormat::Sshd, state: LineState::new(cx), format }
     }
 
     /// Hands what a line says to `see`. Gives whether the line was understood.
     #[inline]
     pub fn look(&mut self, line: &[u8], mut see: impl FnMut(&Sighting<'_>)) -> bool {
-        if self.is_syslog {
-            match sight_sshd(line, &mut self.clock) {
+        if self.is_sshd {
+            return match sight_sshd(line, &mut self.state.syslog) {
                 Sight::Sighting(sighting) => {
                     see(&sighting);
-                    return true;
+                    true
                 }
-                Sight::Irrelevant => return true,
-                Sight::Unparsed => return false,
-                Sight::Foreign if self.format == LogFormat::Sshd => return true,
-                Sight::Foreign => {}
-            }
+                Sight::Irrelevant | Sight::Foreign => true,
+                Sight::Unparsed => false,
+            };
         }
         self.format.glance(line, &mut self.state, &mut see) != Glance::Unparsed
     }

@@ -13,8 +13,13 @@ use palisade_event::Timestamp;
 use palisade_rules::parser::formats;
 use palisade_rules::{LineContext, LineReader};
 
-/// Bytes of a chunk, and so the longest line that is looked at.
-pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
+/// Bytes of a chunk: few enough to stay in a processor's cache until they have
+/// been looked at.
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
+/// Longest line that is looked at, in bytes. A chunk grows for one.
+pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
+/// Bytes that are looked at to find out what wrote a file.
+const SAMPLE_BYTES: usize = 256 * 1024;
 /// Lines that are looked at to find out what wrote them.
 const SAMPLE_LINES: usize = 500;
 /// Folders in folders that are entered.
@@ -89,14 +94,16 @@ impl std::fmt::Display for NotUnderstood {
 
 impl std::error::Error for NotUnderstood {}
 
-/// A log that was opened, its first lines looked at.
+/// A log whose first lines were looked at.
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) format: LogFormat,
     pub(super) cx: LineContext,
-    /// The time of its first sighting; files without one come last.
+    /// The time of its first sighting. Where its beginning has none it may have
+    /// one of any time.
     pub(super) first_at: Timestamp,
-    pub(super) chunks: Chunks,
+    path: PathBuf,
+    chunks: Option<Chunks>,
 }
 
 impl Source {
@@ -110,19 +117,10 @@ impl Source {
         zone: &jiff::tz::TimeZone,
         now: Option<Timestamp>,
     ) -> anyhow::Result<Self> {
-        let packed = Arc::new(AtomicU64::new(0));
-        let (file, written): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
-            (Box::new(io::stdin()), None)
-        } else {
-            let file = File::open(path).context("cannot open the file")?;
-            let written = file.metadata().ok().and_then(|metadata| metadata.modified().ok());
-            (Box::new(file), written)
-        };
+        let (mut chunks, written) = Chunks::open(path)?;
         let now = now
             .or_else(|| written.map(Timestamp::from))
             .unwrap_or_else(|| std::time::SystemTime::now().into());
-        let counted = Counted { inner: file, read: Arc::clone(&packed) };
-        let mut chunks = Chunks::new(unpacked(counted)?, packed);
         let cx = LineContext { now, zone: zone.clone() };
         let sample = chunks.peek()?;
         let (format, first_at) = match format {
@@ -132,8 +130,27 @@ impl Source {
             }
             None => guess(sample, &cx).ok_or(NotUnderstood)?,
         };
-        let first_at = first_at.unwrap_or(Timestamp::from_millis(i64::MAX));
-        Ok(Self { name: path.display().to_string(), format, cx, first_at, chunks })
+        let first_at = first_at.unwrap_or(Timestamp::from_millis(i64::MIN));
+        let (name, path) = (path.display().to_string(), path.to_owned());
+        Ok(Self { name, format, cx, first_at, path, chunks: Some(chunks) })
+    }
+
+    /// Closes the file until it is read; standard input stays as it is.
+    pub(super) fn close(&mut self) {
+        if self.path.as_os_str() != "-" {
+            self.chunks = None;
+        }
+    }
+
+    /// Its lines from the beginning on; to be asked for once.
+    ///
+    /// # Errors
+    /// It cannot be opened again.
+    pub(super) fn chunks(&mut self) -> anyhow::Result<Chunks> {
+        match self.chunks.take() {
+            Some(chunks) => Ok(chunks),
+            None => Ok(Chunks::open(&self.path)?.0),
+        }
     }
 }
 
@@ -223,6 +240,8 @@ pub(super) struct Chunks {
     /// Read and not handed out.
     rest: Vec<u8>,
     ended: bool,
+    /// Why it ended before its end; told once what was read before is handed out.
+    failed: Option<io::Error>,
     /// The rest of a line that is too long is passed over.
     skipping: bool,
     /// Lines that were longer than a chunk.
@@ -232,9 +251,32 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Opens a file, and says when it was last written.
+    fn open(path: &Path) -> anyhow::Result<(Self, Option<std::time::SystemTime>)> {
+        let packed = Arc::new(AtomicU64::new(0));
+        let (file, written): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
+            (Box::new(io::stdin()), None)
+        } else {
+            let file = File::open(path).context("cannot open the file")?;
+            let written = file.metadata().ok().and_then(|metadata| metadata.modified().ok());
+            (Box::new(file), written)
+        };
+        let counted = Counted { inner: file, read: Arc::clone(&packed) };
+        Ok((Self::new(unpacked(counted)?, packed), written))
+    }
+
     fn new(inner: Box<dyn Read + Send>, packed: Arc<AtomicU64>) -> Self {
         let rest = Vec::with_capacity(CHUNK_BYTES);
-        Self { inner, packed, rest, ended: false, skipping: false, too_long: 0, bytes: 0 }
+        Self {
+            inner,
+            packed,
+            rest,
+            ended: false,
+            failed: None,
+            skipping: false,
+            too_long: 0,
+            bytes: 0,
+        }
     }
 
     /// Bytes of the file that were read.
@@ -242,22 +284,23 @@ impl Chunks {
         self.packed.load(Ordering::Relaxed)
     }
 
-    /// Fills the buffer up to the size of a chunk.
-    fn fill(&mut self) -> io::Result<()> {
-        let missing = CHUNK_BYTES.saturating_sub(self.rest.len());
+    /// Fills the buffer up to a size.
+    fn fill(&mut self, size: usize) -> io::Result<()> {
+        let missing = size.saturating_sub(self.rest.len());
         if self.ended || missing == 0 {
             return Ok(());
         }
         let before = self.rest.len();
+        self.rest.reserve_exact(missing);
         let read = self.inner.by_ref().take(missing as u64).read_to_end(&mut self.rest);
         self.bytes += (self.rest.len() - before) as u64;
-        self.ended = self.rest.len() < CHUNK_BYTES;
+        self.ended = self.rest.len() < size;
         read.map(|_| ())
     }
 
     /// The beginning of the log, which is handed out again.
     fn peek(&mut self) -> anyhow::Result<&[u8]> {
-        self.fill().context("cannot read the file")?;
+        self.fill(SAMPLE_BYTES).context("cannot read the file")?;
         let whole = memchr::memrchr(b'\n', &self.rest).filter(|_| !self.ended);
         Ok(self.rest.get(..whole.unwrap_or(self.rest.len())).unwrap_or_default())
     }
@@ -268,13 +311,11 @@ impl Chunks {
     /// The file cannot be read further; what was read before was handed out.
     pub(super) fn next(&mut self, mut into: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
         into.clear();
+        let mut size = CHUNK_BYTES;
         loop {
-            let filled = self.fill();
-            if let Err(error) = filled {
+            if let Err(error) = self.fill(size) {
                 self.ended = true;
-                if self.rest.is_empty() {
-                    return Err(error);
-                }
+                self.failed = Some(error);
             }
             if self.skipping {
                 match memchr::memchr(b'\n', &self.rest) {
@@ -286,16 +327,20 @@ impl Chunks {
                     None => self.rest.clear(),
                 }
                 if self.ended {
-                    return Ok(None);
+                    return self.failed.take().map_or(Ok(None), Err);
                 }
                 continue;
             }
             if self.rest.is_empty() {
-                return Ok(None);
+                return self.failed.take().map_or(Ok(None), Err);
             }
             let end = match memchr::memrchr(b'\n', &self.rest) {
                 Some(last) => last + 1,
                 None if self.ended => self.rest.len(),
+                None if size < MAX_LINE_BYTES => {
+                    size = MAX_LINE_BYTES;
+                    continue;
+                }
                 None => {
                     self.too_long += 1;
                     self.skipping = true;
@@ -343,10 +388,34 @@ mod tests {
     #[test]
     fn a_line_without_end_costs_no_memory_and_the_next_one_is_read() {
         let mut text = b"first\n".to_vec();
-        text.extend(std::iter::repeat_n(b'x', 20 * CHUNK_BYTES));
+        text.extend(std::iter::repeat_n(b'x', 20 * MAX_LINE_BYTES));
         text.extend_from_slice(b"\nlast\n");
         let (all, too_long) = chunks(text);
         assert_eq!((all.concat(), too_long), (b"first\nlast\n".to_vec(), 1));
+    }
+
+    #[test]
+    fn a_line_longer_than_a_chunk_is_whole() {
+        let mut text = b"first\n".to_vec();
+        text.extend(std::iter::repeat_n(b'x', MAX_LINE_BYTES - 10));
+        text.extend_from_slice(b"\nlast\n");
+        let (all, too_long) = chunks(text.clone());
+        assert_eq!((all.concat(), too_long), (text, 0));
+        assert!(all.iter().all(|chunk| chunk.ends_with(b"\n")));
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_read_that_far_and_its_end_is_told() {
+        let lines = b"one\n".repeat(1000);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(&lines).unwrap();
+        gz.flush().unwrap();
+        let cut = gz.get_ref().clone();
+        let counted = Counted { inner: Box::new(io::Cursor::new(cut)), read: Arc::default() };
+        let mut chunks = Chunks::new(unpacked(counted).unwrap(), Arc::default());
+        assert_eq!(chunks.next(Vec::new()).unwrap().unwrap(), lines);
+        assert!(chunks.next(Vec::new()).is_err());
+        assert!(chunks.next(Vec::new()).unwrap().is_none());
     }
 
     #[test]

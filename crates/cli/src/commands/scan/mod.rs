@@ -1,13 +1,15 @@
 //! `palisade scan`: what detection makes of logs that are there already.
 //!
 //! ```text
-//! files ─► chunks of whole lines ─► threads: parse, match, add up ─► one: count, in order ─► report
+//! files ─► chunks of whole lines ─► threads: parse, match, add up ─► one: count, by time ─► report
 //! ```
 //!
 //! The report does not depend on the number of threads: what is added up does
-//! not care for order, and what does is counted in the order of the lines.
+//! not care for order, and what does is counted in the order of its times, those
+//! of one log in the order of its lines.
 
 mod input;
+mod merge;
 mod report;
 mod tally;
 mod work;
@@ -28,12 +30,13 @@ use crate::out;
 use crate::progress::{Progress, Show};
 use crate::settings::Settings;
 use input::{NotUnderstood, Source};
-use report::Report;
-use tally::Tally;
-use work::Found;
+use merge::{Found, Scanned};
+use report::{Judged, Report};
 
 /// Most threads.
 const MAX_THREADS: usize = 64;
+/// Files that stay open from the look at their first lines on.
+const KEPT_OPEN: usize = 16;
 
 /// Looks for attacks in logs.
 #[derive(Clone, Debug, Args)]
@@ -95,7 +98,12 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     let progress = Progress::new(Show::from(&args.quiet), (total > 0).then_some(total), "bytes");
     for path in paths {
         match Source::open(&path, args.parser.clone(), &zone, args.now) {
-            Ok(source) => sources.push(source),
+            Ok(mut source) => {
+                if sources.len() >= KEPT_OPEN {
+                    source.close();
+                }
+                sources.push(source);
+            }
             // A folder has files that are no logs; one that was named is one.
             Err(error) if error.is::<NotUnderstood>() && !args.files.contains(&path) => {
                 skipped.push(path.display().to_string());
@@ -105,35 +113,30 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     }
     // Rotated logs are read from the oldest on, whatever they are called.
     sources.sort_by(|a, b| (a.first_at, &a.name).cmp(&(b.first_at, &b.name)));
-    let mut tally = Tally::default();
-    let mut found: Vec<Found> = Vec::new();
+    let names: Vec<(String, LogFormat)> =
+        sources.iter().map(|source| (source.name.clone(), source.format.clone())).collect();
+    let scanned = merge::scan(sources, &mut detector, threads, &mut |name, bytes| {
+        progress.on(name);
+        progress.at(bytes);
+    });
+    let Scanned { tally, found, logs } = scanned;
     let mut read = Vec::new();
-    let mut done = 0;
-    for source in sources {
-        progress.on(&source.name);
-        let (name, format) = (source.name.clone(), source.format.clone());
-        let scanned = work::scan(source, &mut detector, threads, &mut |bytes| {
-            progress.at(done + bytes);
-        });
-        done += scanned.packed_bytes;
-        tally.merge(scanned.tally);
-        found.extend(scanned.found);
-        if let Some(error) = scanned.error {
-            problems.push(format!("{name}: {error:#}"));
+    for ((path, format), log) in names.into_iter().zip(logs) {
+        if let Some(error) = log.error {
+            problems.push(format!("{path}: {error:#}"));
         }
-        read.push(report::FileRead {
-            path: name,
-            parser: format.to_string(),
-            bytes: scanned.bytes,
-            lines: scanned.lines,
-        });
+        let (bytes, lines) = (log.bytes, log.lines);
+        read.push(report::FileRead { path, parser: format.to_string(), bytes, lines });
     }
     progress.end();
-    let findings = judge(&mut detector, found);
+    let judged = judge(&mut detector, found);
     for problem in &problems {
         eprintln!("palisade: {problem}");
     }
-    let report = Report::new(&detector, read, tally, findings, (problems, skipped));
+    let matcher = detector.engine().matcher();
+    // What was counted is not needed any more.
+    drop(detector);
+    let report = Report::new(matcher, read, tally, judged, (problems, skipped));
     match args.format {
         ReportFormat::Table => report.print(args.top),
         // A closed pipe ends the process quietly, as it would end `cat`.
@@ -186,14 +189,15 @@ pub(super) fn zone(name: Option<&str>) -> anyhow::Result<jiff::tz::TimeZone> {
 }
 
 /// Decides about all alerts in the order of their times.
-fn judge(detector: &mut Detector, mut found: Vec<Found>) -> Vec<(Finding, Option<Box<[u8]>>)> {
+fn judge(detector: &mut Detector, mut found: Vec<Found>) -> Vec<Judged> {
     found.sort_by_key(|one| one.alert.at);
-    let mut findings = Vec::new();
+    let mut all = Vec::with_capacity(found.len());
     for Found { alert, user } in found {
-        let judged = detector.judge(vec![alert], user.as_deref(), None);
-        findings.extend(judged.into_iter().map(|finding| (finding, user.clone())));
+        for Finding { alert, verdict, .. } in detector.judge(vec![alert], user.as_deref(), None) {
+            all.push(Judged { alert, verdict, user: user.clone() });
+        }
     }
-    findings
+    all
 }
 
 /// How often each value occurs, the most frequent first, then by value.

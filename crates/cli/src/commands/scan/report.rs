@@ -1,21 +1,25 @@
 //! The report of a scan: a table, JSON, or a page.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use palisade_event::{DecisionTarget, Timestamp, Untrusted};
 use palisade_rules::scenario::Rule;
-use palisade_rules::{Detector, Finding, Verdict};
+use palisade_rules::{Alert, Matcher, Scenario, Verdict, alert_reason};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::ranked;
-use super::tally::{Attacker, Tally};
+use super::tally::{Address, Attacker, Names, Tally};
 use crate::out;
 
+/// Bytes of a report that are written at once.
+const WRITTEN_BYTES: usize = 64 * 1024;
 /// Login names shown in a row of the table.
 const SHOWN_USERS: usize = 3;
 
@@ -27,31 +31,31 @@ pub(super) struct FileRead {
     pub(super) lines: u64,
 }
 
-/// What one attacker is shown with.
+/// An alert and what became of it, without what can be made again.
+pub(super) struct Judged {
+    pub(super) alert: Alert,
+    pub(super) verdict: Verdict,
+    /// The login name, where it was one that a success made.
+    pub(super) user: Option<Box<[u8]>>,
+}
+
+/// What one attacker is shown with, beside what the sums say.
 struct Row {
     address: IpAddr,
-    what: Attacker,
-    scenarios: Vec<String>,
+    /// Places of scenarios, one bit each.
+    scenarios: u64,
     /// Seconds of the longest ban.
     ban_secs: Option<u64>,
 }
 
-/// A login that succeeded after many had failed.
-struct BreakIn {
-    address: Option<IpAddr>,
-    user: Option<Box<[u8]>>,
-    at: Timestamp,
-    failures: u32,
-    scenario: String,
-}
-
 /// The report.
 pub(super) struct Report {
+    /// For the scenarios.
+    matcher: Arc<Matcher>,
     files: Vec<FileRead>,
     tally: Tally,
     rows: Vec<Row>,
-    break_ins: Vec<BreakIn>,
-    findings: Vec<(Finding, String, bool)>,
+    judged: Vec<Judged>,
     problems: Vec<String>,
     /// Files of folders that are no logs.
     skipped: Vec<String>,
@@ -59,59 +63,58 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(
-        detector: &Detector,
+        matcher: Arc<Matcher>,
         files: Vec<FileRead>,
-        mut tally: Tally,
-        findings: Vec<(Finding, Option<Box<[u8]>>)>,
+        tally: Tally,
+        judged: Vec<Judged>,
         (problems, skipped): (Vec<String>, Vec<String>),
     ) -> Self {
-        let mut about: HashMap<IpAddr, (Vec<String>, Option<u64>)> = HashMap::new();
-        let mut break_ins = Vec::new();
-        let mut named = Vec::new();
-        for (finding, user) in findings {
-            let scenario = detector.engine().scenarios().get(finding.alert.scenario);
-            let name = scenario.map_or_else(String::new, |scenario| scenario.name.to_string());
-            if let Some(address) = palisade_rules::alert_address(&finding.alert) {
-                let (names, secs) = about.entry(address).or_default();
-                if !names.contains(&name) {
-                    names.push(name.clone());
-                }
-                if let Verdict::Decided(decision) = &finding.verdict
-                    && !decision.simulated
-                {
-                    *secs = Some(secs.unwrap_or(0).max(decision.duration_secs));
-                }
+        let mut about: HashMap<IpAddr, (u64, Option<u64>)> = HashMap::new();
+        for Judged { alert, verdict, .. } in &judged {
+            let Some(address) = palisade_rules::alert_address(alert) else { continue };
+            let (places, secs) = about.entry(address).or_default();
+            *places |= 1 << alert.scenario;
+            if let Verdict::Decided(decision) = verdict
+                && !decision.simulated
+            {
+                *secs = Some(secs.unwrap_or(0).max(decision.duration_secs));
             }
-            let is_break_in = scenario.is_some_and(|s| matches!(s.rule, Rule::Sequence { .. }));
-            if is_break_in {
-                break_ins.push(BreakIn {
-                    address: palisade_rules::alert_address(&finding.alert),
-                    user,
-                    at: finding.alert.at,
-                    failures: finding.alert.count,
-                    scenario: name.clone(),
-                });
-            }
-            named.push((finding, name, is_break_in));
         }
-        let addresses = std::mem::take(&mut tally.addresses);
-        let mut rows: Vec<Row> = addresses
-            .into_iter()
-            .filter_map(|(address, what)| {
-                let known = about.remove(&address);
+        let mut rows: Vec<Row> = (tally.addresses.iter())
+            .filter_map(|(Address(address), what)| {
+                let known = about.get(address);
                 if known.is_none() && !what.is_suspect() {
                     return None;
                 }
-                let (scenarios, ban_secs) = known.unwrap_or_default();
-                Some(Row { address, what, scenarios, ban_secs })
+                let (scenarios, ban_secs) = known.copied().unwrap_or_default();
+                Some(Row { address: *address, scenarios, ban_secs })
             })
             .collect();
-        let weight = |row: &Row| row.what.failed + row.what.probes + row.what.requests;
-        rows.sort_by(|a, b| {
-            let order = b.what.failed.cmp(&a.what.failed);
-            order.then(weight(b).cmp(&weight(a))).then(a.address.cmp(&b.address))
+        rows.sort_by_cached_key(|row| {
+            let what = tally.addresses.get(&Address(row.address));
+            let failed = what.map_or(0, |what| what.failed);
+            let weight = what.map_or(0, |what| what.failed + what.probes + what.requests);
+            (Reverse(failed), Reverse(weight), row.address)
         });
-        Self { files, tally, rows, break_ins, findings: named, problems, skipped }
+        Self { matcher, files, tally, rows, judged, problems, skipped }
+    }
+
+    /// Attackers, the worst first.
+    fn attackers(&self) -> impl Iterator<Item = (&Row, &Attacker)> {
+        let known = |row: &Row| self.tally.addresses.get(&Address(row.address));
+        self.rows.iter().filter_map(move |row| Some((row, known(row)?)))
+    }
+
+    /// Logins that succeeded after many had failed.
+    fn break_ins(&self) -> impl Iterator<Item = &Judged> {
+        self.judged.iter().filter(|one| {
+            let scenario = self.scenario(one.alert.scenario);
+            scenario.is_some_and(|scenario| matches!(scenario.rule, Rule::Sequence { .. }))
+        })
+    }
+
+    fn scenario(&self, place: usize) -> Option<&Scenario> {
+        self.matcher.scenarios().get(place)
     }
 
     /// Whether something could not be read.
@@ -124,7 +127,7 @@ impl Report {
     }
 
     fn failed(&self) -> u64 {
-        self.rows.iter().map(|row| row.what.failed).sum()
+        self.attackers().map(|(_, what)| what.failed).sum()
     }
 
     fn span(&self) -> String {
@@ -144,12 +147,29 @@ impl Report {
             self.rows.len(),
             self.failed(),
             self.banned(),
-            self.break_ins.len()
+            self.break_ins().count()
         )
     }
 
     fn scenarios(&self) -> Vec<(String, u64)> {
-        ranked(self.findings.iter().map(|(_, name, _)| name.clone()))
+        let places = ranked(self.judged.iter().map(|one| one.alert.scenario));
+        let mut named: Vec<(String, u64)> =
+            places.into_iter().map(|(place, count)| (self.name(place).to_owned(), count)).collect();
+        named.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        named
+    }
+
+    /// The name of a scenario.
+    fn name(&self, place: usize) -> &str {
+        self.scenario(place).map_or("", |scenario| scenario.name.as_str())
+    }
+
+    /// The names of the scenarios that an attacker set off.
+    fn names_of(&self, row: &Row) -> Vec<&str> {
+        (0..self.matcher.scenarios().len())
+            .filter(|place| row.scenarios >> place & 1 == 1)
+            .map(|place| self.name(place))
+            .collect()
     }
 
     /// As columns for people.
@@ -160,17 +180,17 @@ impl Report {
             out::line(&format!("{count} files of the folders are no logs that are known"));
         }
         out::line("");
-        let rows = self.rows.iter().take(top).map(|row| {
+        let rows = self.attackers().take(top).map(|(row, what)| {
             vec![
                 row.address.to_string(),
-                row.what.failed.to_string(),
-                row.what.probes.to_string(),
-                row.what.requests.to_string(),
-                users(&row.what, SHOWN_USERS),
-                row.what.first.to_string(),
-                row.what.last.to_string(),
+                what.failed.to_string(),
+                what.probes.to_string(),
+                what.requests.to_string(),
+                users(what, &self.tally.names, SHOWN_USERS),
+                what.first.to_string(),
+                what.last.to_string(),
                 row.ban_secs.map_or_else(|| "-".to_owned(), span),
-                row.scenarios.join(", "),
+                self.names_of(row).join(", "),
             ]
         });
         let header = [
@@ -189,12 +209,13 @@ impl Report {
             let more = self.rows.len() - top;
             out::line(&format!("… and {more} more; --top or --format json shows them"));
         }
-        let rows = self.break_ins.iter().map(|one| {
+        let rows = self.break_ins().map(|one| {
+            let address = palisade_rules::alert_address(&one.alert);
             vec![
-                one.at.to_string(),
-                one.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+                one.alert.at.to_string(),
+                address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
                 one.user.as_deref().map_or_else(|| "-".to_owned(), shown),
-                one.failures.to_string(),
+                one.alert.count.to_string(),
             ]
         });
         let rows: Vec<Vec<String>> = rows.collect();
@@ -216,7 +237,7 @@ impl Report {
     /// # Errors
     /// It cannot be written.
     pub(super) fn write_json(&self, out: impl std::io::Write) -> std::io::Result<()> {
-        let mut out = std::io::BufWriter::new(out);
+        let mut out = std::io::BufWriter::with_capacity(WRITTEN_BYTES, out);
         serde_json::to_writer(&mut out, self)?;
         out.write_all(b"\n")?;
         out.flush()
@@ -234,36 +255,37 @@ impl Report {
                 cells
             })
         };
-        if !self.break_ins.is_empty() {
+        if self.break_ins().next().is_some() {
             page.push_str("<h2>Break-ins</h2><p>A login succeeded after many had failed.</p><table><tr><th>At<th>Address<th>User<th>Failures before</tr>");
-            for one in &self.break_ins {
+            for one in self.break_ins() {
+                let address = palisade_rules::alert_address(&one.alert);
                 let row = [
-                    one.at.to_string(),
-                    one.address.map_or_else(String::new, |address| address.to_string()),
+                    one.alert.at.to_string(),
+                    address.map_or_else(String::new, |address| address.to_string()),
                     one.user.as_deref().map_or_else(String::new, shown),
-                    one.failures.to_string(),
+                    one.alert.count.to_string(),
                 ];
                 let _ = write!(page, "<tr class=bad>{}</tr>", cells(&row));
             }
             page.push_str("</table>");
         }
         page.push_str("<h2>Attackers</h2><table><tr><th>Address<th>Failed logins<th>Probes<th>Requests<th>Users tried<th>First seen<th>Last seen<th>Would be banned for<th>Scenarios</tr>");
-        for row in &self.rows {
+        for (row, what) in self.attackers() {
             let text = [
                 row.address.to_string(),
-                row.what.failed.to_string(),
-                row.what.probes.to_string(),
-                row.what.requests.to_string(),
-                users(&row.what, super::tally::KEPT_USERS),
-                row.what.first.to_string(),
-                row.what.last.to_string(),
+                what.failed.to_string(),
+                what.probes.to_string(),
+                what.requests.to_string(),
+                users(what, &self.tally.names, super::tally::KEPT_USERS),
+                what.first.to_string(),
+                what.last.to_string(),
                 row.ban_secs.map_or_else(String::new, span),
-                row.scenarios.join(", "),
+                self.names_of(row).join(", "),
             ];
             let _ = write!(page, "<tr>{}</tr>", cells(&text));
         }
         page.push_str("</table><h2>Networks</h2>");
-        let networks = self.findings.iter().filter_map(|(finding, ..)| match &finding.verdict {
+        let networks = self.judged.iter().filter_map(|one| match &one.verdict {
             Verdict::Decided(decision) => match decision.target {
                 DecisionTarget::Range(net) => Some(net.to_string()),
                 DecisionTarget::Ip(_) => None,
@@ -325,7 +347,7 @@ struct AttackerJson<'a> {
     users: Vec<Untrusted>,
     first_seen: Timestamp,
     last_seen: Timestamp,
-    scenarios: &'a [String],
+    scenarios: Vec<&'a str>,
     banned: bool,
     ban_secs: Option<u64>,
 }
@@ -336,7 +358,7 @@ struct AlertJson<'a> {
     scenario: &'a str,
     group: String,
     count: u32,
-    reason: &'a str,
+    reason: String,
     verdict: String,
 }
 
@@ -357,44 +379,47 @@ struct DecisionJson<'a> {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let attackers = || {
-            self.rows.iter().map(|row| AttackerJson {
+            self.attackers().map(|(row, what)| AttackerJson {
                 address: row.address,
-                attempts: row.what.failed,
-                accepted: row.what.accepted,
-                probes: row.what.probes,
-                requests: row.what.requests,
-                users_tried: row.what.users.count(),
-                users: row.what.users.names().into_iter().map(Untrusted::from).collect(),
-                first_seen: row.what.first,
-                last_seen: row.what.last,
-                scenarios: &row.scenarios,
+                attempts: what.failed,
+                accepted: what.accepted,
+                probes: what.probes,
+                requests: what.requests,
+                users_tried: what.users.count(),
+                users: (what.users.names(&self.tally.names).into_iter())
+                    .map(Untrusted::from)
+                    .collect(),
+                first_seen: what.first,
+                last_seen: what.last,
+                scenarios: self.names_of(row),
                 banned: row.ban_secs.is_some(),
                 ban_secs: row.ban_secs,
             })
         };
         let break_ins = || {
-            self.break_ins.iter().map(|one| {
+            self.break_ins().map(|one| {
                 json!({
-                    "at": one.at,
-                    "address": one.address,
+                    "at": one.alert.at,
+                    "address": palisade_rules::alert_address(&one.alert),
                     "user": one.user.as_deref().map(Untrusted::from),
-                    "failures": one.failures,
-                    "scenario": one.scenario,
+                    "failures": one.alert.count,
+                    "scenario": self.name(one.alert.scenario),
                 })
             })
         };
         let alerts = || {
-            self.findings.iter().map(|(finding, name, _)| AlertJson {
-                at: finding.alert.at,
-                scenario: name,
-                group: finding.alert.group.to_string(),
-                count: finding.alert.count,
-                reason: &finding.reason,
-                verdict: finding.verdict.text(),
+            self.judged.iter().map(|Judged { alert, verdict, .. }| AlertJson {
+                at: alert.at,
+                scenario: self.name(alert.scenario),
+                group: alert.group.to_string(),
+                count: alert.count,
+                reason: (self.scenario(alert.scenario))
+                    .map_or_else(String::new, |scenario| alert_reason(scenario, alert)),
+                verdict: verdict.text(),
             })
         };
         let decisions = || {
-            self.findings.iter().filter_map(|(finding, ..)| match &finding.verdict {
+            self.judged.iter().filter_map(|one| match &one.verdict {
                 Verdict::Decided(decision) => Some(DecisionJson {
                     at: decision.from,
                     kind: decision.kind.as_str(),
@@ -439,12 +464,12 @@ impl Serialize for Report {
 }
 
 /// How many login names, and some of them.
-fn users(what: &Attacker, most: usize) -> String {
+fn users(what: &Attacker, names: &Names, most: usize) -> String {
     let count = what.users.count();
     if count == 0 {
         return "-".to_owned();
     }
-    let names: Vec<String> = what.users.names().into_iter().take(most).map(shown).collect();
+    let names: Vec<String> = what.users.names(names).into_iter().take(most).map(shown).collect();
     let more = if count > names.len() as u64 { ", …" } else { "" };
     format!("{count}: {}{more}", names.join(", "))
 }

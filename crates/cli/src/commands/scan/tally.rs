@@ -2,10 +2,10 @@
 //! from when to when.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::{FixedState, RandomState};
 use palisade_event::{EventKind, Outcome, Timestamp};
 use palisade_rules::Sighting;
 
@@ -19,10 +19,47 @@ const MAX_USER_BYTES: usize = 64;
 /// Most addresses; more are counted and left out.
 const MAX_ADDRESSES: usize = 2_000_000;
 
+/// An address, hashed as a number or two. Whose addresses they are, the seed of
+/// the hash is not for them to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address(pub(super) IpAddr);
+
+impl Hash for Address {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0 {
+            IpAddr::V4(v4) => state.write_u32(v4.to_bits()),
+            IpAddr::V6(v6) => state.write_u128(v6.to_bits()),
+        }
+    }
+}
+
+/// Login names by their hash: those that some address shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names(HashMap<u64, Box<[u8]>, FixedState>);
+
+impl Names {
+    fn keep(&mut self, hash: u64, name: &[u8]) {
+        let kept = name.get(..MAX_USER_BYTES).unwrap_or(name);
+        self.0.entry(hash).or_insert_with(|| kept.into());
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.0.is_empty() {
+            *self = other;
+            return;
+        }
+        for (hash, name) in other.0 {
+            self.0.entry(hash).or_insert(name);
+        }
+    }
+}
+
 /// Sums over a log.
 #[derive(Default)]
 pub(super) struct Tally {
-    pub(super) addresses: HashMap<IpAddr, Attacker, FixedState>,
+    pub(super) addresses: HashMap<Address, Attacker, RandomState>,
+    pub(super) names: Names,
     pub(super) lines: u64,
     pub(super) unparsed: u64,
     pub(super) sightings: u64,
@@ -89,6 +126,7 @@ impl Tally {
         if sighting.kind == EventKind::RequestAnswered && !is_hit {
             return;
         }
+        let source = Address(source);
         let full = self.addresses.len() >= MAX_ADDRESSES;
         let attacker = match self.addresses.get_mut(&source) {
             Some(attacker) => attacker,
@@ -112,12 +150,13 @@ impl Tally {
         if let Some(user) = sighting.user
             && sighting.outcome != Some(Outcome::Accepted)
         {
-            attacker.users.note(user);
+            attacker.users.note(user, &mut self.names);
         }
     }
 
     /// Adds another sum.
     pub(super) fn merge(&mut self, other: Self) {
+        self.names.merge(other.names);
         if self.addresses.is_empty() {
             self.addresses = other.addresses;
         } else {
@@ -141,38 +180,44 @@ impl Tally {
 
 /// Different login names: those with the smallest hashes, so that the same names
 /// give the same answer in whatever order they come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Users {
+    /// The name before this one; many try the same one again.
+    last: Option<u64>,
+    /// In their order. The texts of the first [`KEPT_USERS`] are kept.
     hashes: Vec<u64>,
-    /// Names of the first [`KEPT_USERS`] hashes.
-    names: Vec<Box<[u8]>>,
 }
 
 impl Users {
-    fn note(&mut self, user: &[u8]) {
-        let hash = FixedState::default().hash_one(user);
-        self.insert(hash, || user.get(..MAX_USER_BYTES).unwrap_or(user).into());
-    }
-
     #[inline]
-    fn insert(&mut self, hash: u64, name: impl FnOnce() -> Box<[u8]>) {
-        let Err(place) = self.hashes.binary_search(&hash) else { return };
-        if place >= EXACT_USERS {
+    fn note(&mut self, user: &[u8], names: &mut Names) {
+        let hash = FixedState::default().hash_one(user);
+        if self.last == Some(hash) {
             return;
         }
-        self.hashes.insert(place, hash);
-        self.hashes.truncate(EXACT_USERS);
-        if place < KEPT_USERS && place <= self.names.len() {
-            self.names.insert(place, name());
-            self.names.truncate(KEPT_USERS);
+        self.last = Some(hash);
+        if self.insert(hash).is_some_and(|place| place < KEPT_USERS) {
+            names.keep(hash, user);
         }
+    }
+
+    /// The place of a hash that was not there.
+    #[inline]
+    fn insert(&mut self, hash: u64) -> Option<usize> {
+        let place = self.hashes.binary_search(&hash).err()?;
+        if place >= EXACT_USERS {
+            return None;
+        }
+        if self.hashes.len() >= EXACT_USERS {
+            self.hashes.pop();
+        }
+        self.hashes.insert(place, hash);
+        Some(place)
     }
 
     fn merge(&mut self, other: Self) {
-        let mut names = other.names.into_iter();
         for hash in other.hashes {
-            let name = names.next();
-            self.insert(hash, || name.unwrap_or_default());
+            self.insert(hash);
         }
     }
 
@@ -188,8 +233,10 @@ impl Users {
     }
 
     /// Some of them, in the order of the alphabet.
-    pub(super) fn names(&self) -> Vec<&[u8]> {
-        let mut names: Vec<&[u8]> = self.names.iter().map(|name| &**name).collect();
+    pub(super) fn names<'n>(&self, names: &'n Names) -> Vec<&'n [u8]> {
+        let kept = self.hashes.iter().take(KEPT_USERS);
+        let mut names: Vec<&[u8]> =
+            kept.filter_map(|hash| names.0.get(hash).map(|name| &**name)).collect();
         names.sort_unstable();
         names
     }
@@ -201,29 +248,32 @@ mod tests {
 
     use super::*;
 
-    fn users(range: std::ops::Range<u32>) -> Users {
-        let mut users = Users::default();
-        range.for_each(|n| users.note(format!("user{n}").as_bytes()));
-        users
+    fn users(range: impl Iterator<Item = u32>) -> (Users, Names) {
+        let (mut users, mut names) = (Users::default(), Names::default());
+        range.for_each(|n| users.note(format!("user{n}").as_bytes(), &mut names));
+        (users, names)
     }
 
     #[test]
     fn the_same_names_give_the_same_answer_in_any_order() {
-        let whole = users(0..500);
-        let mut backwards = Users::default();
-        (0..500).rev().for_each(|n| backwards.note(format!("user{n}").as_bytes()));
-        assert_eq!(backwards, whole);
-        let mut parts = users(300..500);
-        parts.merge(users(0..301));
-        assert_eq!(parts, whole);
-        assert_eq!(whole.names().len(), KEPT_USERS);
+        let (whole, names) = users(0..500);
+        let (backwards, other) = users((0..500).rev());
+        assert_eq!(backwards.hashes, whole.hashes);
+        assert_eq!(backwards.names(&other), whole.names(&names));
+        let (mut parts, mut known) = users(300..500);
+        let (more, others) = users(0..301);
+        parts.merge(more);
+        known.merge(others);
+        assert_eq!(parts.hashes, whole.hashes);
+        assert_eq!(parts.names(&known), whole.names(&names));
+        assert_eq!(whole.names(&names).len(), KEPT_USERS);
     }
 
     #[test]
     fn few_names_are_counted_exactly_and_many_about() {
-        assert_eq!(users(0..0).count(), 0);
-        assert_eq!(users(0..63).count(), 63);
-        let many = users(0..10_000).count();
+        assert_eq!(users(0..0).0.count(), 0);
+        assert_eq!(users((0..63).chain(0..63)).0.count(), 63);
+        let many = users(0..10_000).0.count();
         assert!((6_000..15_000).contains(&many), "{many}");
     }
 }

@@ -1,40 +1,31 @@
-//! The work of a scan: lines to sightings on all threads, counting on one.
+//! The work on lines: from a chunk of a log to what is to be counted of it, on as
+//! many threads as there are.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use palisade_agent::LogFormat;
 use palisade_event::{EventKind, Outcome};
-use palisade_rules::{Alert, Detector, Hit, LineContext, LineReader, Matcher};
+use palisade_rules::{Hit, LineContext, LineReader, Matcher};
 
-use super::input::{Chunks, Source};
+use super::input::Chunks;
 use super::tally::Tally;
 
-/// An alert, with the login name where it is one that a success made.
-pub(super) struct Found {
-    pub(super) alert: Alert,
-    pub(super) user: Option<Box<[u8]>>,
-}
+/// Bytes of a log under attack for each hit, roughly.
+const BYTES_A_HIT: usize = 192;
 
-/// What a scan of one log gave.
-#[derive(Default)]
-pub(super) struct Scanned {
-    pub(super) tally: Tally,
-    pub(super) found: Vec<Found>,
-    pub(super) lines: u64,
-    pub(super) bytes: u64,
-    pub(super) packed_bytes: u64,
-    /// Why the log could not be read to its end.
-    pub(super) error: Option<anyhow::Error>,
-}
+/// The place of a hit, and the login name that it has.
+pub(super) type NamedHit = (usize, Box<[u8]>);
 
 /// What is to be counted of a chunk, in the order of its lines.
 #[derive(Default)]
-struct Counts {
-    hits: Vec<Hit>,
-    /// Login names of successes, by the place of their hit.
-    users: Vec<(usize, Box<[u8]>)>,
+pub(super) struct Counts {
+    pub(super) hits: Vec<Hit>,
+    /// Successes, in their order.
+    pub(super) users: Vec<NamedHit>,
+    pub(super) lines: u64,
 }
 
 /// Parses and matches a chunk.
@@ -52,7 +43,7 @@ fn parse(
         if line.is_empty() {
             continue;
         }
-        tally.lines += 1;
+        counts.lines += 1;
         let understood = reader.look(line, |sighting| {
             let hit = matcher.look(sighting);
             tally.note(sighting, hit.is_some());
@@ -68,153 +59,152 @@ fn parse(
         });
         tally.unparsed += u64::from(!understood);
     }
+    tally.lines += counts.lines;
 }
 
-/// Counts what a chunk gave.
-fn count(detector: &mut Detector, counts: &Counts, found: &mut Vec<Found>) {
-    detector.engine_mut().counter().count_all(&counts.hits, |place, alert| {
-        let user = counts.users.binary_search_by_key(&place, |(at, _)| *at).ok();
-        let user = user.and_then(|at| counts.users.get(at)).map(|(_, user)| user.clone());
-        found.push(Found { alert, user });
-    });
+/// A log that is being read: one thread at a time takes the next chunk of it.
+pub(super) struct Lane {
+    pub(super) source: usize,
+    pub(super) format: LogFormat,
+    pub(super) cx: LineContext,
+    pub(super) reading: Mutex<Reading>,
 }
 
-/// Reads one log to its end. `progress` hears how many bytes of the file are read.
-pub(super) fn scan(
-    source: Source,
-    detector: &mut Detector,
-    threads: usize,
-    progress: &mut dyn FnMut(u64),
-) -> Scanned {
-    let Source { format, cx, mut chunks, .. } = source;
-    let mut scanned = match threads {
-        1 => alone(&format, &cx, &mut chunks, detector, progress),
-        threads => together(&format, &cx, &mut chunks, detector, threads, progress),
-    };
-    scanned.tally.lines += chunks.too_long;
-    scanned.tally.unparsed += chunks.too_long;
-    scanned.lines = scanned.tally.lines;
-    scanned.bytes = chunks.bytes;
-    scanned.packed_bytes = chunks.packed_bytes();
-    scanned
+/// Where a log is.
+pub(super) struct Reading {
+    pub(super) chunks: Chunks,
+    /// How many chunks were taken.
+    pub(super) taken: u64,
 }
 
-fn alone(
-    format: &LogFormat,
-    cx: &LineContext,
-    chunks: &mut Chunks,
-    detector: &mut Detector,
-    progress: &mut dyn FnMut(u64),
-) -> Scanned {
-    let mut scanned = Scanned::default();
-    let matcher = detector.engine().matcher();
-    let mut reader = LineReader::new(format.clone(), cx.clone());
-    let mut counts = Counts::default();
-    let mut buffer = Vec::new();
-    loop {
-        match chunks.next(buffer) {
-            Ok(Some(chunk)) => {
-                counts.hits.clear();
-                counts.users.clear();
-                parse(&chunk, &mut reader, &matcher, &mut scanned.tally, &mut counts);
-                count(detector, &counts, &mut scanned.found);
-                progress(chunks.packed_bytes());
-                buffer = chunk;
-            }
-            Ok(None) => return scanned,
-            Err(error) => {
-                scanned.error = Some(error.into());
-                return scanned;
-            }
+/// What became of a chunk.
+pub(super) struct Answer {
+    pub(super) source: usize,
+    /// Its place among those of its log.
+    pub(super) place: u64,
+    pub(super) what: Read,
+    /// Bytes of the file that are read.
+    pub(super) packed: u64,
+}
+
+/// What was read.
+pub(super) enum Read {
+    Counts(Counts),
+    /// The log has ended: bytes that were unpacked, lines that were too long.
+    End(u64, u64),
+    /// The log cannot be read further.
+    Failed(std::io::Error),
+}
+
+/// Takes the next chunk of a log and looks at it.
+fn work(lane: &Lane, matcher: &Matcher, tally: &mut Tally, buffer: &mut Vec<u8>) -> Answer {
+    let mut reading = lane.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = reading.taken;
+    reading.taken += 1;
+    let next = reading.chunks.next(std::mem::take(buffer));
+    let packed = reading.chunks.packed_bytes();
+    let what = match next {
+        Ok(Some(chunk)) => {
+            drop(reading);
+            // The time of a line must not depend on which chunks a thread had
+            // before.
+            let mut reader = LineReader::new(lane.format.clone(), lane.cx.clone());
+            let hits = Vec::with_capacity(chunk.len() / BYTES_A_HIT);
+            let mut counts = Counts { hits, ..Counts::default() };
+            parse(&chunk, &mut reader, matcher, tally, &mut counts);
+            *buffer = chunk;
+            Read::Counts(counts)
         }
-    }
+        Ok(None) => Read::End(reading.chunks.bytes, reading.chunks.too_long),
+        Err(error) => Read::Failed(error),
+    };
+    Answer { source: lane.source, place, what, packed }
 }
 
-fn together(
-    format: &LogFormat,
-    cx: &LineContext,
-    chunks: &mut Chunks,
-    detector: &mut Detector,
-    threads: usize,
-    progress: &mut dyn FnMut(u64),
-) -> Scanned {
-    let mut scanned = Scanned::default();
-    let matcher = detector.engine().matcher();
-    let (give, work) = sync_channel::<(u64, u64, Vec<u8>)>(threads);
-    let (answer, answers) = sync_channel::<(u64, u64, Vec<u8>, Counts)>(threads);
-    // So many chunks are on their way at most: each needs a buffer, which comes
-    // back once it was counted.
-    let buffers = threads * 3;
-    let (free, used) = sync_channel::<Vec<u8>>(buffers);
-    for _ in 0..buffers {
-        // There is room for all of them.
-        let _ = free.try_send(Vec::new());
-    }
-    let work = Arc::new(Mutex::new(work));
-    std::thread::scope(|scope| {
-        let mut workers = Vec::new();
-        for _ in 0..threads {
-            let (work, answer) = (Arc::clone(&work), answer.clone());
-            let (matcher, format, cx) = (Arc::clone(&matcher), format.clone(), cx.clone());
-            workers.push(scope.spawn(move || {
-                let mut tally = Tally::default();
-                while let Some((place, packed, chunk)) = take(&work) {
-                    // The time of a line must not depend on which chunks a
-                    // thread had before.
-                    let mut reader = LineReader::new(format.clone(), cx.clone());
-                    let mut counts = Counts::default();
-                    parse(&chunk, &mut reader, &matcher, &mut tally, &mut counts);
-                    if answer.send((place, packed, chunk, counts)).is_err() {
+/// Those who do the work.
+pub(super) enum Workers<'scope> {
+    /// The caller, when it waits for an answer.
+    Caller { matcher: Arc<Matcher>, tally: Tally, buffer: Vec<u8>, jobs: VecDeque<Arc<Lane>> },
+    /// Threads.
+    Threads {
+        give: SyncSender<Arc<Lane>>,
+        answers: Receiver<Answer>,
+        threads: Vec<ScopedJoinHandle<'scope, Tally>>,
+    },
+}
+
+impl<'scope> Workers<'scope> {
+    /// One thread is the caller's. `most` jobs are given before their answers
+    /// are taken.
+    pub(super) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        matcher: &Arc<Matcher>,
+        threads: usize,
+        most: usize,
+    ) -> Self {
+        if threads <= 1 {
+            return Self::Caller {
+                matcher: Arc::clone(matcher),
+                tally: Tally::default(),
+                buffer: Vec::new(),
+                jobs: VecDeque::new(),
+            };
+        }
+        let (give, jobs) = sync_channel::<Arc<Lane>>(most);
+        let (answer, answers) = sync_channel::<Answer>(most);
+        let jobs = Arc::new(Mutex::new(jobs));
+        let thread = || {
+            let (jobs, answer, matcher) = (Arc::clone(&jobs), answer.clone(), Arc::clone(matcher));
+            scope.spawn(move || {
+                let (mut tally, mut buffer) = (Tally::default(), Vec::new());
+                while let Some(lane) = take(&jobs) {
+                    if answer.send(work(&lane, &matcher, &mut tally, &mut buffer)).is_err() {
                         break;
                     }
                 }
                 tally
-            }));
+            })
+        };
+        let threads = (0..threads).map(|_| thread()).collect();
+        Self::Threads { give, answers, threads }
+    }
+
+    /// Asks for the next chunk of a log.
+    pub(super) fn ask(&mut self, lane: &Arc<Lane>) {
+        match self {
+            Self::Caller { jobs, .. } => jobs.push_back(Arc::clone(lane)),
+            // Where nobody is left to do it, there will be no answer either.
+            Self::Threads { give, .. } => drop(give.send(Arc::clone(lane))),
         }
-        drop(answer);
-        let reading = scope.spawn(move || {
-            let mut place = 0;
-            loop {
-                let Ok(buffer) = used.recv() else { return None };
-                match chunks.next(buffer) {
-                    Ok(Some(chunk)) => {
-                        if give.send((place, chunks.packed_bytes(), chunk)).is_err() {
-                            return None;
-                        }
-                        place += 1;
-                    }
-                    Ok(None) => return None,
-                    Err(error) => return Some(error),
+    }
+
+    /// Waits for an answer; `None` where nothing was asked, or a thread failed.
+    pub(super) fn answer(&mut self) -> Option<Answer> {
+        match self {
+            Self::Caller { matcher, tally, buffer, jobs } => {
+                let lane = jobs.pop_front()?;
+                Some(work(&lane, matcher, tally, buffer))
+            }
+            Self::Threads { answers, .. } => answers.recv().ok(),
+        }
+    }
+
+    /// The sums of all; `None` where a thread failed.
+    pub(super) fn end(self) -> Option<Tally> {
+        match self {
+            Self::Caller { tally, .. } => Some(tally),
+            Self::Threads { give, answers, threads } => {
+                drop((give, answers));
+                let mut sum = Tally::default();
+                for thread in threads {
+                    sum.merge(thread.join().ok()?);
                 }
-            }
-        });
-        let mut waiting = BTreeMap::new();
-        let mut next = 0;
-        for (place, packed, chunk, counts) in answers {
-            waiting.insert(place, (chunk, counts));
-            while let Some((chunk, counts)) = waiting.remove(&next) {
-                count(detector, &counts, &mut scanned.found);
-                next += 1;
-                // The reader may have ended.
-                let _ = free.try_send(chunk);
-            }
-            progress(packed);
-        }
-        for worker in workers {
-            match worker.join() {
-                Ok(tally) => scanned.tally.merge(tally),
-                Err(_) => scanned.error = Some(anyhow::anyhow!("a thread failed")),
+                Some(sum)
             }
         }
-        match reading.join() {
-            Ok(None) => {}
-            Ok(Some(error)) => scanned.error = Some(error.into()),
-            Err(_) => scanned.error = Some(anyhow::anyhow!("the reading thread failed")),
-        }
-    });
-    scanned
+    }
 }
 
-fn take<T>(work: &Mutex<Receiver<T>>) -> Option<T> {
-    work.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+fn take<T>(jobs: &Mutex<Receiver<T>>) -> Option<T> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
