@@ -54,9 +54,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !access.exists() {
         std::fs::write(&access, generate::access_log(args.lines / 2))?;
     }
+    let mixed = folder.join("mixed.log");
+    if !mixed.exists() {
+        std::fs::write(&mixed, generate::mixed_log(args.lines))?;
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut rows = Vec::new();
-    let logs = [("auth.log", &auth, "sshd"), ("access.log", &access, "nginx")];
+    let logs = [
+        ("auth.log", &auth, "sshd"),
+        ("access.log", &access, "nginx"),
+        ("mixed.log", &mixed, "syslog"),
+    ];
     for (name, path, parser) in logs {
         let lines = count_lines(path)?;
         for threads in [1, cores] {

@@ -23,7 +23,7 @@ pub(crate) fn run() {
     for name in ["nginx", "wordpress"] {
         rows.push(row(&format!("{name}, generated access log"), name, &access));
     }
-    rows.push(row("all by program, generated mixed log", "syslog", &mixed(LARGE)));
+    rows.push(row("all by program, generated mixed log", "syslog", &generate::mixed_log(LARGE)));
     for parser in Ruleset::current().parsers() {
         let name = parser.name();
         rows.push(row(&format!("{name}, its samples"), name, &samples(name)));
@@ -44,28 +44,6 @@ fn samples(name: &str) -> Vec<u8> {
     for line in lines.iter().cycle().take(LINES) {
         log.extend(line.bytes());
         log.push(b'\n');
-    }
-    log
-}
-
-/// An auth.log with the lines of all other programs strewn into it: one of five.
-fn mixed(lines: usize) -> Vec<u8> {
-    let heads =
-        |line: &&str| line.starts_with("Nov 20 ") && !line.starts_with("Nov 20 20:07:17 imap");
-    let others: Vec<&str> =
-        SHIPPED_PARSERS.iter().flat_map(|(.., samples)| samples.lines()).filter(heads).collect();
-    let mut others = others.iter().cycle();
-    let auth = generate::auth_log(lines * 4 / 5);
-    let mut log = Vec::with_capacity(auth.len() * 5 / 4);
-    for (number, line) in auth.split(|byte| *byte == b'\n').enumerate() {
-        log.extend_from_slice(line);
-        log.push(b'\n');
-        if number.is_multiple_of(4)
-            && let Some(line) = others.next()
-        {
-            log.extend(line.bytes());
-            log.push(b'\n');
-        }
     }
     log
 }

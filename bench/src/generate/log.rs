@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use palisade_rules::SHIPPED_PARSERS;
+
 use super::Random;
 
 const USERS: &[&str] =
@@ -49,6 +51,28 @@ pub(crate) fn auth_log(lines: usize) -> Vec<u8> {
             ),
             _ => writeln!(log, "systemd-logind[612]: New session {port} of user deploy."),
         };
+    }
+    log
+}
+
+/// An auth.log with the lines of all other programs strewn into it: one of five.
+pub(crate) fn mixed_log(lines: usize) -> Vec<u8> {
+    let heads =
+        |line: &&str| line.starts_with("Nov 20 ") && !line.starts_with("Nov 20 20:07:17 imap");
+    let others: Vec<&str> =
+        SHIPPED_PARSERS.iter().flat_map(|(.., samples)| samples.lines()).filter(heads).collect();
+    let mut others = others.iter().cycle();
+    let auth = auth_log(lines * 4 / 5);
+    let mut log = Vec::with_capacity(auth.len() * 5 / 4);
+    for (number, line) in auth.split(|byte| *byte == b'\n').enumerate() {
+        log.extend_from_slice(line);
+        log.push(b'\n');
+        if number.is_multiple_of(4)
+            && let Some(line) = others.next()
+        {
+            log.extend(line.bytes());
+            log.push(b'\n');
+        }
     }
     log
 }

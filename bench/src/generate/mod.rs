@@ -18,7 +18,7 @@ mod words;
 use palisade_event::{Event, EventKind, Timestamp};
 
 pub(crate) use access::access_log;
-pub(crate) use log::auth_log;
+pub(crate) use log::{auth_log, mixed_log};
 use places::Places;
 use rhythm::Rhythm;
 pub(crate) use sessions::auth_log as auth_sessions;

@@ -56,8 +56,31 @@ fn address(n: u64) -> Ipv4Addr {
 /// A session of sshd that goes on: the lines that are left, the last first.
 type Session = Vec<String>;
 
+/// One of so many sessions ends with a login that succeeds.
+const BREAK_INS: u64 = 4000;
+
+/// Lines of a session that guesses a password in the end, the last first.
+fn break_in(random: &mut Random, pid: u64) -> Session {
+    let ip = address(zipf(random.next(), ATTACKERS));
+    let user = USERS.get(zipf(random.next(), USERS.len() as u64) as usize).copied().unwrap_or("x");
+    let mut lines = Vec::new();
+    for turn in 0..6 + random.next() % 20 {
+        let port = 20_000 + turn;
+        lines.push(format!("sshd[{pid}]: Failed password for {user} from {ip} port {port} ssh2"));
+    }
+    lines.push(format!("sshd[{pid}]: Accepted password for {user} from {ip} port 30000 ssh2"));
+    lines.push(format!(
+        "sshd[{pid}]: pam_unix(sshd:session): session opened for user {user}(uid=1001) by (uid=0)"
+    ));
+    lines.reverse();
+    lines
+}
+
 /// Lines of one session of sshd, the last first.
 fn session(random: &mut Random, pid: u64) -> Session {
+    if random.next().is_multiple_of(BREAK_INS) {
+        return break_in(random, pid);
+    }
     let ip = address(zipf(random.next(), ATTACKERS));
     let port = 1024 + random.next() % 64_000;
     let user = USERS.get(zipf(random.next(), USERS.len() as u64) as usize).copied().unwrap_or("x");
