@@ -17,6 +17,7 @@ need chromium chromium
 need openssl openssl
 need logger bsdutils
 # Its daemon is in no PATH of users.
+[ -x /usr/lib/systemd/systemd-journald ] || want="$want systemd"
 [ -x /usr/sbin/rsyslogd ] || want="$want rsyslog"
 need setpriv util-linux
 need clickhouse-server clickhouse-server

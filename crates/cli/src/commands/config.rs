@@ -49,7 +49,7 @@ fn detection(settings: &Settings) -> Vec<String> {
         out::line(&format!("[agent.fail2ban] {problem}"));
     }
     let names: Vec<&str> = jails.names().collect();
-    out::line(&format!("[agent.fail2ban] {} jails run: {}", names.len(), names.join(", ")));
+    out::line(&format!("[agent.fail2ban] jails that run ({}): {}", names.len(), names.join(", ")));
     let mistakes = detect.detector_with(&jails, 0).err().unwrap_or_default();
     mistakes.into_iter().map(|mistake| format!("[agent.detect] {mistake}")).collect()
 }
