@@ -41,7 +41,7 @@ use crate::scenario::{MAX_SCENARIOS, Rule, Scenario};
 pub const DEFAULT_MAX_TRACKED: usize = 1_000_000;
 
 /// Hits whose places in memory are looked up together.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 64;
 
 /// What scenarios are counted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
