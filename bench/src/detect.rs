@@ -56,7 +56,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mixed = folder.join("mixed.log");
     if !mixed.exists() {
-        std::fs::write(&mixed, generate::mixed_log(args.lines))?;
+        let mut out = BufWriter::new(std::fs::File::create(&mixed)?);
+        generate::mixed_log(args.lines, &mut out)?;
+        out.flush()?;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut rows = Vec::new();

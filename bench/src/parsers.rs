@@ -23,7 +23,11 @@ pub(crate) fn run() {
     for name in ["nginx", "wordpress"] {
         rows.push(row(&format!("{name}, generated access log"), name, &access));
     }
-    rows.push(row("all by program, generated mixed log", "syslog", &generate::mixed_log(LARGE)));
+    let mut mixed = Vec::new();
+    // Writing into memory does not fail.
+    if generate::mixed_log(LARGE, &mut mixed).is_ok() {
+        rows.push(row("all by program, generated mixed log", "syslog", &mixed));
+    }
     for parser in Ruleset::current().parsers() {
         let name = parser.name();
         rows.push(row(&format!("{name}, its samples"), name, &samples(name)));

@@ -1,10 +1,14 @@
 //! Lines of a server's log, the same for every run.
 
+use std::io;
 use std::net::Ipv4Addr;
 
 use palisade_rules::SHIPPED_PARSERS;
 
 use super::Random;
+
+/// `Nov 20 20:07:14`.
+const TIME_BYTES: usize = 15;
 
 const USERS: &[&str] =
     &["root", "admin", "ubuntu", "user", "test", "oracle", "postgres", "git", "pi"];
@@ -55,24 +59,28 @@ pub(crate) fn auth_log(lines: usize) -> Vec<u8> {
     log
 }
 
-/// An auth.log with the lines of all other programs strewn into it: one of five.
-pub(crate) fn mixed_log(lines: usize) -> Vec<u8> {
+/// An auth.log with the lines of all other programs strewn into it, one of five,
+/// each with the time of the line before it.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn mixed_log(lines: usize, out: &mut impl io::Write) -> io::Result<()> {
     let heads =
         |line: &&str| line.starts_with("Nov 20 ") && !line.starts_with("Nov 20 20:07:17 imap");
     let others: Vec<&str> =
         SHIPPED_PARSERS.iter().flat_map(|(.., samples)| samples.lines()).filter(heads).collect();
     let mut others = others.iter().cycle();
-    let auth = auth_log(lines * 4 / 5);
-    let mut log = Vec::with_capacity(auth.len() * 5 / 4);
-    for (number, line) in auth.split(|byte| *byte == b'\n').enumerate() {
-        log.extend_from_slice(line);
-        log.push(b'\n');
+    let mut auth = Vec::new();
+    super::auth_sessions(lines * 4 / 5, &mut auth)?;
+    for (number, line) in auth.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        out.write_all(line)?;
         if number.is_multiple_of(4)
-            && let Some(line) = others.next()
+            && let (Some(other), Some(time)) = (others.next(), line.get(..TIME_BYTES))
         {
-            log.extend(line.bytes());
-            log.push(b'\n');
+            out.write_all(time)?;
+            out.write_all(other.as_bytes().get(TIME_BYTES..).unwrap_or_default())?;
+            out.write_all(b"\n")?;
         }
     }
-    log
+    Ok(())
 }
