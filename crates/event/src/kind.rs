@@ -124,7 +124,10 @@ kinds! {
         "agent", "source, attributes.scenario, group, count, reason, verdict, evidence (event ids), simulated";
     DecisionMade "decision.made",
         "It was decided what is done about somebody, such as a ban, and for how long.",
-        "agent", "source, attributes.type, scope, value, duration_secs, until, scenario, reason, evidence, alert, simulated";
+        "agent, hub", "source, attributes.type, scope, value, duration_secs, until, scenario, reason, evidence, alert, simulated, by, note";
+    DecisionLifted "decision.lifted",
+        "What was decided about somebody is over before its time.",
+        "hub", "source, attributes.scope, value, by, reason";
 }
 
 impl EventKind {
@@ -156,7 +159,8 @@ impl EventKind {
             | Self::LossRecorded
             | Self::LineMatched
             | Self::ScenarioTriggered
-            | Self::DecisionMade => false,
+            | Self::DecisionMade
+            | Self::DecisionLifted => false,
         }
     }
 }
@@ -219,7 +223,8 @@ mod tests {
                 "loss.recorded",
                 "line.matched",
                 "scenario.triggered",
-                "decision.made"
+                "decision.made",
+                "decision.lifted"
             ]
         );
     }

@@ -14,6 +14,7 @@ mod id;
 mod kind;
 mod names;
 mod net;
+mod order;
 mod parsed;
 pub mod query;
 pub mod table;
@@ -36,5 +37,9 @@ pub use names::{
     SensorId, SessionId,
 };
 pub use net::{Endpoint, Transport};
+pub use order::{
+    Change, DecisionChange, DecisionFeed, DecisionOrigin, FeedError, Lift, MAX_DURATION_SECS,
+    MAX_FEED_BYTES, MAX_FEED_CHANGES, MAX_NOTE_BYTES, MIN_PREFIX_V4, MIN_PREFIX_V6, MadeDecision,
+};
 pub use time::{Day, ParseTimeError, Timestamp};
 pub use untrusted::Untrusted;

@@ -970,7 +970,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "decision.lifted";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
