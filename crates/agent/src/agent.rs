@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use palisade_event::{Event, HostName, SensorId};
+use palisade_rules::Switches;
 use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -80,6 +81,25 @@ impl Agent {
         events: mpsc::Receiver<Event>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
+        // Whoever could switch anything is gone.
+        let (_, switches) = watch::channel(Switches::new());
+        Self::follow(config, data_dir, sensor, uplink, events, switches, cancel)
+    }
+
+    /// The same, and simulates scenarios as they are switched, from the next
+    /// event on.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing was started.
+    pub fn follow<U: Uplink>(
+        config: &Config,
+        data_dir: &Path,
+        sensor: SensorId,
+        uplink: U,
+        events: mpsc::Receiver<Event>,
+        switches: watch::Receiver<Switches>,
+        cancel: CancellationToken,
+    ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         let folder = data_dir.join("agent");
         let cursors = folder.join("cursors");
@@ -104,7 +124,8 @@ impl Agent {
                 let detector = config.detect.detector_with(&jails, rand::random());
                 let detector = detector.map_err(StartError::Config)?;
                 let who = (sensor.clone(), host.clone());
-                let (stage, found) = Stage::start(detector, &folder, who, Arc::clone(&metrics));
+                let (stage, found) =
+                    Stage::start(detector, &folder, who, switches, Arc::clone(&metrics));
                 (Some(stage), found)
             }
             false => (None, Vec::new()),

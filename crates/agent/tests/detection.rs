@@ -6,10 +6,11 @@ mod support;
 
 use std::path::Path;
 
-use palisade_agent::{Config, DetectConfig};
+use palisade_agent::{Agent, Config, DetectConfig};
 use palisade_event::{
     AttributeValue, Decision, Endpoint, Event, EventId, EventKind, SensorId, Timestamp,
 };
+use palisade_rules::Switches;
 use support::{MemoryHub, Mood, Running, append_text, config, file_source, until};
 
 fn detecting(log: &Path) -> Config {
@@ -65,6 +66,37 @@ async fn an_attack_in_a_log_becomes_a_decision_with_its_evidence() {
     let metrics = running.agent.metrics();
     assert_eq!((metrics.alerts.get(), metrics.decisions.get()), (1, 1));
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simulation_that_is_switched_reaches_a_detector_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("auth.log");
+    let hub = MemoryHub::new(Mood::Takes);
+    append_text(&log, failures("198.51.100.7", 0..6).as_bytes());
+    let name = palisade_event::ScenarioName::new("ssh-bruteforce").unwrap();
+    let (switch, switches) = tokio::sync::watch::channel(Switches::from([(name, true)]));
+    let (events, receiver) = tokio::sync::mpsc::channel(16);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let (config, data) = (detecting(&log), folder.path().join("data"));
+    let sensor = SensorId::new("test").unwrap();
+    let agent =
+        Agent::follow(&config, &data, sensor, hub.clone(), receiver, switches, cancel.clone())
+            .unwrap();
+    until(|| decisions(&hub).len() == 1, || format!("{:?}", verdicts(&hub))).await;
+    assert!(decisions(&hub)[0].simulated, "switched before the start");
+    switch.send(Switches::new()).unwrap();
+    append_text(&log, failures("198.51.100.8", 60..66).as_bytes());
+    until(|| decisions(&hub).len() == 2, || format!("{:?}", verdicts(&hub))).await;
+    let real: Vec<String> = decisions(&hub)
+        .iter()
+        .filter(|decision| !decision.simulated)
+        .map(|decision| decision.target.to_string())
+        .collect();
+    assert_eq!(real, ["198.51.100.8"], "switched while it ran");
+    cancel.cancel();
+    drop(events);
+    agent.join().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

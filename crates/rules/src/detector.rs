@@ -15,7 +15,7 @@ use crate::engine::{Alert, Engine, Group, Hit};
 use crate::evidence::Evidence;
 use crate::fail2ban::weight_of_known;
 use crate::policy::{Outcome, Policy};
-use crate::scenario::{Rule, Scenario};
+use crate::scenario::{Rule, Scenario, Simulation, Switches};
 use crate::{Sighting, Trace};
 
 /// Most alerts that one sighting leads to, with those that its decisions lead to.
@@ -68,6 +68,8 @@ pub struct Finding {
     pub evidence: Vec<EventId>,
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether its scenario is simulated.
+    pub simulation: Simulation,
 }
 
 impl Finding {
@@ -80,7 +82,7 @@ impl Finding {
             .with("count", i64::from(self.alert.count))
             .with("reason", Untrusted::from(self.reason.as_str()))
             .with("verdict", Untrusted::from(self.verdict.text()))
-            .with("simulated", scenario.simulation);
+            .with("simulated", self.simulation.is_on());
         if !self.evidence.is_empty() {
             event = event.with("evidence", Untrusted::from(join_ids(&self.evidence)));
         }
@@ -104,6 +106,8 @@ pub struct Origin<'a> {
 pub struct Detector {
     engine: Engine,
     evidence: Evidence,
+    /// Of each scenario, in their order.
+    simulation: Vec<Simulation>,
     /// Who is spared.
     pub allowlist: Allowlist,
     /// What is decided.
@@ -114,7 +118,23 @@ impl Detector {
     /// A detector that has seen nothing.
     #[must_use]
     pub fn new(engine: Engine, allowlist: Allowlist, policy: Policy) -> Self {
-        Self { engine, evidence: Evidence::default(), allowlist, policy }
+        let mut made = Self {
+            engine,
+            evidence: Evidence::default(),
+            simulation: Vec::new(),
+            allowlist,
+            policy,
+        };
+        made.simulate(&Switches::new());
+        made
+    }
+
+    /// Simulates what the switches say, and what scenarios say that have none.
+    pub fn simulate(&mut self, switches: &Switches) {
+        let simulation = |scenario: &Scenario| {
+            switches.get(&scenario.name).copied().unwrap_or(scenario.simulation).into()
+        };
+        self.simulation = self.engine.scenarios().iter().map(simulation).collect();
     }
 
     /// The engine.
@@ -206,6 +226,8 @@ impl Detector {
             }
         };
         let scenario = matcher.scenarios().get(alert.scenario);
+        let simulation = self.simulation.get(alert.scenario).copied();
+        let simulation = simulation.unwrap_or(Simulation::Off);
         let name = scenario.map_or("", |scenario| scenario.name.as_str());
         let last = evidence.last().map_or(0, |id| id.as_u128()).to_be_bytes();
         let group = alert.group.to_string();
@@ -225,7 +247,8 @@ impl Detector {
                     Spared::By(entry) => Verdict::Spared(entry),
                     Spared::Unknown(name) if scenario.decision.is_some() => Verdict::Withheld(name),
                     Spared::Unknown(_) | Spared::No => {
-                        match self.policy.decide(&alert, scenario, &reason, (id, &evidence)) {
+                        let what = (scenario, simulation);
+                        match self.policy.decide(&alert, what, &reason, (id, &evidence)) {
                             Outcome::Nothing => Verdict::Alerted,
                             Outcome::InForce(until) => Verdict::InForce(until),
                             Outcome::Decided(decision) => Verdict::Decided(decision),
@@ -235,7 +258,7 @@ impl Detector {
                 (reason, verdict)
             }
         };
-        Finding { id, alert, reason, evidence, verdict }
+        Finding { id, alert, reason, evidence, verdict, simulation }
     }
 }
 
@@ -316,6 +339,23 @@ mod tests {
         assert!((14_400..=15_840).contains(&decision.duration_secs));
         let again = attack(&mut detector, "198.51.100.7", 120);
         assert!(matches!(again.as_slice(), [(_, Verdict::InForce(_)), ..]), "{again:?}");
+    }
+
+    #[test]
+    fn a_switch_is_heard_at_once_whatever_the_file_says() {
+        let mut detector = detector(&[]);
+        let name = palisade_event::ScenarioName::new("ssh-bruteforce").unwrap();
+        let simulated = |found: &[(String, Verdict)]| match found {
+            [(_, Verdict::Decided(decision)), ..] => decision.simulated,
+            other => panic!("{other:?}"),
+        };
+        detector.simulate(&Switches::from([(name.clone(), true)]));
+        assert!(simulated(&attack(&mut detector, "198.51.100.7", 0)));
+        assert_eq!(detector.policy.remembered(), 0, "a simulated decision counts for nothing");
+        detector.simulate(&Switches::from([(name, false)]));
+        assert!(!simulated(&attack(&mut detector, "198.51.100.7", 120)));
+        detector.simulate(&Switches::new());
+        assert!(!simulated(&attack(&mut detector, "198.51.100.8", 120)));
     }
 
     #[test]

@@ -37,6 +37,6 @@ pub use parser::{
     UnknownFormat, parse_sshd, parse_sshd_message, received, sight_sshd,
 };
 pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig, Remembered};
-pub use scenario::Scenario;
+pub use scenario::{Scenario, Simulation, Switches};
 pub use sighting::Sighting;
 pub use strongmonitor::{StrongMonitor, read_strongmonitor};

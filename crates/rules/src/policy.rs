@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Alert, Group, stable_hash};
 use crate::fail2ban::BanTime;
-use crate::scenario::{Scenario, Span};
+use crate::scenario::{Scenario, Simulation, Span};
 
 /// Most targets whose bans are remembered; beyond them a tenth, those longest
 /// without a ban, is forgotten.
@@ -146,7 +146,7 @@ impl Policy {
     pub fn decide(
         &mut self,
         alert: &Alert,
-        scenario: &Scenario,
+        (scenario, simulation): (&Scenario, Simulation),
         reason: &str,
         (id, evidence): (EventId, &[EventId]),
     ) -> Outcome {
@@ -157,7 +157,7 @@ impl Policy {
         let base_secs = u64::from(base.as_secs());
         let known = self.offences.get(&target).copied();
         let bans = match known {
-            Some(offence) if !scenario.simulation => {
+            Some(offence) if !simulation.is_on() => {
                 if alert.at < offence.until {
                     if base_secs <= offence.base_secs {
                         return Outcome::InForce(offence.until);
@@ -165,7 +165,7 @@ impl Policy {
                     // It is made longer, and is no further one.
                     return self.made(
                         alert,
-                        scenario,
+                        (scenario, simulation),
                         (kind, target),
                         offence.bans.saturating_sub(1),
                         (reason, id, evidence),
@@ -176,14 +176,14 @@ impl Policy {
             }
             _ => 0,
         };
-        self.made(alert, scenario, (kind, target), bans, (reason, id, evidence))
+        self.made(alert, (scenario, simulation), (kind, target), bans, (reason, id, evidence))
     }
 
     /// The decision after so many earlier ones, remembered.
     fn made(
         &mut self,
         alert: &Alert,
-        scenario: &Scenario,
+        (scenario, simulation): (&Scenario, Simulation),
         (kind, target): (DecisionType, DecisionTarget),
         bans: u32,
         (reason, id, evidence): (&str, EventId, &[EventId]),
@@ -202,9 +202,9 @@ impl Policy {
             reason: reason.into(),
             alert: id,
             evidence: evidence.to_vec(),
-            simulated: scenario.simulation,
+            simulated: simulation.is_on(),
         };
-        if !scenario.simulation {
+        if !simulation.is_on() {
             let (base_secs, until) = (u64::from(base.as_secs()), decision.until());
             self.remember(target, Offence { bans: bans.saturating_add(1), base_secs, until });
         }
@@ -315,7 +315,8 @@ mod tests {
 
     fn decide(policy: &mut Policy, scenario: &Scenario, address: &str, secs: i64) -> Outcome {
         let id = EventId::from_u128(7);
-        policy.decide(&alert(address, secs), scenario, "because", (id, &[]))
+        let simulation = scenario.simulation.into();
+        policy.decide(&alert(address, secs), (scenario, simulation), "because", (id, &[]))
     }
 
     fn secs(outcome: Outcome) -> u64 {

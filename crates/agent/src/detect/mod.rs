@@ -119,7 +119,7 @@ impl DetectConfig {
         // Shipped ones keep their order, others follow by name.
         let mut all: Vec<Scenario> = Vec::new();
         for file in SHIPPED_SCENARIOS {
-            match parse_scenario(file.text, file.name) {
+            match file.scenario() {
                 Ok(scenario) => all.push(scenario),
                 Err(error) => mistakes.push(error.to_string()),
             }

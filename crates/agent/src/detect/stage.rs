@@ -16,7 +16,7 @@ use std::time::Duration;
 use palisade_event::wire::decode_event;
 use palisade_event::{Event, EventId, EventKind, HostName, SensorId};
 use palisade_rules::{
-    AllowValue, Allowlist, Detector, Finding, Hit, Matcher, Origin, Sighting, Verdict,
+    AllowValue, Allowlist, Detector, Finding, Hit, Matcher, Origin, Sighting, Switches, Verdict,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -68,6 +68,7 @@ pub(crate) struct Stage {
     saving: Option<JoinHandle<io::Result<()>>>,
     save_failing: bool,
     surroundings: watch::Receiver<Surroundings>,
+    switches: watch::Receiver<Switches>,
     metrics: Arc<Metrics>,
     /// Looks at the machine for as long as the stage is there.
     _refresh: tokio_util::task::AbortOnDropHandle<()>,
@@ -81,8 +82,10 @@ impl Stage {
         mut detector: Detector,
         folder: &Path,
         (sensor, host): (SensorId, Option<HostName>),
+        mut switches: watch::Receiver<Switches>,
         metrics: Arc<Metrics>,
     ) -> (Self, Vec<Event>) {
+        detector.simulate(&switches.borrow_and_update());
         let system = system_networks();
         for problem in &system.problems {
             tracing::warn!(
@@ -119,6 +122,7 @@ impl Stage {
             saving: None,
             save_failing: false,
             surroundings,
+            switches,
             metrics,
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
@@ -161,8 +165,11 @@ impl Stage {
         events
     }
 
-    /// Takes over what is newly known of the machine.
+    /// Takes over what is newly known of the machine, and what was switched.
     fn look_around(&mut self) {
+        if self.switches.has_changed().unwrap_or(false) {
+            self.detector.simulate(&self.switches.borrow_and_update());
+        }
         if !self.surroundings.has_changed().unwrap_or(false) {
             return;
         }

@@ -107,6 +107,7 @@ pub fn parse_scenario(text: &str, place: &str) -> Result<Scenario, ScenarioError
         ban: file.ban,
         ban_time: None,
         simulation: file.simulation,
+        file: Some(place.into()),
         name: file.name,
     })
 }

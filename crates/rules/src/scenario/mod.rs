@@ -13,6 +13,8 @@ mod given;
 mod shipped;
 mod span;
 
+use std::collections::BTreeMap;
+
 use palisade_event::{DecisionType, ScenarioName};
 
 use crate::fail2ban::BanTime;
@@ -56,6 +58,34 @@ pub struct Scenario {
     pub ban_time: Option<BanTime>,
     /// Its decisions are recorded and never carried out.
     pub simulation: bool,
+    /// The file that it was read from; `None` where it is shipped.
+    pub file: Option<Box<str>>,
+}
+
+/// Scenarios whose simulation was turned on or off, whatever their files say.
+pub type Switches = BTreeMap<ScenarioName, bool>;
+
+/// Whether decisions are only recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simulation {
+    /// They are carried out.
+    Off,
+    /// They are recorded, never carried out, and count for nothing.
+    On,
+}
+
+impl Simulation {
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl From<bool> for Simulation {
+    fn from(is_on: bool) -> Self {
+        if is_on { Self::On } else { Self::Off }
+    }
 }
 
 /// How sightings are counted.
@@ -122,6 +152,42 @@ impl Rule {
             Self::Sequence { .. } => "sequence",
         }
     }
+
+    /// What makes the alert, where it is something else than what is counted:
+    /// then somebody got in.
+    #[must_use]
+    pub fn then(&self) -> Option<&SightingFilter> {
+        match self {
+            Self::Sequence { then, .. } => Some(then),
+            _ => None,
+        }
+    }
+
+    /// When there are too many, in words.
+    #[must_use]
+    pub fn threshold(&self) -> String {
+        match self {
+            Self::LeakyBucket { capacity, leak } => {
+                format!("more than {capacity} at once, one forgotten each {leak}")
+            }
+            Self::SlidingWindow { count, within: Some(within) } => {
+                format!("{count} within {within}")
+            }
+            Self::SlidingWindow { count, within: None } => {
+                format!("{count}, however long it takes")
+            }
+            Self::Distinct { of, count, within } => {
+                format!("{count} different {} within {within}", of.plural())
+            }
+            Self::Rate { count, within, .. } => {
+                format!("at a rate of {count} within {within}")
+            }
+            Self::Trigger => "one is enough".to_owned(),
+            Self::Sequence { count, within, .. } => {
+                format!("{count} within {within}, then one that is another")
+            }
+        }
+    }
 }
 
 /// Whose sightings are counted together.
@@ -149,4 +215,15 @@ pub enum DistinctValue {
     Port,
     /// Addresses that they come from.
     Address,
+}
+
+impl DistinctValue {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Path => "paths",
+            Self::Port => "ports",
+            Self::Address => "addresses",
+        }
+    }
 }

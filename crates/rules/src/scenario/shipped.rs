@@ -11,6 +11,16 @@ pub struct Shipped {
     pub text: &'static str,
 }
 
+impl Shipped {
+    /// The scenario of the file.
+    ///
+    /// # Errors
+    /// Never, as a test sees to.
+    pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
+        parse_scenario(self.text, self.name).map(|scenario| Scenario { file: None, ..scenario })
+    }
+}
+
 macro_rules! shipped {
     ($($name:literal),* $(,)?) => {
         /// The shipped files, in the order in which alerts of one sighting come.
@@ -40,7 +50,7 @@ shipped![
 /// # Errors
 /// Never, as a test sees to.
 pub fn shipped_scenarios() -> Result<Vec<Scenario>, ScenarioError> {
-    SHIPPED_SCENARIOS.iter().map(|file| parse_scenario(file.text, file.name)).collect()
+    SHIPPED_SCENARIOS.iter().map(Shipped::scenario).collect()
 }
 
 #[cfg(test)]
