@@ -42,6 +42,9 @@ use crate::router::App;
         native::saved_queries::remove,
         native::stream::open,
         native::cves::list,
+        native::scenarios::list,
+        native::scenarios::simulate,
+        native::explain::run,
         native::sensors::list,
         native::quarantine::list,
         native::status::show,
@@ -68,6 +71,7 @@ use crate::router::App;
     components(schemas(ProblemBody, schema::Event, schema::Batch, native::events::Format)),
     tags(
         (name = "events", description = "What happened."),
+        (name = "detection", description = "What is looked for, and what was found."),
         (name = "session", description = "Signing in and out of the page."),
         (name = "hub", description = "How the hub and its sensors are doing."),
         (name = "administration", description = "Accounts, API keys and EWS users."),

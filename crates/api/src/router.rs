@@ -190,10 +190,10 @@ fn guarded(app: &App, routes: Router<App>) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, cves, events, ews_users, fields, ingest, keys, logs, quarantine, query, sensors,
-        session,
+        aggregate, cves, events, ews_users, explain, fields, ingest, keys, logs, quarantine, query,
+        sensors, session,
     };
-    use native::{payloads, saved_queries, status, stream, users};
+    use native::{payloads, saved_queries, scenarios, status, stream, users};
     Router::new()
         .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/events", get(events::search).post(ingest::accept))
@@ -207,6 +207,9 @@ fn native_routes() -> Router<App> {
         .route("/stream", get(stream::open))
         .route("/sensors", get(sensors::list))
         .route("/cves", get(cves::list))
+        .route("/scenarios", get(scenarios::list))
+        .route("/scenarios/{name}/simulation", put(scenarios::simulate))
+        .route("/explain", post(explain::run))
         .route("/public/summary", get(public::summary::show))
         .route("/public/stream", get(public::stream::open))
         .route("/quarantine", get(quarantine::list))

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::cve::Cves;
+use crate::detection::Detection;
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::lock::Locked;
@@ -50,6 +51,7 @@ pub(crate) struct Background {
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) cves: Arc<Cves>,
+    pub(crate) detection: Arc<Detection>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) payloads: Arc<Payloads>,
@@ -128,6 +130,8 @@ impl Background {
         while self.tick(&mut ticks).await {
             // The state notes the outcome itself.
             drop(self.state.ping().await);
+            // What another hub has switched; while the state is away all stays as it is.
+            drop(self.detection.refresh().await);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The façade: opens the parts, wires them, closes them in order.
 
 mod access;
+mod detect;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
 use crate::config::{Config, Home, NotifyConfig};
 use crate::cve::{CveInfo, Cves};
+use crate::detection::Detection;
 use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
 use crate::feed::{FEED_CHUNKS, Feed, Stored};
@@ -69,6 +71,7 @@ struct Inner {
     ingest: Arc<Ingest>,
     queries: Arc<Queries>,
     cves: Arc<Cves>,
+    detection: Arc<Detection>,
     notify: Arc<Notify>,
     notify_config: NotifyConfig,
     quarantine: Arc<Quarantine>,
@@ -607,6 +610,7 @@ impl Opened {
         let (told, counted) = (Arc::clone(&notify), Arc::clone(&metrics));
         let cves = Cves::new(&state, &self.config.notify, told, counted, &self.hub_dir);
         let cves = Arc::new(cves);
+        let detection = Arc::new(Detection::open(&state).await.map_err(broken)?);
         let queries = Arc::new(Queries::new(Arc::clone(&self.store), Arc::clone(&metrics)));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let (feed, _) = broadcast::channel(FEED_CHUNKS);
@@ -649,6 +653,7 @@ impl Opened {
             store: Arc::clone(&self.store),
             sensors: Arc::clone(&sensors),
             cves: Arc::clone(&cves),
+            detection: Arc::clone(&detection),
             queries: Arc::clone(&queries),
             metrics: Arc::clone(&metrics),
             payloads: Arc::clone(&payloads),
@@ -673,6 +678,7 @@ impl Opened {
                 ingest,
                 queries,
                 cves,
+                detection,
                 notify,
                 notify_config: self.config.notify,
                 quarantine,

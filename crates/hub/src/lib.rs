@@ -9,6 +9,7 @@ mod auth;
 mod background;
 mod config;
 mod cve;
+mod detection;
 mod enrich;
 mod error;
 mod feed;
@@ -38,6 +39,10 @@ pub use config::{
     Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
 };
 pub use cve::CveInfo;
+pub use detection::{
+    DetectionSetup, DetectorInfo, MAX_EXPLAINED_BYTES, MAX_EXPLAINED_LINES, ScenarioInfo,
+    ScenarioList, ScenarioRule, SimulationSwitch,
+};
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use feed::{Feed, FeedItem};
 pub use hub::Hub;
@@ -56,7 +61,10 @@ pub use outbound::{
     Forwarder, OutboundConfig, OutboundKind, OutboundStatus, SendError, Sent, Transport, VIA,
     read_secret,
 };
-pub use palisade_rules::{LogFormat, UnknownFormat};
+pub use palisade_rules::{
+    ExplainedAlert, ExplainedDecision, ExplainedLine, ExplainedScenario, ExplainedSighting,
+    LogFormat, Shown, SightingFields, Switches, UnknownFormat,
+};
 pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};

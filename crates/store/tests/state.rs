@@ -218,6 +218,19 @@ on_both! {
         assert!(matches!(place.state.account("\0").await, Err(StateError::Nul)));
     }
 
+    async fn settings_are_listed_by_the_beginning_of_their_name_and_removed(place: &Place) {
+        let state = &place.state;
+        for (name, value) in [("simulate/b", "1"), ("simulate/a", "2"), ("simulated", "3")] {
+            state.set_meta(name, value).await.unwrap();
+        }
+        let of = async || place.again().await.meta_below("simulate/").await.unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of().await, [pair("simulate/a", "2"), pair("simulate/b", "1")]);
+        state.remove_meta("simulate/a").await.unwrap();
+        state.remove_meta("simulate/a").await.unwrap();
+        assert_eq!(of().await, [pair("simulate/b", "1")]);
+    }
+
     async fn only_sessions_past_their_time_are_removed(place: &Place) {
         let state = &place.state;
         state.add_account(&account("anna"), "$hash").await.unwrap();

@@ -16,9 +16,10 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use palisade_event::{Event, HostName};
-use palisade_hub::{Hub, Principal};
-use tokio::sync::mpsc;
+use palisade_event::{Event, HostName, SensorId};
+use palisade_hub::{DetectionSetup, Hub, Principal};
+use palisade_rules::Switches;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -58,14 +59,16 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let Some((hub, server)) = open_unless(settings, &stop).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let outbound = outbound::start(&hub, &doors)?;
     let sensor = settings.sensor();
+    let here = settings.agent.detect.enabled.then(|| sensor.clone());
+    hub.set_up_detection(detection(settings, here)?);
+    let outbound = outbound::start(&hub, &doors)?;
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(settings, events).await?;
     let who = Principal::local(Some(sensor));
     hub.note_sensor_version(&who, env!("CARGO_PKG_VERSION"));
     let uplink = LocalUplink::new(hub.clone(), who);
-    let agent = start_agent(settings, uplink, pipeline, &stop)?;
+    let agent = start_agent(settings, uplink, pipeline, hub.switches(), &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
     let server = tokio::spawn(server.run(doors.clone()));
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
@@ -98,6 +101,7 @@ pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
     let Some((hub, server)) = open_unless(settings, &stop).await? else {
         return Ok(ExitCode::SUCCESS);
     };
+    hub.set_up_detection(detection(settings, None)?);
     let outbound = outbound::start(&hub, &stop)?;
     let server = tokio::spawn(server.run(stop.clone()));
     ready();
@@ -117,7 +121,8 @@ pub(crate) async fn agent(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let (events, pipeline) = mpsc::channel(1);
     drop(events);
-    let agent = start_agent(settings, remote_uplink(settings)?, pipeline, &stop)?;
+    let uplink = remote_uplink(settings)?;
+    let agent = start_agent(settings, uplink, pipeline, unswitched(), &stop)?;
     ready();
     stop.cancelled().await;
     within("agent", agent.join()).await;
@@ -135,7 +140,7 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(&settings, events).await?;
     let uplink = remote_uplink(&settings)?;
-    let agent = start(&settings.agent, &settings, uplink, pipeline, &stop)?;
+    let agent = start(&settings.agent, &settings, uplink, pipeline, unswitched(), &stop)?;
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
     ready();
     stop.cancelled().await;
@@ -226,11 +231,32 @@ fn remote_uplink(settings: &Settings) -> anyhow::Result<palisade_agent::HttpUpli
     Ok(palisade_agent::HttpUplink::new(hub)?)
 }
 
+/// What the page shows of detection; `here` is the sensor whose detector runs in
+/// this process.
+fn detection(settings: &Settings, here: Option<SensorId>) -> anyhow::Result<DetectionSetup> {
+    let config = &settings.agent.detect;
+    // Jails run in the agent alone; what of them does not is told by it.
+    let detector = match settings.agent.fail2ban.as_ref().filter(|_| here.is_some()) {
+        Some(fail2ban) => fail2ban.load().and_then(|jails| config.detector_with(&jails, 0)),
+        None => config.detector(0),
+    };
+    let detector = detector.map_err(|mistakes| {
+        anyhow::anyhow!("the scenarios have mistakes:\n  {}", mistakes.join("\n  "))
+    })?;
+    Ok(DetectionSetup { detector, disabled: config.disable.clone(), here })
+}
+
+/// Where nobody switches scenarios.
+fn unswitched() -> watch::Receiver<Switches> {
+    watch::channel(Switches::new()).1
+}
+
 /// Starts the agent on the configured sources, or on those found here.
 fn start_agent<U: palisade_agent::Uplink>(
     settings: &Settings,
     uplink: U,
     events: mpsc::Receiver<Event>,
+    switches: watch::Receiver<Switches>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
     let mut config = settings.agent.clone();
@@ -240,7 +266,7 @@ fn start_agent<U: palisade_agent::Uplink>(
     for source in &config.sources {
         out::line(&format!("watching {source}"));
     }
-    start(&config, settings, uplink, events, stop)
+    start(&config, settings, uplink, events, switches, stop)
 }
 
 fn start<U: palisade_agent::Uplink>(
@@ -248,15 +274,17 @@ fn start<U: palisade_agent::Uplink>(
     settings: &Settings,
     uplink: U,
     events: mpsc::Receiver<Event>,
+    switches: watch::Receiver<Switches>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
     let data = settings.data_dir();
-    let agent = palisade_agent::Agent::start(
+    let agent = palisade_agent::Agent::follow(
         config,
         &data,
         settings.sensor(),
         uplink,
         events,
+        switches,
         stop.clone(),
     )?;
     Ok(agent)

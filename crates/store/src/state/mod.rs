@@ -234,6 +234,28 @@ impl State {
             .transpose()
     }
 
+    /// Settings whose names begin so, by name. `prefix` has no `%` and no `_`.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn meta_below(&self, prefix: &str) -> Result<Vec<(String, String)>, StateError> {
+        sql("SELECT name, value FROM meta WHERE name LIKE $1 ORDER BY name")
+            .bind(format!("{prefix}%"))
+            .rows(&self.db)
+            .await?
+            .iter()
+            .map(|row| Ok((row.get("name")?, row.get("value")?)))
+            .collect()
+    }
+
+    /// Removes a setting, where there is one.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn remove_meta(&self, name: &str) -> Result<(), StateError> {
+        sql("DELETE FROM meta WHERE name = $1").bind(name).execute(&self.db).await.map(drop)
+    }
+
     /// Writes a setting.
     ///
     /// # Errors

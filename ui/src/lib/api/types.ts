@@ -147,6 +147,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Explain lines of a log
+         * @description Parses lines and counts them with the scenarios, allowlist and policy in use
+         *     here, with counters of their own: nothing that runs is touched. Times without
+         *     a zone are of the hub's.
+         */
+        post: operations["explainLines"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/fields": {
         parameters: {
             query?: never;
@@ -416,6 +438,49 @@ export interface paths {
          * @description One's own; an admin removes any.
          */
         delete: operations["removeSavedQuery"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/scenarios": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Scenarios
+         * @description What detection looks for and what it has found among the events that a query
+         *     finds. Needs the right to see private events.
+         */
+        get: operations["listScenarios"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/scenarios/{name}/simulation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Switch simulation
+         * @description Turns simulation of a scenario on or off, until it is switched again; what is
+         *     as the settings say is no switch any more. Decisions of a simulated scenario
+         *     are recorded and never carried out.
+         */
+        put: operations["simulateScenario"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -878,6 +943,21 @@ export interface components {
             /** @description At most 1,000. */
             cves: components["schemas"]["Cve"][];
         };
+        /** @description Somebody who detects. */
+        Detector: {
+            /**
+             * Format: int64
+             * @description Its hits in the range.
+             */
+            hits: number;
+            /**
+             * @description Whether switches of simulation reach it. Those of agents elsewhere are in
+             *     their own settings.
+             */
+            reached: boolean;
+            /** @description The sensor. */
+            sensor: string;
+        };
         /**
          * @description Who may see an event.
          * @enum {string}
@@ -1013,6 +1093,113 @@ export interface components {
             /** @description The users, without their tokens. */
             ews_users: components["schemas"]["EwsUser"][];
         };
+        /** @description Lines to explain. */
+        ExplainRequest: {
+            /**
+             * @description Whether scenarios that do not match are told as well, with the first
+             *     condition that is not met.
+             */
+            all?: boolean;
+            /**
+             * @description What wrote them; without it each line is taken by the first parser that
+             *     has something to say about it.
+             * @example sshd
+             */
+            parser?: string;
+            /**
+             * @description At most 20 lines and 64 KiB; they are counted together, in their order.
+             * @example Nov 20 10:00:00 web-1 sshd[7]: Failed password for root from 192.0.2.1 port 5 ssh2
+             */
+            text: string;
+        };
+        /** @description What became of the lines. */
+        Explained: {
+            /** @description One answer a line, empty lines left out. */
+            lines: components["schemas"]["ExplainedLine"][];
+        };
+        /** @description An alert and what became of it. */
+        ExplainedAlert: {
+            /** @description What was decided. */
+            decision?: components["schemas"]["ExplainedDecision"];
+            /** @description Whom it is about. */
+            group: string;
+            /** @description What was seen, in words of our own. */
+            reason: string;
+            /** @description The scenario that made it. */
+            scenario: string;
+            /** @description What became of it, in a few words. */
+            verdict: string;
+        };
+        /** @description A decision as it would be made. */
+        ExplainedDecision: {
+            /**
+             * Format: int64
+             * @description For how long.
+             */
+            duration_secs: number;
+            /** @description Whether it is recorded and never carried out. */
+            simulated: boolean;
+            /**
+             * @description What is done.
+             * @example ban
+             */
+            type: string;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            until: string;
+            /**
+             * @description To whom.
+             * @example 198.51.100.7
+             */
+            value: string;
+        };
+        /** @description What became of a line. */
+        ExplainedLine: {
+            /** @description The line. */
+            line: components["schemas"]["Untrusted"];
+            /** @description The parser that understood it. */
+            parser: string | null;
+            /** @description What the line says. */
+            sightings: components["schemas"]["ExplainedSighting"][];
+            /** @description The parsers that were asked, where the line said nothing that is counted. */
+            tried?: string[];
+            /** @description Whether one did. */
+            understood: boolean;
+        };
+        /** @description What one scenario made of a sighting. */
+        ExplainedScenario: {
+            /** @description `true` where it made an alert. */
+            alert?: boolean;
+            /**
+             * Format: int32
+             * @description So many now.
+             */
+            count?: number;
+            /** @description Whether its filter matches. */
+            matched: boolean;
+            /** @description Why it was not counted though it matches. */
+            note?: string;
+            /**
+             * Format: int32
+             * @description So many make an alert.
+             */
+            of?: number;
+            /** @description Its name. */
+            scenario: string;
+            /** @description The first condition that is not met. */
+            unmet?: string;
+        };
+        /** @description What became of one thing that a line says. */
+        ExplainedSighting: {
+            /** @description The alerts that it led to. */
+            alerts: components["schemas"]["ExplainedAlert"][];
+            /** @description What the scenarios made of it. */
+            scenarios: components["schemas"]["ExplainedScenario"][];
+            /** @description What was seen. */
+            sighting: components["schemas"]["SightingFields"];
+        };
         /** @description A field that can be filtered and grouped by. */
         Field: {
             /** @description Other names that mean the same. */
@@ -1123,6 +1310,16 @@ export interface components {
          * @enum {string}
          */
         HealthStatus: "ok" | "degraded";
+        /** @description How many alerts a value has. */
+        HitCount: {
+            /**
+             * Format: int64
+             * @description Alerts.
+             */
+            count: number;
+            /** @description The address, or the first instant of an interval. */
+            value: string;
+        };
         /** @description A place on the map. */
         Home: {
             /**
@@ -1165,6 +1362,16 @@ export interface components {
         KeyList: {
             /** @description The keys, without their secrets. */
             keys: components["schemas"]["ApiKey"][];
+        };
+        /** @description The newest alert of a scenario. */
+        LastHit: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Id of its event. */
+            id: string;
         };
         /** @description What became of lines. */
         LogReceipt: {
@@ -1628,6 +1835,90 @@ export interface components {
             /** @description One's own and the shared ones. */
             saved_queries: components["schemas"]["SavedQuery"][];
         };
+        /** @description A scenario and what it has found. */
+        Scenario: {
+            /** @description At most five, the most frequent first. */
+            addresses: components["schemas"]["HitCount"][];
+            /**
+             * Format: int64
+             * @description Its alerts in the range.
+             */
+            hits: number;
+            last_hit: components["schemas"]["LastHit"] | null;
+            /**
+             * @description Its name.
+             * @example ssh-bruteforce
+             */
+            name: string;
+            rule: components["schemas"]["ScenarioRule"] | null;
+            /** @description Whether its decisions are recorded and never carried out. */
+            simulated: boolean;
+            switched: components["schemas"]["Switched"] | null;
+            /** @description Its alerts by time, by the first instant of each interval; empty without any. */
+            timeline: components["schemas"]["HitCount"][];
+        };
+        /** @description Scenarios, and who detects. */
+        ScenarioList: {
+            /** @description Who has told of hits, and the detector of this process. */
+            detectors: components["schemas"]["Detector"][];
+            /** @description Scenarios that the settings here do not use. */
+            disabled: string[];
+            /** @description Parsers that lines can be explained with. */
+            parsers: string[];
+            /**
+             * @description Those in use here, then those that only agents elsewhere have, as far as
+             *     they have hit.
+             */
+            scenarios: components["schemas"]["Scenario"][];
+        };
+        /** @description What a scenario counts, in words of its file. */
+        ScenarioRule: {
+            /**
+             * Format: int32
+             * @description For how long at first; null where the policy says.
+             */
+            ban_secs: number | null;
+            /**
+             * Format: int32
+             * @description How long after an alert the same group is not counted.
+             */
+            blackhole_secs: number | null;
+            /** @description Whether an alert means that somebody got in. */
+            break_in: boolean;
+            /**
+             * @description What is asked for; null where an alert is enough.
+             * @example ban
+             */
+            decision: string | null;
+            /** @description What it finds, in one sentence. */
+            description: string;
+            /** @description The administrator's file; null where it is shipped. */
+            file: string | null;
+            /**
+             * @description Which sightings count.
+             * @example service:sshd kind:auth.attempted outcome:failed
+             */
+            filter: string;
+            /**
+             * @description Whose are counted together: address, network, user or asn.
+             * @example address
+             */
+            group_by: string;
+            /**
+             * @description The way of counting.
+             * @example leaky-bucket
+             */
+            kind: string;
+            /** @description Whether the settings have it simulated. */
+            simulated_by_settings: boolean;
+            /** @description Of a sequence, what comes last and makes the alert. */
+            then: string | null;
+            /**
+             * @description When there are too many.
+             * @example more than 5 at once, one forgotten each 10s
+             */
+            threshold: string;
+        };
         /**
          * @description What a key may do.
          * @enum {string}
@@ -1692,6 +1983,56 @@ export interface components {
             /** @description Version of the hub. */
             version: string;
         };
+        /** @description The fields of a sighting that are known, by their names in filters. */
+        SightingFields: {
+            /**
+             * Format: int32
+             * @description The autonomous system of the source.
+             */
+            asn?: number;
+            /**
+             * Format: date-time
+             * @description When, by the clock of who saw it.
+             */
+            at: string;
+            /** @description What the client calls itself. */
+            client?: components["schemas"]["Untrusted"];
+            /** @description The machine where it was seen. */
+            host?: components["schemas"]["Untrusted"];
+            /** @description The address it came from. */
+            ip?: string;
+            /** @description What happened. */
+            kind: components["schemas"]["EventKind"];
+            /** @description The method of an HTTP request. */
+            method?: components["schemas"]["Untrusted"];
+            /** @description How a login ended. */
+            outcome?: components["schemas"]["Outcome"];
+            /** @description The path without its query. */
+            path?: components["schemas"]["Untrusted"];
+            /**
+             * Format: int32
+             * @description The port it was aimed at.
+             */
+            port?: number;
+            /** @description The reason that the program gives. */
+            reason?: components["schemas"]["Untrusted"];
+            /**
+             * Format: int32
+             * @description How many times it happened, where that is more than once.
+             */
+            repeat?: number;
+            /** @description The path with the query, or what else was sent. */
+            request?: components["schemas"]["Untrusted"];
+            /** @description The program that was attacked. */
+            service?: string;
+            /**
+             * Format: int32
+             * @description The status with which an HTTP server answered.
+             */
+            status?: number;
+            /** @description The login name. */
+            user?: components["schemas"]["Untrusted"];
+        };
         /** @description What a person types to sign in. */
         SignIn: {
             /**
@@ -1716,6 +2057,20 @@ export interface components {
             role: components["schemas"]["Role"];
             /** @description Name of the account. */
             username: string;
+        };
+        /** @description Whether a scenario is to be simulated. */
+        Simulate: {
+            /** @description `true`: its decisions are recorded and never carried out. */
+            simulated: boolean;
+        };
+        /** @description What a switch has done. */
+        Simulated: {
+            /** @description The detectors that follow at once: the one of this process, where it has one. */
+            reached: string[];
+            /** @description The scenario. */
+            scenario: string;
+            /** @description As it is now. */
+            simulated: boolean;
         };
         /** @description What waits for the store. */
         SpoolStatus: {
@@ -1816,6 +2171,16 @@ export interface components {
             reason?: string;
             /** @description Whether it keeps up. */
             state: components["schemas"]["StoreState"];
+        };
+        /** @description Who switched simulation, and when. */
+        Switched: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description The account or key. */
+            by: string;
         };
         /** @description Attacks in the time before now. */
         Totals: {
@@ -2354,6 +2719,66 @@ export interface operations {
             };
             /** @description There is none */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explainLines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description The steps */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explained"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No line, too many lines, or no such parser */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3108,6 +3533,125 @@ export interface operations {
             };
             /** @description There is none */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listScenarios: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Query text over the alerts (`scenario.triggered`); empty counts all of them.
+                 * @example since:24h
+                 */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The scenarios */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScenarioList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The query cannot be understood; `at` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    simulateScenario: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The scenario
+                 * @example port-scan
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Simulate"];
+            };
+        };
+        responses: {
+            /** @description It is switched, for good */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Simulated"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Needs the role or scope admin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No scenario in use here has this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state database does not answer */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
