@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
-import { BENCH, event, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
+import { BENCH, event, freePort, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
 
 /** What a write and a sync take on the slow disk, in milliseconds. */
 const SLOW_MS = 500;
@@ -36,14 +35,6 @@ class SlowDisk {
     this.child.stdin.end();
     await this.ended;
   }
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.on('listening', done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 test('a store that cannot keep up is said, with how much waits and since when, until it has caught up', { timeout: 180_000 }, async (context) => {

@@ -1,10 +1,10 @@
 // A PostgreSQL server of the tests' own, in a temporary folder, without fsync.
 import { spawn, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { freePort } from './palisade.mjs';
 
 const ROOT = '/usr/lib/postgresql';
 const START_MS = 60_000;
@@ -14,14 +14,6 @@ function owner() {
   if (process.getuid() !== 0) return {};
   const number = (flag) => Number(spawnSync('id', [flag, 'nobody'], { encoding: 'utf8' }).stdout);
   return { uid: number('-u'), gid: number('-g') };
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.on('listening', done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 export class Postgres {

@@ -10,6 +10,10 @@ const FIXED: Record<string, number> = {
   'SSH/console(cowrie)': 5,
   'Network(Dionaea)': 3,
   'Network(honeytrap)': 6,
+  // How logins ended.
+  accepted: 3,
+  failed: 1,
+  'break-in': 8,
   'RDP(rdpy)': 4,
   'VNC(vnclowpot)': 6,
   'Mail(mailoney)': 2,
@@ -19,7 +23,8 @@ const SLOTS = 7;
 /** Of what has no category, and of the rest. */
 export const REST_SLOT = 7;
 
-/** Which of the eight colours a category has. */
+/** Which of the colours a category has; the one after the eight is for what must
+ * be acted on alone. */
 export function slot(category: string | undefined): number {
   if (!category) return REST_SLOT;
   const fixed = FIXED[category];

@@ -69,6 +69,11 @@ export function substance(event: Event): string {
   }
 }
 
+/** Ids of the events that an alert or a decision names as its evidence. */
+export function evidence(event: Event): string[] {
+  return (attribute(event, 'evidence') ?? '').split(/[\s,]+/).filter((id) => /^[0-9A-HJKMNP-TV-Z]{26}$/.test(id));
+}
+
 /** Kinds that are the state of the installation and no attack. */
 export const isOperational = (kind: string) => kind.startsWith('source.') || kind.startsWith('loss.');
 

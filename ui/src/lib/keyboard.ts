@@ -6,6 +6,8 @@ const SEQUENCE_MS = 1_200;
 export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   o: { path: '', label: 'Overview' },
   e: { path: 'explore', label: 'Explore' },
+  l: { path: 'logins', label: 'Logins' },
+  r: { path: 'rules', label: 'Rules' },
   p: { path: 'payloads', label: 'Payloads' },
   c: { path: 'cves', label: 'CVEs' },
   s: { path: 'sensors', label: 'Sensors' },

@@ -9,6 +9,8 @@ import type {
   Domain,
   Event,
   EventPage,
+  ExplainedLine,
+  ExplainRequest,
   FieldInfo,
   KeyInfo,
   PayloadList,
@@ -17,9 +19,11 @@ import type {
   Role,
   SavedQuery,
   SaveQuery,
+  ScenarioList,
   Scope,
   Sensor,
   Session,
+  Simulated,
   Status,
   UserInfo,
 } from './model';
@@ -158,6 +162,11 @@ export const api = {
 
   sensors: (signal?: AbortSignal) =>
     call<{ sensors: Sensor[] }>(apiUrl('sensors'), { signal }).then((answer) => answer.sensors),
+  scenarios: (q: string, signal?: AbortSignal) => call<ScenarioList>(apiUrl('scenarios', { q }), { signal }),
+  simulate: (name: string, simulated: boolean) =>
+    call<Simulated>(apiUrl(`scenarios/${encodeURIComponent(name)}/simulation`), { method: 'PUT', body: { simulated } }),
+  explain: (body: ExplainRequest, signal?: AbortSignal) =>
+    call<{ lines: ExplainedLine[] }>(apiUrl('explain'), { method: 'POST', body, signal }),
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),
