@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, SourceConfig, is_pattern};
 use crate::dead_letter::DeadLetters;
-use crate::detect::Stage;
+use crate::detect::{Enforced, Stage};
+use crate::enforce::{Enforcer, Orders};
 use crate::fail2ban::{LoadedJails, Spare, keep_resolved};
 use crate::forward::{Forward, LAST_TRY};
 use crate::loss::Losses;
@@ -57,6 +58,7 @@ pub struct Agent {
     /// Look up for as long as the agent is there what fail2ban's lists name.
     _resolving: Vec<AbortOnDropHandle<()>>,
     pipeline: AbortOnDropHandle<()>,
+    enforcer: AbortOnDropHandle<()>,
     keepers: Arc<Keepers>,
     forward: AbortOnDropHandle<()>,
     finishing: CancellationToken,
@@ -112,6 +114,7 @@ impl Agent {
         };
         let metrics = Arc::new(Metrics::default());
         let host = config.host.as_deref().and_then(|name| HostName::new(name).ok());
+        let orders = Orders::new(Arc::clone(&metrics));
         let jails = match &config.fail2ban {
             Some(fail2ban) => fail2ban.load().map_err(StartError::Config)?,
             None => LoadedJails::default(),
@@ -124,13 +127,16 @@ impl Agent {
                 let detector = config.detect.detector_with(&jails, rand::random());
                 let detector = detector.map_err(StartError::Config)?;
                 let who = (sensor.clone(), host.clone());
+                let enforced = Enforced::new(&config.enforce, Arc::clone(&orders));
+                let metrics = Arc::clone(&metrics);
                 let (stage, found) =
-                    Stage::start(detector, &folder, who, switches, Arc::clone(&metrics));
+                    Stage::start(detector, &folder, who, (switches, enforced), metrics);
                 (Some(stage), found)
             }
             false => (None, Vec::new()),
         };
         let (spool, reader) = Spool::open(&folder.join("spool"), settings)?;
+        let enforcer = Enforcer::new(&config.enforce, &folder, orders, Arc::clone(&metrics));
         let (outlet, items) = Outlet::new(sensor.clone(), Arc::clone(&metrics), cancel.clone());
 
         let keepers = Arc::new(Keepers::default());
@@ -153,7 +159,7 @@ impl Agent {
             found,
             spare: Spare::default(),
             metrics: Arc::clone(&metrics),
-            cancel,
+            cancel: cancel.clone(),
         };
         let finishing = CancellationToken::new();
         let forward = Forward {
@@ -165,10 +171,13 @@ impl Agent {
             delivered,
             finishing: finishing.clone(),
         };
+        let enforcer = enforcer.run(cancel.clone());
+        let pipeline = pipeline.run(items, events);
         Ok(Self {
             sources,
             _resolving: resolving,
-            pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline.run(items, events))),
+            pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline)),
+            enforcer: AbortOnDropHandle::new(tokio::spawn(enforcer)),
             keepers,
             forward: AbortOnDropHandle::new(tokio::spawn(forward.run())),
             finishing,
@@ -190,6 +199,7 @@ impl Agent {
         for source in self.sources {
             within("a log source", END_TIMEOUT, source).await;
         }
+        within("the enforcer", END_TIMEOUT, self.enforcer).await;
         within("the pipeline", DRAIN_DEADLINE + END_TIMEOUT, self.pipeline).await;
         // The sources have ended, so that there will be no more of them.
         let keepers =

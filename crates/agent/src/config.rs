@@ -10,6 +10,7 @@ use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::DetectConfig;
+use crate::enforce::EnforceConfig;
 use crate::fail2ban::Fail2banConfig;
 use crate::uplink::Target;
 use crate::zone;
@@ -40,6 +41,8 @@ pub struct Config {
     pub host: Option<String>,
     /// What is detected in the events, and what is decided then.
     pub detect: DetectConfig,
+    /// How bans are enforced.
+    pub enforce: EnforceConfig,
     /// fail2ban's jails, to run them as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail2ban: Option<Fail2banConfig>,
@@ -451,6 +454,7 @@ impl Config {
             }
         }
         mistakes.extend(self.detect.validate().err().unwrap_or_default());
+        mistakes.extend(self.enforce.validate());
         if let Some(fail2ban) = &self.fail2ban {
             mistakes.extend(fail2ban.validate());
             if !self.detect.enabled {

@@ -5,6 +5,7 @@
 //! syslog, stdin           ├─ pipeline ─► spool (fsync) ─► forward ─► uplink ─► hub
 //! honeypots ──── events ─►┘      │
 //!      cursors ◄── acknowledged ─┘
+//!                              └─ detect ─► decisions ─► enforce ─► the firewall
 //! ```
 //!
 //! A source's cursor moves only after the spool has what was read; the spool is
@@ -18,6 +19,7 @@ mod cursor;
 mod dead_letter;
 mod detect;
 mod durable;
+mod enforce;
 mod fail2ban;
 mod forward;
 mod loss;
@@ -33,6 +35,7 @@ pub use config::{
     StdinSource, SyslogSource, SyslogTransport,
 };
 pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
+pub use enforce::{EnforceConfig, EnforcedBan, Method, flush_enforced, list_enforced};
 pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;

@@ -81,6 +81,21 @@ pub struct Metrics {
     pub detect_evicted: Counter,
     /// Sources whose counting began anew because a clock was set back.
     pub detect_reset: Counter,
+    /// Bans in force, by the agent's ledger.
+    pub enforce_held: Counter,
+    /// Changes that were ordered of the firewall.
+    pub enforce_changes: Counter,
+    /// Orders and looks that failed; they are repeated.
+    pub enforce_failures: Counter,
+    /// Bans and rules that were gone from the firewall and were made again.
+    pub enforce_mended: Counter,
+    /// Packets that the bans in force have dropped, where they are counted.
+    pub enforce_dropped_packets: Counter,
+    /// Bans that were not held because there were too many.
+    pub orders_dropped: Counter,
+    /// Orders of the hub that were not obeyed: about somebody who is spared, or
+    /// a network that is too wide.
+    pub orders_refused: Counter,
     /// Log sources that cannot be read now.
     pub sources_failing: Counter,
 }

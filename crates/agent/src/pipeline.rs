@@ -331,6 +331,9 @@ impl Pipeline {
                 self.append(found).await?;
             }
         }
+        if let Some(stage) = &mut self.stage {
+            stage.release();
+        }
         self.save_detection(false).await;
         for Progress { source, files, journal } in progress.into_values() {
             if !files.is_empty() {

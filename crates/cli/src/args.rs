@@ -133,6 +133,15 @@ Examples:
   palisade explain 'Nov 20 10:00:00 web-1 sshd[7]: Failed password for root from 192.0.2.1 port 5 ssh2'
   tail /var/log/auth.log | palisade explain --all")]
     Explain(Box<crate::commands::explain::ExplainArgs>),
+    /// Look at our rules in this machine's firewall, or take them out
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  palisade enforce list --config palisade.toml
+  palisade enforce flush --config palisade.toml"
+    )]
+    Enforce(crate::commands::enforce::EnforceCommand),
     /// Try a fail2ban filter or expression on a log, as fail2ban-regex does
     #[command(after_help = "\
 With --ndjson, --config names fail2ban's folder. docs/FAIL2BAN.md says what is read and what differs.

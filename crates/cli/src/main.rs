@@ -106,6 +106,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Sensors(command) => {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }
+        Command::Enforce(command) => {
+            runtime.block_on(commands::enforce::run(&settings, command))?
+        }
         Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
         Command::Config(_)
         | Command::Completions { .. }

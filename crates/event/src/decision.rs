@@ -116,6 +116,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Whether it keeps its target out; other words are for those who know them.
+    #[must_use]
+    pub fn is_ban(&self) -> bool {
+        self.kind.as_str() == "ban"
+    }
+
     /// When it ends.
     #[must_use]
     pub fn until(&self) -> Timestamp {

@@ -78,6 +78,8 @@ struct Offence {
     /// Seconds of the last ban before escalation: what its scenario asked for.
     base_secs: u64,
     until: Timestamp,
+    /// Whether that was a ban, and not another word.
+    ban: bool,
 }
 
 /// What is remembered of a target, for a checkpoint.
@@ -92,6 +94,13 @@ pub struct Remembered {
     pub base_secs: u64,
     /// When the last one ends.
     pub until: Timestamp,
+    /// Whether the last decision was a ban.
+    #[serde(default = "yes")]
+    pub ban: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What became of an alert.
@@ -205,8 +214,13 @@ impl Policy {
             simulated: simulation.is_on(),
         };
         if !simulation.is_on() {
-            let (base_secs, until) = (u64::from(base.as_secs()), decision.until());
-            self.remember(target, Offence { bans: bans.saturating_add(1), base_secs, until });
+            let offence = Offence {
+                bans: bans.saturating_add(1),
+                base_secs: u64::from(base.as_secs()),
+                until: decision.until(),
+                ban: decision.is_ban(),
+            };
+            self.remember(target, offence);
         }
         Outcome::Decided(Box::new(decision))
     }
@@ -243,7 +257,8 @@ impl Policy {
         let known = self.offences.get(&decision.target).copied();
         if known.is_none_or(|known| known.until < until) {
             let bans = known.map_or(0, |known| known.bans).saturating_add(1);
-            let offence = Offence { bans, base_secs: decision.duration_secs, until };
+            let ban = decision.is_ban();
+            let offence = Offence { bans, base_secs: decision.duration_secs, until, ban };
             self.remember(decision.target, offence);
         }
     }
@@ -255,13 +270,28 @@ impl Policy {
             bans: offence.bans,
             base_secs: offence.base_secs,
             until: offence.until,
+            ban: offence.ban,
         })
     }
 
     /// Takes back what [`Self::save`] gave.
     pub fn load(&mut self, all: impl IntoIterator<Item = Remembered>) {
-        for Remembered { target, bans, base_secs, until } in all {
-            self.remember(target, Offence { bans, base_secs, until });
+        for Remembered { target, bans, base_secs, until, ban } in all {
+            self.remember(target, Offence { bans, base_secs, until, ban });
+        }
+    }
+
+    /// Who is banned at `now`, and until when; in no particular order.
+    pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (DecisionTarget, Timestamp)> {
+        let holds = move |offence: &Offence| offence.ban && now < offence.until;
+        let all = self.offences.iter().filter(move |(_, offence)| holds(offence));
+        all.map(|(target, offence)| (*target, offence.until))
+    }
+
+    /// Ends what is in force about a target; it still counts for the next.
+    pub fn lift(&mut self, target: &DecisionTarget, at: Timestamp) {
+        if let Some(offence) = self.offences.get_mut(target) {
+            offence.until = offence.until.min(at);
         }
     }
 

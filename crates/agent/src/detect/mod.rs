@@ -6,6 +6,7 @@
 //! written to the log as what would be done.
 
 mod checkpoint;
+mod enforced;
 mod stage;
 mod system;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fail2ban::LoadedJails;
 
+pub(crate) use enforced::Enforced;
 pub(crate) use stage::{Noticed, Stage};
 pub use system::{SystemNetworks, system_networks};
 

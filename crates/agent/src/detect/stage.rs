@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::wire::decode_event;
-use palisade_event::{Event, EventId, EventKind, HostName, SensorId};
+use palisade_event::{Event, EventId, EventKind, HostName, SensorId, Timestamp};
 use palisade_rules::{
     AllowValue, Allowlist, Detector, Finding, Hit, Matcher, Origin, Sighting, Switches, Verdict,
 };
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::{self, Snapshot};
+use super::enforced::Enforced;
 use super::{SystemNetworks, system_networks};
 use crate::metrics::Metrics;
 
@@ -69,6 +70,7 @@ pub(crate) struct Stage {
     save_failing: bool,
     surroundings: watch::Receiver<Surroundings>,
     switches: watch::Receiver<Switches>,
+    enforced: Enforced,
     metrics: Arc<Metrics>,
     /// Looks at the machine for as long as the stage is there.
     _refresh: tokio_util::task::AbortOnDropHandle<()>,
@@ -82,7 +84,7 @@ impl Stage {
         mut detector: Detector,
         folder: &Path,
         (sensor, host): (SensorId, Option<HostName>),
-        mut switches: watch::Receiver<Switches>,
+        (mut switches, enforced): (watch::Receiver<Switches>, Enforced),
         metrics: Arc<Metrics>,
     ) -> (Self, Vec<Event>) {
         detector.simulate(&switches.borrow_and_update());
@@ -123,10 +125,12 @@ impl Stage {
             save_failing: false,
             surroundings,
             switches,
+            enforced,
             metrics,
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
         let events = missing.iter().flat_map(|finding| stage.events(finding)).collect();
+        stage.enforced.begin(&stage.detector.policy, now());
         stage.publish();
         (stage, events)
     }
@@ -158,11 +162,20 @@ impl Stage {
             let origin = Origin { event: Some(id), user: user.as_deref() };
             for finding in self.detector.count(&hit, origin) {
                 self.tell(&finding);
+                if let Verdict::Decided(decision) = &finding.verdict {
+                    self.enforced.decided(decision);
+                }
                 events.extend(self.events(&finding));
             }
         }
         self.publish();
         events
+    }
+
+    /// The events that [`Self::count`] gave are durable: what was decided is
+    /// carried out.
+    pub(crate) fn release(&mut self) {
+        self.enforced.release();
     }
 
     /// Takes over what is newly known of the machine, and what was switched.
@@ -178,6 +191,8 @@ impl Stage {
         for (name, addresses) in new.names {
             self.detector.allowlist.resolve(&name, &addresses);
         }
+        let Detector { policy, allowlist, .. } = &mut self.detector;
+        self.enforced.spare(policy, allowlist, now());
     }
 
     fn events(&self, finding: &Finding) -> Vec<Event> {
@@ -205,8 +220,8 @@ impl Stage {
                     duration_secs = decision.duration_secs,
                     scenario = decision.scenario.as_str(),
                     reason = &*decision.reason,
-                    simulated = decision.simulated,
-                    "decided, and not enforced: dry-run"
+                    mode = self.enforced.mode(decision),
+                    "decided"
                 );
             }
             Verdict::Withheld(name) => {
@@ -274,6 +289,10 @@ impl Stage {
         }
         self.save_failing = true;
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now())
 }
 
 fn needs_user(list: &Allowlist) -> bool {

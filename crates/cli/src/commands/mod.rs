@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod enforce;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod fail2ban;

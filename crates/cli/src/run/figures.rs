@@ -107,6 +107,31 @@ impl Collector for Figures {
                 "Sources counted anew because a clock was set back",
                 agent.detect_reset.get(),
             ),
+            (
+                "agent_enforce_changes",
+                "Changes that were ordered of the firewall",
+                agent.enforce_changes.get(),
+            ),
+            (
+                "agent_enforce_failures",
+                "Orders and looks at the firewall that failed and were repeated",
+                agent.enforce_failures.get(),
+            ),
+            (
+                "agent_enforce_mended",
+                "Bans and rules that were gone from the firewall and were made again",
+                agent.enforce_mended.get(),
+            ),
+            (
+                "agent_orders_dropped",
+                "Bans that were not held because there were too many",
+                agent.orders_dropped.get(),
+            ),
+            (
+                "agent_orders_refused",
+                "Orders of the hub about somebody who is spared, or too wide a network",
+                agent.orders_refused.get(),
+            ),
             ("agent_dead_letters", "Records the hub refused, set aside", agent.dead_letters.get()),
             ("honeypot_connections", "Connections that became a session", honeypot.accepted.get()),
             ("honeypot_events", "Events of honeypot sessions", honeypot.events.get()),
@@ -120,6 +145,12 @@ impl Collector for Figures {
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
         let gauges = [
+            ("agent_enforce_held", "Bans in force", agent.enforce_held.get()),
+            (
+                "agent_enforce_dropped_packets",
+                "Packets dropped by the bans in force",
+                agent.enforce_dropped_packets.get(),
+            ),
             ("agent_spool_pending", "Records the hub has not confirmed", agent.spool_pending.get()),
             ("agent_detect_tracked", "Sources that scenarios track", agent.detect_tracked.get()),
             ("agent_detect_bytes", "Bytes of their counters", agent.detect_bytes.get()),

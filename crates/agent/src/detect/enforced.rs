@@ -1,0 +1,92 @@
+//! Between decisions and the enforcer: what of them is a ban, and who is never
+//! banned whatever anybody orders.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use palisade_event::{Decision, DecisionTarget, Timestamp};
+use palisade_rules::{Allowlist, Policy, Spared, Suspect};
+
+use crate::enforce::{EnforceConfig, Method, Orders};
+
+/// Hands decisions to the enforcer once they are durable.
+pub(crate) struct Enforced {
+    orders: Arc<Orders>,
+    is_dry_run: bool,
+    widest: (u8, u8),
+    /// Decided and not yet durable.
+    waiting: Vec<(DecisionTarget, Timestamp)>,
+}
+
+impl Enforced {
+    pub(crate) fn new(config: &EnforceConfig, orders: Arc<Orders>) -> Self {
+        Self {
+            orders,
+            is_dry_run: config.method == Method::DryRun,
+            widest: (config.widest_v4, config.widest_v6),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// What becomes of decisions, in a word for the log.
+    pub(super) fn mode(&self, decision: &Decision) -> &'static str {
+        match (decision.simulated, decision.is_ban(), self.is_dry_run) {
+            (true, ..) => "simulated",
+            (false, false, _) => "no ban",
+            (false, true, true) => "dry-run",
+            (false, true, false) => "enforced",
+        }
+    }
+
+    /// Orders what is in force already.
+    pub(super) fn begin(&self, policy: &Policy, now: Timestamp) {
+        for (target, until) in policy.banned(now) {
+            self.orders.ban(target, until);
+        }
+    }
+
+    /// Keeps a decision until it is durable.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        if decision.is_ban() && !decision.simulated && !self.is_too_wide(&decision.target) {
+            self.waiting.push((decision.target, decision.until()));
+        }
+    }
+
+    /// All decisions are durable.
+    pub(super) fn release(&mut self) {
+        for (target, until) in self.waiting.drain(..) {
+            self.orders.ban(target, until);
+        }
+    }
+
+    /// Lets in whom the allowlist spares now.
+    pub(super) fn spare(&self, policy: &mut Policy, allowlist: &Allowlist, now: Timestamp) {
+        let spared: Vec<(DecisionTarget, String)> = policy
+            .banned(now)
+            .filter_map(|(target, _)| Some((target, spares(allowlist, target, now)?)))
+            .collect();
+        for (target, entry) in spared {
+            tracing::warn!(%target, entry, "somebody who is banned is allowed now, and is let in");
+            policy.lift(&target, now);
+            self.orders.lift(target);
+        }
+    }
+
+    fn is_too_wide(&self, target: &DecisionTarget) -> bool {
+        match target {
+            DecisionTarget::Ip(_) => false,
+            DecisionTarget::Range(IpNet::V4(net)) => net.prefix_len() < self.widest.0,
+            DecisionTarget::Range(IpNet::V6(net)) => net.prefix_len() < self.widest.1,
+        }
+    }
+}
+
+/// The entry of an allowlist that spares a target.
+fn spares(allowlist: &Allowlist, target: DecisionTarget, now: Timestamp) -> Option<String> {
+    let suspect = Suspect { target: Some(target), ..Suspect::default() };
+    match allowlist.check(&suspect, now) {
+        Spared::By(entry) => Some(entry),
+        // What is in force was decided when that was known.
+        Spared::No | Spared::Unknown(_) => None,
+    }
+}

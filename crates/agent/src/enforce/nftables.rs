@@ -1,0 +1,295 @@
+//! Bans as sets of nftables, in a table of our own: `nft -f -` takes a batch as
+//! one transaction. Addresses are in sets with timeouts, networks in sets of
+//! intervals; each element counts what it has dropped.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use palisade_event::{DecisionTarget, Timestamp};
+use serde::Deserialize;
+
+use super::run::{run, words};
+use super::{Change, Held};
+
+/// Most elements of one transaction.
+const MAX_BATCH: usize = 10_000;
+/// The sets: name, type, flags, and which packets they are about.
+const SETS: [(&str, &str, &str, &str); 4] = [
+    ("ban4", "ipv4_addr", "timeout", "ip"),
+    ("ban6", "ipv6_addr", "timeout", "ip6"),
+    ("net4", "ipv4_addr", "interval, timeout", "ip"),
+    ("net6", "ipv6_addr", "interval, timeout", "ip6"),
+];
+/// What is looked at: packets for this machine, and those that pass through it
+/// (containers, routers), before other rules.
+const CHAINS: [&str; 2] = ["input", "forward"];
+
+/// The enforcer.
+#[derive(Debug)]
+pub(super) struct Nftables {
+    /// The name of our table in the family inet.
+    pub(super) table: String,
+    /// The program.
+    pub(super) command: String,
+}
+
+fn set_of(target: &DecisionTarget) -> &'static str {
+    match target {
+        DecisionTarget::Ip(IpAddr::V4(_)) => "ban4",
+        DecisionTarget::Ip(IpAddr::V6(_)) => "ban6",
+        DecisionTarget::Range(IpNet::V4(_)) => "net4",
+        DecisionTarget::Range(IpNet::V6(_)) => "net6",
+    }
+}
+
+impl Nftables {
+    async fn script(&self, text: &str) -> Result<(), String> {
+        run(&words(&[&self.command, "-f", "-"]), text.as_bytes()).await.map(drop)
+    }
+
+    /// Makes table, sets and rules where they are missing; empties nothing.
+    pub(super) async fn prepare(&self) -> Result<(), String> {
+        let text = preparation(&self.table);
+        if self.script(&text).await.is_ok() {
+            return Ok(());
+        }
+        // One that an older version made another way.
+        let table = &self.table;
+        let anew = format!("add table inet {table}\ndelete table inet {table}\n{text}");
+        self.script(&anew).await
+    }
+
+    pub(super) async fn apply(&self, changes: &[Change], now: Timestamp) -> Result<(), String> {
+        for part in changes.chunks(MAX_BATCH) {
+            self.script(&batch(&self.table, part, now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Who is in the kernel's sets.
+    pub(super) async fn list(
+        &self,
+        now: Timestamp,
+    ) -> Result<HashMap<DecisionTarget, Held>, String> {
+        let mut all = HashMap::new();
+        for (set, ..) in SETS {
+            let argv = words(&[&self.command, "-j", "list", "set", "inet", &self.table, set]);
+            let text = run(&argv, b"").await?;
+            parse(&text, now, &mut all)
+                .map_err(|error| format!("nft -j list set {set}: {error}"))?;
+        }
+        Ok(all)
+    }
+
+    /// Whether all of our rules are there.
+    pub(super) async fn is_whole(&self) -> bool {
+        for chain in CHAINS {
+            let argv = words(&[&self.command, "list", "chain", "inet", &self.table, chain]);
+            let Ok(text) = run(&argv, b"").await else { return false };
+            let text = String::from_utf8_lossy(&text);
+            if !SETS.iter().all(|(set, ..)| text.contains(&format!("@{set} drop"))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes our table out.
+    pub(super) async fn flush(&self) -> Result<(), String> {
+        let table = &self.table;
+        self.script(&format!("add table inet {table}\ndelete table inet {table}\n")).await
+    }
+}
+
+fn preparation(table: &str) -> String {
+    let mut text = format!("add table inet {table}\n");
+    for (set, of, flags, _) in SETS {
+        // Writing to memory does not fail.
+        let _ =
+            writeln!(text, "add set inet {table} {set} {{ type {of}; flags {flags}; counter; }}");
+    }
+    for chain in CHAINS {
+        let _ = writeln!(
+            text,
+            "add chain inet {table} {chain} {{ type filter hook {chain} priority -10; policy accept; }}\nflush chain inet {table} {chain}"
+        );
+        for (set, _, _, packets) in SETS {
+            let _ = writeln!(text, "add rule inet {table} {chain} {packets} saddr @{set} drop");
+        }
+    }
+    text
+}
+
+/// One transaction. `add` of what is there changes nothing, so that after it
+/// `delete` never fails, whatever the kernel has let expire meanwhile.
+fn batch(table: &str, changes: &[Change], now: Timestamp) -> String {
+    let mut text = String::new();
+    for (set, ..) in SETS {
+        let of_set = || changes.iter().filter(move |change| set_of(&change.target) == set);
+        let replaced: Vec<String> =
+            of_set().filter(|change| change.replaces).map(|c| c.target.to_string()).collect();
+        if !replaced.is_empty() {
+            let all = replaced.join(", ");
+            let _ = writeln!(text, "add element inet {table} {set} {{ {all} }}");
+            let _ = writeln!(text, "delete element inet {table} {set} {{ {all} }}");
+        }
+        let added: Vec<String> = of_set()
+            .filter_map(|change| Some((change.target, change.until?)))
+            .map(|(target, until)| format!("{target} timeout {}s", secs_until(until, now)))
+            .collect();
+        if !added.is_empty() {
+            let _ = writeln!(text, "add element inet {table} {set} {{ {} }}", added.join(", "));
+        }
+    }
+    text
+}
+
+/// Seconds from now, at least one.
+pub(super) fn secs_until(until: Timestamp, now: Timestamp) -> u64 {
+    let millis = until.as_millis().saturating_sub(now.as_millis()).max(1);
+    u64::try_from(millis).unwrap_or(1).div_ceil(1000)
+}
+
+/// `nft -j list set`.
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    #[serde(default)]
+    set: Option<Set>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    #[serde(default)]
+    elem: Vec<Wrapped>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wrapped {
+    Elem {
+        elem: Elem,
+    },
+    /// One without a timeout and counter.
+    Bare(Value),
+}
+
+#[derive(Deserialize)]
+struct Elem {
+    val: Value,
+    #[serde(default)]
+    expires: Option<u64>,
+    #[serde(default)]
+    counter: Option<Packets>,
+}
+
+#[derive(Deserialize)]
+struct Packets {
+    packets: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Value {
+    One(String),
+    Prefix {
+        prefix: Prefix,
+    },
+    /// What none of ours is.
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Prefix {
+    addr: IpAddr,
+    len: u8,
+}
+
+fn parse(
+    text: &[u8],
+    now: Timestamp,
+    all: &mut HashMap<DecisionTarget, Held>,
+) -> Result<(), serde_json::Error> {
+    let listing: Listing = serde_json::from_slice(text)?;
+    for element in listing.nftables.into_iter().filter_map(|object| object.set).flat_map(|s| s.elem)
+    {
+        let (value, expires, dropped) = match element {
+            Wrapped::Elem { elem } => {
+                (elem.val, elem.expires, elem.counter.map_or(0, |counter| counter.packets))
+            }
+            Wrapped::Bare(value) => (value, None, 0),
+        };
+        let target = match value {
+            Value::One(text) => text.parse().ok(),
+            Value::Prefix { prefix } => {
+                IpNet::new(prefix.addr, prefix.len).ok().map(DecisionTarget::Range)
+            }
+            Value::Other(_) => None,
+        };
+        let millis =
+            |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        let until = expires.map(|secs| now.plus_millis(millis(secs)));
+        if let Some(target) = target {
+            all.insert(target, Held { until, dropped });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(target: &str, until_secs: Option<i64>, replaces: bool) -> Change {
+        Change {
+            target: target.parse().unwrap(),
+            until: until_secs.map(|secs| Timestamp::from_millis(secs * 1000)),
+            replaces,
+        }
+    }
+
+    #[test]
+    fn a_batch_is_one_script_in_the_order_delete_then_add() {
+        let changes = [
+            change("192.0.2.1", Some(110), false),
+            change("192.0.2.2", Some(120), true),
+            change("2001:db8::1", None, true),
+            change("198.51.100.0/24", Some(101), false),
+        ];
+        let now = Timestamp::from_millis(100_500);
+        assert_eq!(
+            batch("p", &changes, now),
+            "add element inet p ban4 { 192.0.2.2 }\n\
+             delete element inet p ban4 { 192.0.2.2 }\n\
+             add element inet p ban4 { 192.0.2.1 timeout 10s, 192.0.2.2 timeout 20s }\n\
+             add element inet p ban6 { 2001:db8::1 }\n\
+             delete element inet p ban6 { 2001:db8::1 }\n\
+             add element inet p net4 { 198.51.100.0/24 timeout 1s }\n"
+        );
+        assert_eq!(batch("p", &[], now), "");
+    }
+
+    #[test]
+    fn what_nft_lists_is_read_back_also_what_others_put_there() {
+        let text = br#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": {"name": "ban4", "elem": [
+            {"elem": {"val": "192.0.2.1", "timeout": 100, "expires": 99, "counter": {"packets": 7, "bytes": 420}}},
+            "192.0.2.9",
+            {"elem": {"val": {"prefix": {"addr": "198.51.100.0", "len": 24}}, "expires": 9}},
+            {"range": ["10.0.0.1", "10.0.0.9"]}
+        ]}}]}"#;
+        let mut all = HashMap::new();
+        parse(text, Timestamp::from_millis(1000), &mut all).unwrap();
+        assert_eq!(all.len(), 3);
+        let held = &all[&"192.0.2.1".parse().unwrap()];
+        assert_eq!((held.until, held.dropped), (Some(Timestamp::from_millis(100_000)), 7));
+        assert_eq!(all[&"192.0.2.9".parse().unwrap()].until, None);
+        assert!(all.contains_key(&"198.51.100.0/24".parse().unwrap()));
+        assert!(parse(b"[]", Timestamp::from_millis(0), &mut all).is_err());
+    }
+}
