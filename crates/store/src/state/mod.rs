@@ -1,5 +1,5 @@
 //! State that is not events: accounts, sessions, keys, sensors, saved queries,
-//! settings, and the quarantine. One façade over a SQLite file or a PostgreSQL
+//! decisions, settings, and the quarantine. One façade over a SQLite file or a PostgreSQL
 //! database that many hubs share; each statement is written once.
 //!
 //! Passwords, tokens and secrets never come here, only their hashes do.
@@ -39,8 +39,11 @@ macro_rules! names {
 use names;
 
 mod access;
+mod allow;
+mod bouncer;
 mod config;
 mod cve;
+mod decision;
 mod ews_user;
 mod outage;
 mod payload;
@@ -58,8 +61,11 @@ use std::str::FromStr;
 use palisade_event::Timestamp;
 
 pub use access::{ApiKey, Session};
+pub use allow::AllowEntry;
+pub use bouncer::Bouncer;
 pub use config::{PostgresUrl, StateConfig};
 pub use cve::{Announcement, CveLimits, NotedCves, SeenCve};
+pub use decision::{Cover, DecisionQuery, DecisionRecord, Heard, Noted, Noting, made_change};
 pub use ews_user::EwsUser;
 pub use payload::{Payload, PayloadQuery, PayloadSightings, PayloadTotals};
 pub use postgres::ServerFacts;
@@ -314,6 +320,10 @@ pub enum Scope {
     Ingest,
     /// Sees events.
     Read,
+    /// Hears of decisions, to carry them out: an agent.
+    Decisions,
+    /// Hears of decisions in the dialect of CrowdSec's bouncers.
+    Bouncer,
     /// Manages accounts and keys.
     Admin,
 }
@@ -329,7 +339,8 @@ pub struct UnknownName {
 
 names!(Role, "role", "viewer, operator or admin",
     Viewer "viewer", Operator "operator", Admin "admin");
-names!(Scope, "scope", "ingest, read or admin", Ingest "ingest", Read "read", Admin "admin");
+names!(Scope, "scope", "ingest, read, decisions, bouncer or admin",
+    Ingest "ingest", Read "read", Decisions "decisions", Bouncer "bouncer", Admin "admin");
 
 /// A person's account; the password hash is not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

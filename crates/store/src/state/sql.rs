@@ -92,6 +92,18 @@ impl<'a> Statement<'a> {
         self
     }
 
+    /// More text, from this crate too.
+    pub(super) fn push(&mut self, text: &'static str) {
+        self.text.to_mut().push_str(text);
+    }
+
+    /// The place of the next value, and the value.
+    pub(super) fn push_bind(&mut self, value: impl Into<Value<'a>>) {
+        self.values.push(value.into());
+        let place = format!("${}", self.values.len());
+        self.text.to_mut().push_str(&place);
+    }
+
     /// Runs it; how many rows it changed.
     pub(super) async fn execute<'t>(self, on: impl Into<Target<'t>>) -> Result<u64, StateError> {
         self.check()?;

@@ -54,6 +54,17 @@ const TABLES: &[Table] = tables! {
         integers ["created_at", "due_at", "attempts"], bytes [];
     "payload" by "sha256": texts ["sha256", "md5", "text_hash", "mime", "first_source"],
         integers ["bytes", "first_seen", "last_seen", "seen", "first_port", "kept"], bytes [];
+    "decision" by "id":
+        texts ["id", "type", "target", "low", "high", "scenario", "reason", "alert", "evidence",
+            "origin", "origin_name", "host", "note", "withheld", "ended_by", "end_reason"],
+        integers ["seq", "from_at", "duration_secs", "ended_at", "noted_at", "simulated"],
+        bytes [];
+    "decision_lift" by "id": texts ["id", "target", "lifted_by", "reason"],
+        integers ["seq", "at", "noted_at"], bytes [];
+    "allow_entry" by "value": texts ["value", "reason", "created_by"],
+        integers ["created_at", "until_at"], bytes [];
+    "bouncer" by "id": texts ["id", "name", "address", "agent"],
+        integers ["last_seq", "last_pull"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 
