@@ -199,6 +199,25 @@ async fn a_log_and_its_folder_may_come_late_go_and_come_again() {
     running.end().await;
 }
 
+/// A folder whose deleted file is still open says nothing when it is removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_may_go_a_while_after_its_log_and_come_again() {
+    let setup = Setup::new();
+    let log = setup.path("var/log/auth.log");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    let running = setup.start(&log).await;
+    append(&log, 0..10);
+    setup.hub.has_each_once(10).await;
+    std::fs::remove_file(&log).unwrap();
+    // Long enough for the agent to see that there is no log.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    std::fs::remove_dir_all(setup.path("var")).unwrap();
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    append(&log, 10..20);
+    setup.hub.has_each_once(20).await;
+    running.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_symbolic_link_may_be_turned_to_another_file() {
     let setup = Setup::new();

@@ -103,6 +103,10 @@ impl Watch {
             | WatchMask::ONLYDIR
             | WatchMask::MASK_ADD;
         for folder in &way.above {
+            // A folder that is removed while a deleted file of it is open tells
+            // of that only when the file is closed; its parent tells at once.
+            let is_parent = way.folders.iter().any(|below| below.parent() == Some(folder));
+            let mask = if is_parent { mask | WatchMask::DELETE } else { mask };
             // One that cannot be watched is no reason not to read the log.
             if let Ok(watch) = self.watches.add(folder, mask) {
                 self.above.insert(folder.clone(), watch);
