@@ -67,6 +67,10 @@ impl Caller {
             Permission::Ingest => "Delivering events needs an API key with the scope 'ingest'.",
             Permission::Read => "Reading needs an account, or an API key with the scope 'read'.",
             Permission::Operate => "This needs the role operator or admin.",
+            Permission::Decisions => {
+                "This needs an API key with the scope 'decisions' or 'ingest' in the private domain."
+            }
+            Permission::Bouncer => "This needs an API key with the scope 'bouncer'.",
             Permission::Administer => "This needs the role or the scope 'admin'.",
         }))
     }

@@ -164,8 +164,12 @@ fn routes(app: &App) -> Router {
         .fallback(ui::serve)
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), in_time));
-    // Messages of honeypots may be large and have limits of their own.
-    guarded(app, native.merge(compat::ews::routes()))
+    // Messages of honeypots may be large and have limits of their own; agents
+    // wait for changes as long as they ask to.
+    let waits = Router::new()
+        .route("/api/v1/decisions/feed", get(native::decisions::feed))
+        .layer(CompressionLayer::new());
+    guarded(app, native.merge(compat::ews::routes()).merge(waits))
 }
 
 /// The routes of the EWS dialect alone.
@@ -190,8 +194,8 @@ fn guarded(app: &App, routes: Router<App>) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, cves, events, ews_users, explain, fields, ingest, keys, logs, quarantine, query,
-        sensors, session,
+        aggregate, allowlist, cves, decisions, events, ews_users, explain, fields, ingest, keys,
+        logs, quarantine, query, sensors, session,
     };
     use native::{payloads, saved_queries, scenarios, status, stream, users};
     Router::new()
@@ -205,6 +209,10 @@ fn native_routes() -> Router<App> {
         .route("/saved-queries", get(saved_queries::list).post(saved_queries::add))
         .route("/saved-queries/{id}", put(saved_queries::change).delete(saved_queries::remove))
         .route("/stream", get(stream::open))
+        .route("/decisions", get(decisions::list).post(decisions::ban))
+        .route("/decisions/{*target}", delete(decisions::lift))
+        .route("/allowlist", get(allowlist::list).post(allowlist::add))
+        .route("/allowlist/{*target}", delete(allowlist::remove))
         .route("/sensors", get(sensors::list))
         .route("/cves", get(cves::list))
         .route("/scenarios", get(scenarios::list))

@@ -580,6 +580,8 @@ pub(crate) enum Role {
 pub(crate) enum Scope {
     Ingest,
     Read,
+    Decisions,
+    Bouncer,
     Admin,
 }
 

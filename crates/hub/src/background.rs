@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::cve::Cves;
+use crate::decisions::Decisions;
 use crate::detection::Detection;
 use crate::health::Health;
 use crate::ingest::Ingest;
@@ -51,6 +52,7 @@ pub(crate) struct Background {
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) cves: Arc<Cves>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) detection: Arc<Detection>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) metrics: Arc<Metrics>,
@@ -93,6 +95,9 @@ impl Background {
             }
             if let Err(error) = self.payloads.flush().await {
                 tracing::warn!(%error, "sightings of payloads are not written down yet");
+            }
+            if let Err(error) = self.decisions.measure(now()).await {
+                tracing::debug!(%error, "decisions are not counted");
             }
             let told = self.outlets.report_losses(&self.ingest, now(), LOSSES_MILLIS).await;
             if let Err(error) = told {
@@ -187,6 +192,9 @@ impl Background {
             match self.state.give_up_announcements(too_old).await {
                 Ok(count) => self.metrics.announcements_dropped("age", count),
                 Err(error) => tracing::warn!(%error, "cannot give up old announcements"),
+            }
+            if let Err(error) = self.decisions.sweep(now).await {
+                tracing::warn!(%error, "cannot forget decisions that are over");
             }
             if let Err(error) = self.state.forget_writers(now.plus_millis(-WRITER_MILLIS)).await {
                 tracing::warn!(%error, "cannot forget writers of sensors that have ended");

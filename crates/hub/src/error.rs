@@ -129,6 +129,12 @@ impl From<StateError> for QueryError {
     }
 }
 
+impl From<palisade_store::state::StateError> for QueryError {
+    fn from(error: palisade_store::state::StateError) -> Self {
+        StateError::from(error).into()
+    }
+}
+
 impl From<palisade_store::QueryError> for QueryError {
     fn from(error: palisade_store::QueryError) -> Self {
         match error {

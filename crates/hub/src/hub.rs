@@ -1,6 +1,7 @@
 //! The façade: opens the parts, wires them, closes them in order.
 
 mod access;
+mod decisions;
 mod detect;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
 use crate::config::{Config, Home, NotifyConfig};
 use crate::cve::{CveInfo, Cves};
+use crate::decisions::Decisions;
 use crate::detection::Detection;
 use crate::enrich::Enricher;
 use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
@@ -71,6 +73,7 @@ struct Inner {
     ingest: Arc<Ingest>,
     queries: Arc<Queries>,
     cves: Arc<Cves>,
+    decisions: Arc<Decisions>,
     detection: Arc<Detection>,
     notify: Arc<Notify>,
     notify_config: NotifyConfig,
@@ -611,6 +614,11 @@ impl Opened {
         let cves = Cves::new(&state, &self.config.notify, told, counted, &self.hub_dir);
         let cves = Arc::new(cves);
         let detection = Arc::new(Detection::open(&state).await.map_err(broken)?);
+        let closed = CancellationToken::new();
+        let waiting = self.hub_dir.join("decisions-waiting");
+        let decisions =
+            Decisions::open(&state, Arc::clone(&metrics), waiting, closed.clone()).await;
+        let decisions = Arc::new(decisions.map_err(broken)?);
         let queries = Arc::new(Queries::new(Arc::clone(&self.store), Arc::clone(&metrics)));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let (feed, _) = broadcast::channel(FEED_CHUNKS);
@@ -626,6 +634,7 @@ impl Opened {
                 quarantine: Arc::clone(&quarantine),
                 sensors: Arc::clone(&sensors),
                 cves: Arc::clone(&cves),
+                decisions: Arc::clone(&decisions),
                 payloads: Arc::clone(&payloads),
                 recent: Arc::clone(&recent),
                 metrics: Arc::clone(&metrics),
@@ -642,6 +651,7 @@ impl Opened {
             store: Arc::clone(&self.store),
             quarantine: Arc::clone(&quarantine),
             sensors: Arc::clone(&sensors),
+            decisions: Arc::clone(&decisions),
             recent,
             metrics: Arc::clone(&metrics),
             retention_days: self.config.store.retention_days,
@@ -653,6 +663,7 @@ impl Opened {
             store: Arc::clone(&self.store),
             sensors: Arc::clone(&sensors),
             cves: Arc::clone(&cves),
+            decisions: Arc::clone(&decisions),
             detection: Arc::clone(&detection),
             queries: Arc::clone(&queries),
             metrics: Arc::clone(&metrics),
@@ -667,6 +678,7 @@ impl Opened {
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run());
         tasks.spawn(background.run());
+        tasks.spawn(Arc::clone(&decisions).run(drain.clone()));
         Ok(Hub {
             inner: Arc::new(Inner {
                 started_at,
@@ -678,6 +690,7 @@ impl Opened {
                 ingest,
                 queries,
                 cves,
+                decisions,
                 detection,
                 notify,
                 notify_config: self.config.notify,
@@ -689,7 +702,7 @@ impl Opened {
                 live,
                 feed,
                 outlets,
-                closed: CancellationToken::new(),
+                closed,
                 drain,
                 tasks: Mutex::new(tasks),
             }),

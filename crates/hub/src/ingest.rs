@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_event::wire::{self, Quarantined, Receipt};
-use palisade_event::{Domain, Event, EventId, SensorId, Timestamp};
+use palisade_event::{Domain, Event, EventId, EventKind, SensorId, Timestamp};
 use palisade_spool::{AppendError, Spool};
 use palisade_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Identity, Permission, Principal};
+use crate::decisions::{BY, Decisions};
 use crate::error::IngestError;
 use crate::handover::Handover;
 use crate::lock::Locked;
@@ -53,6 +54,7 @@ pub(crate) struct Ingest {
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) retention_days: u32,
@@ -95,6 +97,8 @@ struct Attribution {
     arrival: Arrival,
     sensor: Option<SensorId>,
     domain: Option<Domain>,
+    /// Whether it may say what an operator has decided.
+    speaks_for_operators: bool,
     now: Timestamp,
     oldest: Timestamp,
 }
@@ -218,7 +222,9 @@ impl Ingest {
             Identity::Account { .. } | Identity::Public => return Err(IngestError::Forbidden),
         };
         let oldest = now.plus_millis(-i64::from(self.retention_days) * DAY_MILLIS);
-        Ok(Attribution { arrival, sensor, domain, now, oldest })
+        let speaks_for_operators =
+            arrival == Arrival::Restored || matches!(who.identity(), Identity::Local { .. });
+        Ok(Attribution { arrival, sensor, domain, speaks_for_operators, now, oldest })
     }
 
     /// Recognises what came before, makes the rest durable, and answers.
@@ -281,11 +287,13 @@ impl Ingest {
         }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
         if !fresh.is_empty() {
+            let notings = self.decisions.read(fresh.iter().map(|taken| &*taken.event));
             let (events, encoded): (Vec<_>, Vec<_>) =
                 fresh.into_iter().map(|taken| (taken.event, taken.encoded)).unzip();
             let handed = self.handover.hold(events, &encoded);
             self.spool.append(encoded).await.map_err(|error| refusal(&error))?;
             handed.spooled();
+            self.decisions.hear(notings);
         }
         // Only now: an id in there promises that its event is durable.
         {
@@ -448,6 +456,10 @@ impl Attribution {
             event.sensor = sensor.clone();
         }
         event.domain = self.domain.unwrap_or(event.domain);
+        let decides = matches!(event.kind, EventKind::DecisionMade | EventKind::DecisionLifted);
+        if decides && !self.speaks_for_operators {
+            event.attributes.remove(BY);
+        }
         (event.source_geo, event.target_geo) = (None, None);
         let encoded = wire::encode_event(&event);
         Ok(Taken { event: Box::new(event), encoded })

@@ -9,6 +9,7 @@ mod auth;
 mod background;
 mod config;
 mod cve;
+mod decisions;
 mod detection;
 mod enrich;
 mod error;
@@ -39,6 +40,7 @@ pub use config::{
     Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
 };
 pub use cve::CveInfo;
+pub use decisions::{Ban, FeedPage, MAX_ALLOW_ENTRIES, MAX_PULLED, NewAllowEntry, Pull, Told};
 pub use detection::{
     DetectionSetup, DetectorInfo, MAX_EXPLAINED_BYTES, MAX_EXPLAINED_LINES, ScenarioInfo,
     ScenarioList, ScenarioRule, SimulationSwitch,
@@ -67,6 +69,7 @@ pub use palisade_rules::{
 };
 pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
+pub use palisade_store::state::{AllowEntry, Bouncer, Cover, DecisionQuery, DecisionRecord};
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;
 pub use saved_query::{NewSavedQuery, SavedQuery};

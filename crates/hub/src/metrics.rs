@@ -41,6 +41,10 @@ pub(crate) struct Metrics {
     pub(crate) quarantined: Family<Reason, Counter>,
     pub(crate) refused: Counter,
     pub(crate) cves_left_out: Family<Reason, Counter>,
+    pub(crate) decisions_noted: Counter,
+    pub(crate) decisions_withheld: Counter,
+    pub(crate) decisions_refused: Family<Reason, Counter>,
+    pub(crate) decisions_active: Gauge,
     pub(crate) announcements: Counter,
     pub(crate) announcements_failed: Counter,
     announcements_dropped: Family<Reason, Counter>,
@@ -133,6 +137,22 @@ impl Metrics {
                 "cves_left_out",
                 "Vulnerabilities that were not remembered"
             ),
+            decisions_noted: made!(
+                Counter::default(),
+                "decisions_noted",
+                "Decisions and lifts that went to agents and bouncers"
+            ),
+            decisions_withheld: made!(
+                Counter::default(),
+                "decisions_withheld",
+                "Decisions that are listed and never carried out: simulated, about somebody on the allowlist, lifted or over when they came"
+            ),
+            decisions_refused: made!(
+                Family::default(),
+                "decisions_refused",
+                "Decisions that were not accepted"
+            ),
+            decisions_active: made!(Gauge::default(), "decisions_active", "Decisions in force"),
             announcements: made!(
                 Counter::default(),
                 "announcements",

@@ -16,7 +16,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use palisade_event::{Event, Timestamp, wire};
+use palisade_event::{Event, EventKind, Timestamp, wire};
 use palisade_spool::{Chunk, ReadError, Reader};
 use palisade_store::{AppendError, Pace, Stats};
 use tokio::sync::broadcast;
@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::cve::Cves;
+use crate::decisions::Decisions;
 use crate::enrich::Enricher;
 use crate::feed::Stored;
 use crate::handover::Handover;
@@ -61,6 +62,7 @@ pub(crate) struct Parts<S> {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) cves: Arc<Cves>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) payloads: Arc<Payloads>,
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -98,6 +100,8 @@ struct Pending {
     since: Option<Instant>,
     oldest: Option<Timestamp>,
     fresh: Fresh,
+    /// Those that tell of decisions.
+    decisions: Vec<Arc<Event>>,
 }
 
 /// A chunk that is being decoded.
@@ -268,6 +272,7 @@ impl<S: Sink> Writer<S> {
         if let Some(oldest) = decoded.oldest {
             self.parts.health.waiting(oldest);
         }
+        let decisions = deciding(&decoded.events);
         let append = self.append(decoded.events);
         tokio::pin!(append);
         let fresh = loop {
@@ -290,6 +295,7 @@ impl<S: Sink> Writer<S> {
         pending.since.get_or_insert_with(Instant::now);
         pending.oldest = pending.oldest.into_iter().chain(decoded.oldest).min();
         pending.fresh.extend(fresh);
+        pending.decisions.extend(decisions);
         Ok(())
     }
 
@@ -362,6 +368,9 @@ impl<S: Sink> Writer<S> {
         if self.pending.since.is_none() {
             return Ok(());
         }
+        // They are noted, or wait elsewhere, before the spool forgets them.
+        let decisions = &self.parts.decisions;
+        decisions.settle(&self.pending.decisions).await.map_err(Failure::Elsewhere)?;
         let stats = self.commit_sink().await?;
         let pending = std::mem::take(&mut self.pending);
         self.last_commit = Instant::now();
@@ -449,8 +458,10 @@ impl<S: Sink> Writer<S> {
     /// Appends and commits one record; what was new.
     async fn store_alone(&self, record: Vec<u8>) -> Result<Fresh, Failure> {
         let decoded = decode(vec![record], &self.parts.handover, &self.parts.enricher);
+        let decisions = deciding(&decoded.events);
         let fresh = self.append(decoded.events).await?;
         self.reject(&decoded.undecodable).await?;
+        self.parts.decisions.settle(&decisions).await.map_err(Failure::Elsewhere)?;
         self.commit_sink().await?;
         Ok(fresh)
     }
@@ -516,6 +527,14 @@ fn decode(records: Vec<Vec<u8>>, handover: &Handover, enricher: &Enricher) -> De
         }
     }
     decoded
+}
+
+/// Those that tell of decisions.
+fn deciding(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
+    let decides = |event: &&Arc<Event>| {
+        matches!(event.kind, EventKind::DecisionMade | EventKind::DecisionLifted)
+    };
+    events.iter().filter(decides).cloned().collect()
 }
 
 /// Runs store work on a blocking thread. A panic there counts as a failure.

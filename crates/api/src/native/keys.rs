@@ -53,6 +53,10 @@ pub(crate) enum ScopeName {
     Ingest,
     /// Sees events.
     Read,
+    /// Hears of decisions, to carry them out: an agent.
+    Decisions,
+    /// Hears of decisions in the dialect of CrowdSec's bouncers.
+    Bouncer,
     /// Manages accounts and keys.
     Admin,
 }

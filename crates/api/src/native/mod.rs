@@ -4,7 +4,9 @@
 //! of the OpenAPI document. What they mean is decided in the hub.
 
 pub(crate) mod aggregate;
+pub(crate) mod allowlist;
 pub(crate) mod cves;
+pub(crate) mod decisions;
 pub(crate) mod events;
 pub(crate) mod ews_users;
 pub(crate) mod explain;

@@ -24,6 +24,8 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 .map(|scope| match scope {
                     Scope::Ingest => "ingest",
                     Scope::Read => "read",
+                    Scope::Decisions => "decisions",
+                    Scope::Bouncer => "bouncer",
                     Scope::Admin => "admin",
                 })
                 .collect();

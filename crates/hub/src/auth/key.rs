@@ -92,7 +92,7 @@ impl Keys {
         scopes.sort_unstable();
         scopes.dedup();
         if scopes.is_empty() {
-            let rule = "a key needs at least one scope: ingest, read or admin";
+            let rule = "a key needs at least one scope: ingest, read, decisions, bouncer or admin";
             return Err(AdminError::Invalid(rule.into()));
         }
         let (id, secret) = (secret::key_id(), secret::secret());

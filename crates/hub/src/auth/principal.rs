@@ -34,7 +34,8 @@ pub(crate) enum Identity {
 /// Accounts: a viewer may read, an operator also operate, an admin also
 /// administer; none of them delivers events, as a person is no sensor.
 /// Keys: the scope `ingest` delivers, `read` reads, `admin` reads, operates
-/// and administers. EWS users deliver (unless read-only) and read. A publisher
+/// and administers; `decisions` and `ingest` hear of decisions, `bouncer` in
+/// the dialect of CrowdSec's bouncers. EWS users deliver (unless read-only) and read. A publisher
 /// delivers. The public reads. The local operator may do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
@@ -46,6 +47,10 @@ pub enum Permission {
     Operate,
     /// Manage accounts and keys.
     Administer,
+    /// Hear of decisions, to carry them out.
+    Decisions,
+    /// The same as a bouncer of CrowdSec.
+    Bouncer,
 }
 
 impl Principal {
@@ -79,7 +84,7 @@ impl Principal {
             Identity::Local { .. } => true,
             Identity::Publisher { .. } => permission == Permission::Ingest,
             Identity::Account { role, .. } => match permission {
-                Permission::Ingest => false,
+                Permission::Ingest | Permission::Decisions | Permission::Bouncer => false,
                 Permission::Read => true,
                 Permission::Operate => matches!(role, Role::Operator | Role::Admin),
                 Permission::Administer => *role == Role::Admin,
@@ -87,7 +92,10 @@ impl Principal {
             Identity::Ews { read_only, .. } => match permission {
                 Permission::Ingest => !read_only,
                 Permission::Read => true,
-                Permission::Operate | Permission::Administer => false,
+                Permission::Operate
+                | Permission::Administer
+                | Permission::Decisions
+                | Permission::Bouncer => false,
             },
             Identity::Public => permission == Permission::Read,
             Identity::Key { scopes, .. } => {
@@ -96,6 +104,10 @@ impl Principal {
                     Permission::Ingest => has(Scope::Ingest),
                     Permission::Read => has(Scope::Read) || has(Scope::Admin),
                     Permission::Operate | Permission::Administer => has(Scope::Admin),
+                    Permission::Decisions => {
+                        has(Scope::Decisions) || has(Scope::Ingest) || has(Scope::Admin)
+                    }
+                    Permission::Bouncer => has(Scope::Bouncer),
                 }
             }
         }
@@ -199,6 +211,23 @@ mod tests {
         assert_eq!(may(&ews(private, false, false)), [true, true, false, false]);
         assert_eq!(may(&ews(private, true, false)), [false, true, false, false]);
         assert_eq!(may(&Principal::public()), [false, true, false, false]);
+    }
+
+    #[test]
+    fn agents_and_bouncers_hear_of_decisions_and_do_nothing_else() {
+        let hears = |who: &Principal| {
+            [Permission::Decisions, Permission::Bouncer].map(|permission| who.may(permission))
+        };
+        let private = Domain::Private;
+        assert_eq!(hears(&key(&[Scope::Decisions], private)), [true, false]);
+        assert_eq!(hears(&key(&[Scope::Ingest], private)), [true, false]);
+        assert_eq!(hears(&key(&[Scope::Bouncer], private)), [false, true]);
+        assert_eq!(hears(&key(&[Scope::Read], private)), [false, false]);
+        assert_eq!(hears(&account(Role::Admin)), [false, false]);
+        assert_eq!(hears(&Principal::public()), [false, false]);
+        for scope in [Scope::Decisions, Scope::Bouncer] {
+            assert_eq!(ALL.map(|permission| key(&[scope], private).may(permission)), [false; 4]);
+        }
     }
 
     #[test]

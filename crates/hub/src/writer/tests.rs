@@ -3,7 +3,7 @@
 use super::sink::Sink;
 use super::*;
 use crate::config::{GeoConfig, NotifyConfig};
-use palisade_event::{EventId, EventKind, SensorId};
+use palisade_event::{EventId, SensorId};
 use palisade_spool::{Config, Spool, WhenFull};
 use palisade_store::blob::PayloadConfig;
 use palisade_store::state::{State, StateConfig};
@@ -99,7 +99,11 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let settings = PayloadConfig::default();
     let blobs = Payloads::open_blobs(&settings, dir.path()).unwrap();
     let payloads = Payloads::new(&state, blobs, &settings);
+    let waiting = dir.path().join("decisions-waiting");
+    let decisions =
+        Decisions::open(&state, Arc::clone(&metrics), waiting, drain.clone()).await.unwrap();
     let parts = Parts {
+        decisions: Arc::new(decisions),
         cves: Arc::new(cves),
         sink: Arc::clone(&sink),
         handover: Arc::default(),

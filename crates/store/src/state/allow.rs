@@ -90,19 +90,35 @@ impl State {
     }
 }
 
-/// Whom the entries spare at `now`.
+/// An operator who was seen within this time is spared: an hour.
+const SEEN_MILLIS: i64 = 60 * 60 * 1000;
+
+/// Whom the entries spare at `now`, and where operators are signed in from.
 pub(super) async fn targets(
     tx: &mut Tx,
     now: Timestamp,
 ) -> Result<Vec<DecisionTarget>, StateError> {
-    sql("SELECT value FROM allow_entry WHERE until_at IS NULL OR until_at > $1 LIMIT $2")
-        .bind(now.as_millis())
-        .bind(MAX_READ)
-        .rows(tx)
-        .await?
-        .iter()
-        .map(|row| parsed(&row.get::<String>("value")?, "target"))
-        .collect()
+    let mut targets =
+        sql("SELECT value FROM allow_entry WHERE until_at IS NULL OR until_at > $1 LIMIT $2")
+            .bind(now.as_millis())
+            .bind(MAX_READ)
+            .rows(&mut *tx)
+            .await?
+            .iter()
+            .map(|row| parsed(&row.get::<String>("value")?, "target"))
+            .collect::<Result<Vec<_>, _>>()?;
+    let operators = sql("SELECT DISTINCT s.address FROM session s
+         JOIN account a ON a.name = s.account
+         WHERE s.address IS NOT NULL AND s.expires_at > $1 AND s.last_seen > $2
+           AND a.role IN ('operator', 'admin') AND a.disabled = 0 LIMIT 1000")
+    .bind(now.as_millis())
+    .bind(now.plus_millis(-SEEN_MILLIS).as_millis())
+    .rows(tx)
+    .await?;
+    for row in operators {
+        targets.push(parsed(&row.get::<String>("address")?, "address")?);
+    }
+    Ok(targets)
 }
 
 fn entry(row: &Row) -> Result<AllowEntry, StateError> {

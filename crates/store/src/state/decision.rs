@@ -349,6 +349,19 @@ impl State {
         statement.rows(&self.db).await?.iter().map(record).collect()
     }
 
+    /// A decision by id.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn decision(&self, id: EventId) -> Result<Option<DecisionRecord>, StateError> {
+        sql("SELECT * FROM decision WHERE id = $1")
+            .bind(id.to_string())
+            .row(&self.db)
+            .await?
+            .map(|row| record(&row))
+            .transpose()
+    }
+
     /// How many decisions are in force.
     ///
     /// # Errors

@@ -21,6 +21,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/allowlist": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the allowlist
+         * @description Entries that spare somebody now.
+         */
+        get: operations["listAllowed"];
+        put?: never;
+        /**
+         * Spare somebody
+         * @description From now on, and what is in force about them is lifted. Replaces an entry for the same target.
+         *     Needs the role operator.
+         */
+        post: operations["allow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/allowlist/{target}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove an entry of the allowlist
+         * @description What it has lifted or withheld stays over. Needs the role operator.
+         */
+        delete: operations["disallow"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cves": {
         parameters: {
             query?: never;
@@ -37,6 +82,72 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List decisions
+         * @description Of all sensors and operators, the last noted first. What is over is listed for 30 days.
+         */
+        get: operations["listDecisions"];
+        put?: never;
+        /**
+         * Ban somebody
+         * @description On all machines and bouncers, from now on. Needs the role operator.
+         */
+        post: operations["ban"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/decisions/feed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Wait for changes
+         * @description For agents: what was decided and lifted after a cursor, in order; waits while there is nothing
+         *     new. Needs a key with the scope `decisions` or `ingest`.
+         */
+        get: operations["followDecisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/decisions/{target}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Lift what was decided about somebody
+         * @description On all machines and bouncers; also what is on its way from an agent that was away. Needs the
+         *     role operator.
+         */
+        delete: operations["unban"];
         options?: never;
         head?: never;
         patch?: never;
@@ -792,6 +903,43 @@ export interface components {
             /** @enum {string} */
             type: "top";
         };
+        /** @description An entry of the allowlist. */
+        AllowEntry: {
+            /** @description Who made it. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Why. */
+            reason: string | null;
+            /**
+             * @description Whom it spares: an address or a network.
+             * @example 192.0.2.0/24
+             */
+            target: string;
+            /**
+             * Format: date-time
+             * @description Until when; for ever where there is none.
+             */
+            until: string | null;
+        };
+        /** @description An entry that was just made. */
+        Allowed: {
+            /** @description The entry. */
+            entry: components["schemas"]["AllowEntry"];
+            /**
+             * Format: int64
+             * @description How many targets it has freed.
+             */
+            freed: number;
+        };
+        /** @description The hub's allowlist, by target. */
+        Allowlist: {
+            /** @description Its entries. */
+            entries: components["schemas"]["AllowEntry"][];
+        };
         /** @description An API key, without its secret. */
         ApiKey: {
             /**
@@ -942,6 +1090,98 @@ export interface components {
         CveList: {
             /** @description At most 1,000. */
             cves: components["schemas"]["Cve"][];
+        };
+        /** @description A decision. */
+        Decision: {
+            /** @description Whether it is in force. */
+            active: boolean;
+            /** @description The event of the alert behind it. */
+            alert: string;
+            /**
+             * Format: int64
+             * @description For how long, in seconds, as it was decided.
+             */
+            duration_secs: number;
+            /** @description Why. */
+            end_reason: string | null;
+            /** @description Who ended it before its time. */
+            ended_by: string | null;
+            /** @description Events that show it, the newest last. */
+            evidence: string[];
+            /**
+             * Format: date-time
+             * @description From when on.
+             */
+            from: string;
+            /** @description The id of its event. */
+            id: string;
+            /** @description What an operator wrote about it. */
+            note: string | null;
+            /**
+             * Format: date-time
+             * @description When the hub heard of it.
+             */
+            noted_at: string;
+            /** @description Who made it. */
+            origin: components["schemas"]["DecisionOrigin"];
+            /** @description Why. */
+            reason: string;
+            /** @description Which scenario asked for it; `manual` where a person did. */
+            scenario: string;
+            /** @description `ip` or `range`. */
+            scope: string;
+            /** @description Whether it is recorded alone. */
+            simulated: boolean;
+            /**
+             * @description To whom.
+             * @example 198.51.100.7
+             */
+            target: string;
+            /** @description What is done: `ban`, or another word. */
+            type: string;
+            /**
+             * Format: date-time
+             * @description When it is over, by its length or because it was lifted.
+             */
+            until: string;
+            /** @description The entry of the allowlist that withholds it. */
+            withheld: string | null;
+        };
+        /** @description A page of the change feed. */
+        DecisionFeed: {
+            /**
+             * @description Changes, oldest first: `{"seq": 7, "change": {"made": {"decision": …, "origin": …, "note": …}}}`
+             *     or `{"seq": 8, "change": {"lifted": {"target": …, "by": …, "at": …, "reason": …}}}`.
+             */
+            changes: unknown[];
+            /**
+             * Format: int64
+             * @description What to ask after next.
+             */
+            cursor: number;
+            /** @description The hub does not know the cursor: this page and those after it have all that is in force. */
+            reset: boolean;
+            /**
+             * Format: int64
+             * @description More pages of a reset follow: ask with it beside the cursor.
+             */
+            snapshot?: number;
+        };
+        /** @description Who made a decision. */
+        DecisionOrigin: {
+            /** @description The machine, as the sensor names it. */
+            host: string | null;
+            /** @description `sensor`, `operator` or `hub`. */
+            kind: string;
+            /** @description The sensor or the operator. */
+            name: string | null;
+        };
+        /** @description One page of decisions, the last noted first. */
+        DecisionPage: {
+            /** @description The decisions. */
+            decisions: components["schemas"]["Decision"][];
+            /** @description Cursor of the next page, if there may be one. */
+            next: string | null;
         };
         /** @description Somebody who detects. */
         Detector: {
@@ -1373,6 +1613,16 @@ export interface components {
             /** @description Id of its event. */
             id: string;
         };
+        /** @description What was lifted. */
+        Lifted: {
+            /**
+             * Format: int64
+             * @description How many were in force here.
+             */
+            lifted: number;
+            /** @description Whose decisions are over. */
+            target: string;
+        };
         /** @description What became of lines. */
         LogReceipt: {
             /**
@@ -1407,6 +1657,38 @@ export interface components {
             at: number;
             /** @description What is wrong and what would be right. */
             message: string;
+        };
+        /** @description A ban by hand. */
+        NewBan: {
+            /**
+             * Format: int64
+             * @description For how long, in seconds; default 4 hours.
+             */
+            duration_secs?: number;
+            /** @description What colleagues should know. */
+            note?: string | null;
+            /** @description Why, in a few words, for whoever carries it out. */
+            reason?: string | null;
+            /**
+             * @description An address, or a network from /16 (IPv4) or /32 (IPv6) on.
+             * @example 198.51.100.7
+             */
+            target: string;
+        };
+        /** @description An entry to be made. */
+        NewEntry: {
+            /**
+             * Format: int64
+             * @description For how long, in seconds; for ever without.
+             */
+            duration_secs?: number | null;
+            /** @description Why. */
+            reason?: string | null;
+            /**
+             * @description An address or a network.
+             * @example 192.0.2.0/24
+             */
+            target: string;
         };
         /**
          * @description An EWS user to be made; exactly one of the three fields that begin with
@@ -1923,7 +2205,7 @@ export interface components {
          * @description What a key may do.
          * @enum {string}
          */
-        Scope: "ingest" | "read" | "admin";
+        Scope: "ingest" | "read" | "decisions" | "bouncer" | "admin";
         /** @description An installation that delivers events. */
         Sensor: {
             /** @description Domain of its last events. */
@@ -2291,6 +2573,125 @@ export interface operations {
             };
         };
     };
+    listAllowed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Allowlist"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    allow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEntry"];
+            };
+        };
+        responses: {
+            /** @description They are spared */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Allowed"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    disallow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The address or network */
+                target: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listCves: {
         parameters: {
             query?: never;
@@ -2311,6 +2712,200 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listDecisions: {
+        parameters: {
+            query?: {
+                /** @description Those in force (default), those that are not, or all. */
+                state?: "active" | "past" | "all";
+                /**
+                 * @description An address or a network: decisions about it, around it or within it.
+                 * @example 198.51.100.7
+                 */
+                target?: string;
+                /** @description The scenario that asked for them; `manual` for bans by hand. */
+                scenario?: string;
+                /** @description The sensor or the operator that made them. */
+                origin?: string;
+                /** @description Decisions, 1 to 1,000, default 100. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of decisions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecisionPage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ban: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBan"];
+            };
+        };
+        responses: {
+            /** @description It is in force */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Decision"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule, or the allowlist spares the target; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    followDecisions: {
+        parameters: {
+            query?: {
+                /** @description `cursor` of the page before; without it, all that is in force. */
+                after?: number;
+                /** @description `snapshot` of the page before, where it had one. */
+                snapshot?: number;
+                /** @description Seconds to wait for a change, 0 (default) to 30. */
+                wait?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecisionFeed"];
+                };
+            };
+            /** @description No valid key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unban: {
+        parameters: {
+            query?: {
+                /** @description Why, in a few words. */
+                reason?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The address or network */
+                target: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is over */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lifted"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The target or the reason breaks a rule */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,158 @@
+//! The façade's part for decisions: what people do about them, what agents and
+//! bouncers are told of them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use palisade_event::{DecisionTarget, Timestamp};
+use palisade_store::state::{AllowEntry, Cover, DecisionQuery, DecisionRecord};
+
+use super::Hub;
+use crate::auth::Principal;
+use crate::decisions::{Ban, Desk, FeedPage, NewAllowEntry, Pull, Told};
+use crate::error::{AdminError, QueryError};
+
+impl Hub {
+    fn desk(&self) -> Desk<'_> {
+        let inner = &self.inner;
+        Desk { state: &inner.state, ingest: &inner.ingest, decisions: &inner.decisions }
+    }
+
+    /// A page of decisions, the last noted first. Needs
+    /// [`crate::Permission::Read`] and the private domain.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn decisions(
+        &self,
+        who: &Principal,
+        query: &DecisionQuery,
+        limit: u32,
+    ) -> Result<Vec<DecisionRecord>, AdminError> {
+        self.desk().list(who, query, limit).await
+    }
+
+    /// Bans somebody on all machines, by hand. Needs [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]; the rules of targets, lengths and texts are in the message.
+    pub async fn ban(
+        &self,
+        who: &Principal,
+        ban: Ban,
+        now: Timestamp,
+    ) -> Result<DecisionRecord, AdminError> {
+        self.desk().ban(who, ban, now).await
+    }
+
+    /// Ends all decisions about a target on all machines, also those that are
+    /// on their way; how many were in force. Needs [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn lift(
+        &self,
+        who: &Principal,
+        target: DecisionTarget,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Result<u64, AdminError> {
+        self.desk().lift(who, target, reason, now).await
+    }
+
+    /// The hub's allowlist, by target. Needs [`crate::Permission::Read`] and the
+    /// private domain.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn allowlist(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<AllowEntry>, AdminError> {
+        self.desk().allowlist(who, now).await
+    }
+
+    /// Spares somebody from now on, and ends what is in force about them: the
+    /// entry, and how many targets were freed. Needs [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn allow(
+        &self,
+        who: &Principal,
+        new: NewAllowEntry,
+        now: Timestamp,
+    ) -> Result<(AllowEntry, u64), AdminError> {
+        self.desk().allow(who, new, now).await
+    }
+
+    /// Removes an entry of the allowlist; what it has ended stays over. Needs
+    /// [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn disallow(
+        &self,
+        who: &Principal,
+        target: &DecisionTarget,
+    ) -> Result<(), AdminError> {
+        self.desk().disallow(who, target).await
+    }
+
+    /// What has changed after a cursor, waiting up to `wait` while nothing has;
+    /// without a cursor, or with one that the hub does not know, what is in
+    /// force. `snapshot` is for the pages after the first of those. Needs
+    /// [`crate::Permission::Decisions`] and the private domain.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn decision_feed(
+        &self,
+        who: &Principal,
+        after: Option<u64>,
+        snapshot: Option<u64>,
+        wait: Duration,
+    ) -> Result<FeedPage, QueryError> {
+        self.inner.decisions.feed(who, after, snapshot, wait).await
+    }
+
+    /// What a CrowdSec bouncer has not heard yet; at its start all that is in
+    /// force. Needs [`crate::Permission::Bouncer`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn bouncer_pull(
+        &self,
+        who: &Principal,
+        from: IpAddr,
+        agent: &str,
+        startup: bool,
+        now: Timestamp,
+    ) -> Result<Pull, QueryError> {
+        self.inner.decisions.pull(who, from, agent, startup, now).await
+    }
+
+    /// A bouncer has been sent what it had not heard.
+    ///
+    /// # Errors
+    /// [`QueryError`]: it is told the same once more.
+    pub async fn bouncer_told(&self, told: &Told) -> Result<(), QueryError> {
+        self.inner.decisions.told(told).await
+    }
+
+    /// Decisions in force about a target, or all. Needs
+    /// [`crate::Permission::Bouncer`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn bouncer_asks(
+        &self,
+        who: &Principal,
+        target: Option<&DecisionTarget>,
+        cover: Cover,
+        now: Timestamp,
+    ) -> Result<Vec<DecisionRecord>, QueryError> {
+        self.inner.decisions.about(who, target, cover, now).await
+    }
+}
