@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "the tables are the product")]
 
 mod detect;
+mod enforce;
 mod ews;
 mod generate;
 mod idle;
@@ -39,6 +40,8 @@ enum Bench {
     Parsers,
     /// Lines a second through scenarios, counting and decisions
     Detect(detect::Args),
+    /// Bans from an event to the kernel's set of nftables, in a namespace of its own
+    Enforce,
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -86,6 +89,7 @@ fn main() -> anyhow::Result<()> {
             wire::run()?;
             runtime.block_on(spool::run())?;
             runtime.block_on(ingest::run())?;
+            runtime.block_on(enforce::run())?;
             ews::run()?;
             runtime.block_on(idle::run(events))?;
             runtime.block_on(store::run(store::Args::small()))
@@ -100,6 +104,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Bench::Detect(args) => detect::run(&args),
+        Bench::Enforce => runtime.block_on(enforce::run()),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),

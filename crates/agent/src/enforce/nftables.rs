@@ -14,7 +14,7 @@ use super::run::{run, words};
 use super::{Change, Held};
 
 /// Most elements of one transaction.
-const MAX_BATCH: usize = 10_000;
+const MAX_BATCH: usize = 2_000;
 /// The sets: name, type, flags, and which packets they are about.
 const SETS: [(&str, &str, &str, &str); 4] = [
     ("ban4", "ipv4_addr", "timeout", "ip"),
@@ -61,9 +61,20 @@ impl Nftables {
         self.script(&anew).await
     }
 
+    /// Orders changes, as few transactions as go: without rights over the whole
+    /// machine the kernel takes only so many bytes at once.
     pub(super) async fn apply(&self, changes: &[Change], now: Timestamp) -> Result<(), String> {
-        for part in changes.chunks(MAX_BATCH) {
-            self.script(&batch(&self.table, part, now)).await?;
+        let mut waiting: Vec<&[Change]> = changes.chunks(MAX_BATCH).collect();
+        waiting.reverse();
+        while let Some(part) = waiting.pop() {
+            match self.script(&batch(&self.table, part, now)).await {
+                Ok(()) => {}
+                Err(reason) if part.len() > 1 && reason.contains("Message too long") => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                Err(reason) => return Err(reason),
+            }
         }
         Ok(())
     }
@@ -83,17 +94,14 @@ impl Nftables {
         Ok(all)
     }
 
-    /// Whether all of our rules are there.
+    /// Whether all of our rules are there. Of all that nft can list, only a
+    /// terse ruleset leaves the elements of sets in the kernel.
     pub(super) async fn is_whole(&self) -> bool {
-        for chain in CHAINS {
-            let argv = words(&[&self.command, "list", "chain", "inet", &self.table, chain]);
-            let Ok(text) = run(&argv, b"").await else { return false };
-            let text = String::from_utf8_lossy(&text);
-            if !SETS.iter().all(|(set, ..)| text.contains(&format!("@{set} drop"))) {
-                return false;
-            }
+        let argv = words(&[&self.command, "-t", "list", "ruleset", "inet"]);
+        match run(&argv, b"").await {
+            Ok(text) => has_all_rules(&String::from_utf8_lossy(&text), &self.table),
+            Err(_) => false,
         }
-        true
     }
 
     /// Takes our table out.
@@ -101,6 +109,14 @@ impl Nftables {
         let table = &self.table;
         self.script(&format!("add table inet {table}\ndelete table inet {table}\n")).await
     }
+}
+
+/// Whether a listing of all tables has our rules in our table.
+fn has_all_rules(ruleset: &str, table: &str) -> bool {
+    let begin = format!("table inet {table} {{");
+    let Some((_, rest)) = ruleset.split_once(&begin) else { return false };
+    let ours = rest.split("\n}").next().unwrap_or_default();
+    SETS.iter().all(|(set, ..)| ours.matches(&format!("@{set} drop")).count() >= CHAINS.len())
 }
 
 fn preparation(table: &str) -> String {
@@ -273,6 +289,18 @@ mod tests {
              add element inet p net4 { 198.51.100.0/24 timeout 1s }\n"
         );
         assert_eq!(batch("p", &[], now), "");
+    }
+
+    #[test]
+    fn rules_are_looked_for_in_our_table_alone() {
+        let rules = "\t\tip saddr @ban4 drop\n\t\tip6 saddr @ban6 drop\n\t\tip saddr @net4 drop\n\t\tip6 saddr @net6 drop\n";
+        let table = |name: &str, chains: usize| {
+            format!("table inet {name} {{\n\tchain input {{\n{}\t}}\n}}\n", rules.repeat(chains))
+        };
+        assert!(has_all_rules(&(table("other", 0) + &table("p", 2)), "p"));
+        assert!(!has_all_rules(&(table("p", 1) + &table("other", 2)), "p"));
+        assert!(!has_all_rules(&table("palisade", 2), "p"));
+        assert!(!has_all_rules("", "p"));
     }
 
     #[test]
