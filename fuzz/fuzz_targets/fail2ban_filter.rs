@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_rules::fail2ban::{Backend, Files, Filter, FilterDefinition, FilterOptions, Now, jails};
+use palisade_rules::fail2ban::{
+    Backend, Files, Filter, FilterDefinition, FilterOptions, Now, jails,
+};
 
 fuzz_target!(|input: (&str, &str)| {
     let (config, lines) = input;

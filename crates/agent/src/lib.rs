@@ -39,4 +39,6 @@ pub use enforce::{EnforceConfig, EnforcedBan, Method, flush_enforced, list_enfor
 pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;
-pub use uplink::{HttpError, HttpUplink, SendError, Uplink, client_tls};
+pub use uplink::{
+    FeedPosition, Follow, FollowError, HttpError, HttpUplink, SendError, Uplink, client_tls, follow,
+};

@@ -54,6 +54,12 @@ pub mod fuzzing {
         crate::compat::hpfeeds::fuzz_payload(bytes);
     }
 
+    /// Whether what a bouncer asks can be understood.
+    #[must_use]
+    pub fn lapi_query(query: &str) -> bool {
+        crate::compat::lapi::read_query(query)
+    }
+
     /// Events of an EWS message that comes in windows; `None` where it is none.
     #[must_use]
     pub fn ews_message(windows: &[&[u8]]) -> Option<Vec<palisade_event::Event>> {

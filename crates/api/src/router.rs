@@ -160,6 +160,7 @@ fn routes(app: &App) -> Router {
         .route("/docs/problems", get(docs::problems))
         .route("/docs/{file}", get(docs::file))
         .merge(compat::peba::routes(app))
+        .merge(compat::lapi::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)
         .layer(CompressionLayer::new())

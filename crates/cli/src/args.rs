@@ -153,6 +153,36 @@ Examples:
   journalctl -o short -u ssh | palisade fail2ban-regex - sshd --out ip
   palisade fail2ban-regex --ndjson --config /etc/fail2ban < questions.ndjson")]
     Fail2banRegex(Box<crate::commands::fail2ban::RegexArgs>),
+    /// Ban an address or a network on all machines
+    #[command(after_help = "\
+Examples:
+  palisade ban 198.51.100.7
+  palisade ban 198.51.100.0/24 --for 7d --reason 'scans us' --note 'ticket 42'
+  palisade ban 2001:db8::7 --hub https://hub.example:8443 --key-file admin.key")]
+    Ban(crate::commands::bans::BanArgs),
+    /// Lift what was decided about an address or a network, on all machines
+    #[command(after_help = "\
+Also what an agent that was away delivers later.
+
+Examples:
+  palisade unban 198.51.100.7
+  palisade unban 198.51.100.0/24 --reason 'our own scanner'")]
+    Unban(crate::commands::bans::UnbanArgs),
+    /// List who is banned, by whom and why
+    #[command(after_help = "\
+Examples:
+  palisade bans
+  palisade bans 198.51.100.7 --all
+  palisade bans --format json | jq '.decisions[].target'")]
+    Bans(crate::commands::bans::BansArgs),
+    /// Spare an address or a network on all machines, and lift its bans
+    #[command(after_help = "\
+Examples:
+  palisade allow 192.0.2.0/24 --reason office
+  palisade allow 198.51.100.7 --for 8h --reason 'pen test'
+  palisade allow --list
+  palisade allow --remove 192.0.2.0/24")]
+    Allow(crate::commands::bans::AllowArgs),
     /// Look after the files of the event store: count, check, repair, back up, move
     #[command(
         subcommand,
@@ -686,10 +716,13 @@ mod tests {
             include_str!("../../../docs/LOGS.md"),
             include_str!("../../../docs/FEEDS.md"),
             include_str!("../../../docs/DETECT.md"),
+            include_str!("../../../docs/BANS.md"),
         ];
         let mut help = Vec::new();
         let command = super::Cli::command();
-        for name in ["export", "import", "scan", "explain", "store"] {
+        for name in
+            ["export", "import", "scan", "explain", "store", "ban", "unban", "bans", "allow"]
+        {
             let found = command.get_subcommands().find(|command| command.get_name() == name);
             help.push(found.unwrap().get_after_help().unwrap().to_string());
         }

@@ -103,6 +103,10 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::User(command) => runtime.block_on(commands::user::run(&settings, command))?,
         Command::Key(command) => runtime.block_on(commands::key::run(&settings, command))?,
         Command::State(command) => runtime.block_on(commands::state::run(&settings, command))?,
+        Command::Ban(args) => runtime.block_on(commands::bans::ban(&settings, &args))?,
+        Command::Unban(args) => runtime.block_on(commands::bans::unban(&settings, &args))?,
+        Command::Bans(args) => runtime.block_on(commands::bans::bans(&settings, &args))?,
+        Command::Allow(args) => runtime.block_on(commands::bans::allow(&settings, &args))?,
         Command::Sensors(command) => {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }

@@ -1,5 +1,6 @@
 //! The way to the hub: over HTTP, or a function call inside one process.
 
+mod feed;
 mod http;
 mod tls;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use palisade_event::wire::Receipt;
 
+pub use feed::{FeedPosition, Follow, FollowError, follow};
 pub(crate) use http::Target;
 pub use http::{HttpError, HttpUplink};
 pub use tls::client_tls;

@@ -3,6 +3,7 @@
 
 pub(crate) mod ews;
 pub(crate) mod hpfeeds;
+pub(crate) mod lapi;
 pub(crate) mod peba;
 
 use palisade_event::{Event, MAX_ATTRIBUTES, PayloadHash};

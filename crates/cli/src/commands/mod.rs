@@ -1,5 +1,6 @@
 //! The commands that ask or manage, and end.
 
+pub(crate) mod bans;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;

@@ -94,6 +94,16 @@ impl Decisions {
         Ok(self.state.set_bouncer(&told.0).await?)
     }
 
+    /// See [`crate::Hub::bouncer_networks`].
+    pub(crate) async fn networks(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<DecisionRecord>, QueryError> {
+        bounces(who)?;
+        Ok(self.state.active_networks(MAX_PULLED, now).await?)
+    }
+
     /// See [`crate::Hub::bouncer_asks`].
     pub(crate) async fn about(
         &self,

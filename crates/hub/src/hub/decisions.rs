@@ -141,6 +141,18 @@ impl Hub {
         self.inner.decisions.told(told).await
     }
 
+    /// Networks that are banned now. Needs [`crate::Permission::Bouncer`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn bouncer_networks(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<DecisionRecord>, QueryError> {
+        self.inner.decisions.networks(who, now).await
+    }
+
     /// Decisions in force about a target, or all. Needs
     /// [`crate::Permission::Bouncer`].
     ///

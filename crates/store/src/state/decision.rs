@@ -303,6 +303,26 @@ impl State {
             .collect()
     }
 
+    /// Decisions in force about networks, by number.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn active_networks(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<DecisionRecord>, StateError> {
+        sql("SELECT * FROM decision WHERE low <> high AND seq IS NOT NULL AND ended_at > $1
+             ORDER BY seq LIMIT $2")
+        .bind(now.as_millis())
+        .bind(i64::from(limit))
+        .rows(&self.db)
+        .await?
+        .iter()
+        .map(record)
+        .collect()
+    }
+
     /// A page of decisions, the last noted first.
     ///
     /// # Errors

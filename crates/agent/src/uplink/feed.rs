@@ -1,0 +1,230 @@
+//! The change feed of decisions, as the agent follows it: a long poll with a
+//! cursor. What a page means for the firewall is decided by who gets it.
+//!
+//! ```text
+//! hub ─► page (bounded, checked) ─► queue ─► enforcement, which keeps the cursor
+//! ```
+
+use std::future::Future;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use palisade_event::{DecisionFeed, FeedError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{HttpError, HttpUplink};
+use crate::backoff::{Backoff, LONGEST};
+
+/// How long the hub may hold a question while there is nothing new.
+const WAIT_SECS: u64 = 30;
+
+/// Where an agent stands in the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// `cursor` of the page before; `None` asks for all that is in force.
+    pub after: Option<u64>,
+    /// `snapshot` of the page before.
+    pub snapshot: Option<u64>,
+}
+
+impl FeedPosition {
+    /// Where to go on after a page.
+    #[must_use]
+    pub fn after(page: &DecisionFeed) -> Self {
+        Self { after: Some(page.cursor), snapshot: page.snapshot }
+    }
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The key may not hear of decisions: the operator must act.
+    #[error(
+        "the hub does not let this key hear of decisions ({0}); make one with `palisade key add NAME --scope ingest` on the hub"
+    )]
+    Unauthorised(StatusCode),
+    /// The hub is older, or what answers is no hub.
+    #[error("the hub has no feed of decisions ({0}); check hub.url and its version")]
+    Missing(StatusCode),
+    /// Busy, stopping, or not reachable: again, later.
+    #[error("no decisions from the hub: {0}")]
+    Unreachable(String),
+    /// Its page breaks a rule, so nothing of it is used.
+    #[error("the hub's decisions are not carried out: {0}")]
+    Unfit(#[from] FeedError),
+}
+
+/// A hub that can be asked for changes.
+pub trait Follow: Send + Sync + 'static {
+    /// The page after a position. Waits up to half a minute while there is
+    /// nothing new, then gives an empty page.
+    ///
+    /// # Errors
+    /// [`FollowError`]
+    fn page(
+        &self,
+        position: FeedPosition,
+    ) -> impl Future<Output = Result<DecisionFeed, FollowError>> + Send;
+}
+
+/// A connection of its own is needed: one that waits holds up everything else.
+impl Follow for HttpUplink {
+    async fn page(&self, position: FeedPosition) -> Result<DecisionFeed, FollowError> {
+        let mut path = format!("/api/v1/decisions/feed?wait={WAIT_SECS}");
+        if let Some(after) = position.after {
+            path.push_str(&format!("&after={after}"));
+        }
+        if let Some(snapshot) = position.snapshot {
+            path.push_str(&format!("&snapshot={snapshot}"));
+        }
+        let unreachable = |reason: String| FollowError::Unreachable(reason);
+        let request = Request::builder()
+            .uri(path)
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.request(request).await;
+        let (status, body) = answer.map_err(|error: HttpError| unreachable(error.to_string()))?;
+        match status {
+            StatusCode::OK => Ok(DecisionFeed::decode(&body)?),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(FollowError::Unauthorised(status))
+            }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(FollowError::Missing(status))
+            }
+            status => Err(unreachable(status.to_string())),
+        }
+    }
+}
+
+/// Follows the feed from a position until it is to stop, or nobody takes pages
+/// any more. The taker keeps the position of the last page that it has carried
+/// out: a page comes again after a crash, and means the same then.
+pub async fn follow(
+    hub: &impl Follow,
+    mut position: FeedPosition,
+    pages: mpsc::Sender<DecisionFeed>,
+    stop: CancellationToken,
+) {
+    let mut backoff = Backoff::default();
+    let mut told = false;
+    loop {
+        let page = tokio::select! {
+            page = hub.page(position) => page,
+            () = stop.cancelled() => return,
+        };
+        let error = match page {
+            Ok(page) => {
+                if told {
+                    tracing::info!("decisions come from the hub again");
+                }
+                (backoff, told) = (Backoff::default(), false);
+                let next = FeedPosition::after(&page);
+                let news = page.reset || !page.changes.is_empty() || next != position;
+                position = next;
+                if !news {
+                    continue;
+                }
+                tokio::select! {
+                    sent = pages.send(page) => if sent.is_err() { return },
+                    () = stop.cancelled() => return,
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        // One line for an outage, however long it lasts.
+        if !told {
+            tracing::warn!(%error, "the agent goes on with what it has decided and heard");
+            told = true;
+        }
+        let wait = match error {
+            FollowError::Unreachable(_) => backoff.next(),
+            FollowError::Unauthorised(_) | FollowError::Missing(_) | FollowError::Unfit(_) => {
+                backoff.next().max(LONGEST / 2)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use palisade_event::{Change, DecisionChange, Lift, Timestamp};
+
+    use super::*;
+
+    /// Gives what it has, and notes what it was asked.
+    struct Script {
+        answers: Mutex<VecDeque<Result<DecisionFeed, FollowError>>>,
+        asked: Mutex<Vec<FeedPosition>>,
+    }
+
+    impl Follow for Script {
+        async fn page(&self, position: FeedPosition) -> Result<DecisionFeed, FollowError> {
+            self.asked.lock().unwrap().push(position);
+            let answer = self.answers.lock().unwrap().pop_front();
+            match answer {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn page(cursor: u64, snapshot: Option<u64>) -> DecisionFeed {
+        let lift = Lift {
+            target: "192.0.2.1".parse().unwrap(),
+            by: "anna".into(),
+            at: Timestamp::from_millis(0),
+            reason: None,
+        };
+        let changes = vec![DecisionChange { seq: cursor, change: Change::Lifted(lift) }];
+        DecisionFeed { cursor, changes, reset: snapshot.is_some(), snapshot }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_waited_for_and_the_position_goes_on() {
+        let empty = DecisionFeed { cursor: 12, ..DecisionFeed::default() };
+        let answers = VecDeque::from([
+            Ok(page(5, Some(9))),
+            Ok(page(9, None)),
+            Err(FollowError::Unreachable("away".into())),
+            Ok(page(12, None)),
+            Ok(empty.clone()),
+            Ok(DecisionFeed { cursor: 13, ..DecisionFeed::default() }),
+        ]);
+        let script = Script { answers: Mutex::new(answers), asked: Mutex::default() };
+        let (sender, mut pages) = mpsc::channel::<DecisionFeed>(8);
+        let stop = CancellationToken::new();
+        let took = async {
+            let mut cursors = Vec::new();
+            for _ in 0..4 {
+                cursors.push(pages.recv().await.unwrap().cursor);
+            }
+            stop.cancel();
+            cursors
+        };
+        let following = follow(&script, FeedPosition::default(), sender, stop.clone());
+        let ((), cursors) = tokio::join!(following, took);
+        assert_eq!(cursors, [5, 9, 12, 13], "a page without news is not handed on");
+        let asked = script.asked.lock().unwrap();
+        let at = |after, snapshot| FeedPosition { after, snapshot };
+        let expected = [
+            at(None, None),
+            at(Some(5), Some(9)),
+            at(Some(9), None),
+            at(Some(9), None),
+            at(Some(12), None),
+            at(Some(12), None),
+        ];
+        assert_eq!(asked.get(..6).unwrap(), expected);
+    }
+}
