@@ -8,6 +8,7 @@
 mod detect;
 mod enforce;
 mod ews;
+mod fleet;
 mod generate;
 mod idle;
 mod ingest;
@@ -42,6 +43,8 @@ enum Bench {
     Detect(detect::Args),
     /// Bans from an event to the kernel's set of nftables, in a namespace of its own
     Enforce,
+    /// Decisions from one agent to a hundred others, over HTTP
+    Fleet(fleet::Args),
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -105,6 +108,7 @@ fn main() -> anyhow::Result<()> {
         }
         Bench::Detect(args) => detect::run(&args),
         Bench::Enforce => runtime.block_on(enforce::run()),
+        Bench::Fleet(args) => runtime.block_on(fleet::run(&args)),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),

@@ -263,6 +263,8 @@ async fn the_allowlist_and_the_sessions_of_operators_withhold_what_agents_decide
     assert_eq!(told(&ask(&hub, &local(), None).await), ["+192.0.2.98"]);
     let refused = hub.ban(&local(), ban("198.51.100.9"), now()).await.unwrap_err().to_string();
     assert!(refused.contains("198.51.100.0/24"), "{refused}");
+    let operator = hub.ban(&local(), ban("192.0.2.99"), now()).await.unwrap_err().to_string();
+    assert!(operator.contains("signed in"), "{operator}");
     hub.disallow(&local(), &office.target).await.unwrap();
     assert!(matches!(hub.disallow(&local(), &office.target).await, Err(AdminError::NotFound(_))));
     hub.ban(&local(), ban("198.51.100.9"), now()).await.unwrap();

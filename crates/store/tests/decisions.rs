@@ -47,6 +47,17 @@ fn lift(n: u128, who: &str, secs: i64) -> Noting {
     Noting::Lifted(EventId::new(at(secs), n), lift)
 }
 
+fn state_bouncer() -> Bouncer {
+    Bouncer {
+        id: "k1/192.0.2.1".into(),
+        name: "fw".into(),
+        address: "192.0.2.1".into(),
+        agent: "crowdsec-firewall-bouncer/-".into(),
+        last_seq: 7,
+        last_pull: at(10),
+    }
+}
+
 async fn note(state: &State, notings: &[Noting], secs: i64) -> Vec<Noted> {
     state.note_decisions(notings, MANY, at(secs)).await.unwrap()
 }
@@ -282,20 +293,20 @@ on_both! {
     }
 
     async fn a_bouncer_is_remembered_and_forgotten(state: &State) {
-        let mut one = Bouncer {
-            id: "k1/192.0.2.1".into(),
-            name: "fw".into(),
-            address: "192.0.2.1".into(),
-            agent: "crowdsec-firewall-bouncer/-".into(),
-            last_seq: 7,
-            last_pull: at(10),
-        };
+        let mut one = state_bouncer();
         assert_eq!(state.bouncer(&one.id).await.unwrap(), None);
         state.set_bouncer(&one).await.unwrap();
         (one.last_seq, one.last_pull) = (9, at(20));
         state.set_bouncer(&one).await.unwrap();
         assert_eq!(state.bouncer(&one.id).await.unwrap(), Some(one.clone()));
         assert_eq!(state.bouncers(10).await.unwrap(), [one]);
-        assert_eq!(state.forget_bouncers(at(21)).await.unwrap(), 1);
+        assert_eq!(state.forget_bouncers(at(20), 1).await.unwrap(), 0);
+        assert_eq!(state.forget_bouncers(at(21), 1).await.unwrap(), 1);
+        for n in 0..5 {
+            let (id, last_pull) = (format!("k1/192.0.2.{n}"), at(30 + n));
+            let other = Bouncer { id, last_pull, ..state_bouncer() };
+            state.set_bouncer(&other).await.unwrap();
+        }
+        assert_eq!(state.forget_bouncers(at(0), 2).await.unwrap(), 3);
     }
 }

@@ -39,6 +39,9 @@ pub(crate) const QUEUED_DECISIONS: usize = 10_000;
 pub(crate) const MAX_ACTIVE: u64 = 200_000;
 /// Decisions and lifts that are over and still listed.
 pub(crate) const MAX_PAST: u64 = 100_000;
+/// Bouncers that are remembered, the last that asked; another one is told
+/// everything at its next poll.
+const MAX_BOUNCERS: u64 = 10_000;
 /// What is over is listed for so long: 30 days.
 const KEEP_MILLIS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Notings of one transaction.
@@ -289,7 +292,7 @@ impl Decisions {
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<(), StateError> {
         let before = now.plus_millis(-KEEP_MILLIS);
         self.state.forget_decisions(before, MAX_PAST, now).await?;
-        self.state.forget_bouncers(before).await?;
+        self.state.forget_bouncers(before, MAX_BOUNCERS).await?;
         Ok(())
     }
 

@@ -110,7 +110,19 @@ impl Desk<'_> {
         self.take(event).await?;
         let listed = self.state.decision(id).await?;
         let full = "too many decisions are in force; lift some first";
-        listed.ok_or_else(|| AdminError::Invalid(full.to_owned()))
+        let listed = listed.ok_or_else(|| AdminError::Invalid(full.to_owned()))?;
+        if listed.is_active(now) {
+            return Ok(listed);
+        }
+        // Said in one sentence: nobody should believe that it is in force.
+        Err(AdminError::Invalid(match (&listed.withheld, &listed.ended_by) {
+            (Some(entry), _) => format!(
+                "{} is spared: {entry} is on the allowlist, or an operator is signed in from there",
+                ban.target
+            ),
+            (None, Some(by)) => format!("{by} has just lifted bans of {}", ban.target),
+            (None, None) => format!("the ban of {} is over already", ban.target),
+        }))
     }
 
     /// How many decisions in force it ended.

@@ -70,15 +70,21 @@ impl State {
         .map(drop)
     }
 
-    /// Forgets bouncers that have not asked since; how many.
+    /// Forgets bouncers that have not asked since, and all but the `max` that
+    /// asked last; how many.
     ///
     /// # Errors
     /// [`StateError`]
-    pub async fn forget_bouncers(&self, before: Timestamp) -> Result<u64, StateError> {
-        sql("DELETE FROM bouncer WHERE last_pull < $1")
-            .bind(before.as_millis())
-            .execute(&self.db)
-            .await
+    pub async fn forget_bouncers(&self, before: Timestamp, max: u64) -> Result<u64, StateError> {
+        let oldest = sql("SELECT last_pull FROM bouncer ORDER BY last_pull DESC LIMIT 1 OFFSET $1")
+            .bind(i64::try_from(max).unwrap_or(i64::MAX))
+            .row(&self.db)
+            .await?
+            .map(|row| row.get::<i64>("last_pull"))
+            .transpose()?;
+        let bound =
+            oldest.map_or(before.as_millis(), |oldest| (oldest + 1).max(before.as_millis()));
+        sql("DELETE FROM bouncer WHERE last_pull < $1").bind(bound).execute(&self.db).await
     }
 }
 
