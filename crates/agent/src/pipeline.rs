@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::encode_event;
-use palisade_event::{AttributeValue, Event, EventId, HostName, SensorId, Timestamp, Untrusted};
+use palisade_event::{AttributeValue, DecisionFeed, Event, EventId, HostName, SensorId, Timestamp, Untrusted};
 use palisade_rules::{LogFormat, MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
@@ -95,6 +95,8 @@ struct Batch {
     noticed: Vec<Noticed>,
     /// Failures of which a command says whether they are ignored.
     asked: Vec<Asked>,
+    /// What the hub has decided.
+    page: Option<DecisionFeed>,
     /// By source: how far it is with this batch.
     progress: BTreeMap<usize, Progress>,
 }
@@ -129,6 +131,7 @@ impl Pipeline {
         mut self,
         mut items: mpsc::Receiver<Item>,
         mut events: mpsc::Receiver<Event>,
+        mut pages: mpsc::Receiver<DecisionFeed>,
     ) {
         let cancel = self.cancel.clone();
         let deadline = async {
@@ -141,7 +144,7 @@ impl Pipeline {
             if !found.is_empty() && self.append(found).await.is_err() {
                 return;
             }
-            while let Some(batch) = self.collect(&mut items, &mut events).await {
+            while let Some(batch) = self.collect(&mut items, &mut events, &mut pages).await {
                 if self.store(batch).await.is_err() {
                     return;
                 }
@@ -161,13 +164,21 @@ impl Pipeline {
         &mut self,
         items: &mut mpsc::Receiver<Item>,
         events: &mut mpsc::Receiver<Event>,
+        pages: &mut mpsc::Receiver<DecisionFeed>,
     ) -> Option<Batch> {
         let mut batch = Batch::default();
-        let (mut more_items, mut more_events) = (true, true);
+        let (mut more_items, mut more_events, mut more_pages) = (true, true, true);
         let delivered = Arc::clone(&self.losses.delivered);
         let unreported = self.losses.account.is_unreported(self.spool.stats().dropped_records);
         while batch.records.is_empty() && batch.lines == 0 {
             tokio::select! {
+                page = pages.recv(), if more_pages => match page {
+                    Some(page) => {
+                        batch.page = Some(page);
+                        return Some(batch);
+                    }
+                    None => more_pages = false,
+                },
                 item = items.recv(), if more_items => match item {
                     Some(item) => self.take(item, &mut batch),
                     None => more_items = false,
@@ -321,7 +332,7 @@ impl Pipeline {
     /// acknowledges it.
     async fn store(&mut self, mut batch: Batch) -> Result<(), Closed> {
         self.leave_out_ignored(&mut batch).await;
-        let Batch { records, noticed, progress, .. } = batch;
+        let Batch { records, noticed, progress, page, .. } = batch;
         if !records.is_empty() {
             self.append(records).await?;
         }
@@ -333,6 +344,9 @@ impl Pipeline {
         }
         if let Some(stage) = &mut self.stage {
             stage.release();
+            if let Some(page) = &page {
+                stage.hear(page);
+            }
         }
         self.save_detection(false).await;
         for Progress { source, files, journal } in progress.into_values() {

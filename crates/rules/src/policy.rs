@@ -80,6 +80,10 @@ struct Offence {
     until: Timestamp,
     /// Whether that was a ban, and not another word.
     ban: bool,
+    /// When it was decided.
+    from: Timestamp,
+    /// Whether it was heard of from the hub, and not decided here.
+    heard: bool,
 }
 
 /// What is remembered of a target, for a checkpoint.
@@ -97,10 +101,20 @@ pub struct Remembered {
     /// Whether the last decision was a ban.
     #[serde(default = "yes")]
     pub ban: bool,
+    /// When it was decided.
+    #[serde(default = "long_ago")]
+    pub from: Timestamp,
+    /// Whether it was heard of from the hub.
+    #[serde(default)]
+    pub heard: bool,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn long_ago() -> Timestamp {
+    Timestamp::from_millis(0)
 }
 
 /// What became of an alert.
@@ -219,6 +233,8 @@ impl Policy {
                 base_secs: u64::from(base.as_secs()),
                 until: decision.until(),
                 ban: decision.is_ban(),
+                from: decision.from,
+                heard: false,
             };
             self.remember(target, offence);
         }
@@ -250,17 +266,34 @@ impl Policy {
     /// Takes back a decision that was made before, where it is not known yet: it
     /// stays in force for the time that it has left, and counts for the next.
     pub fn restore(&mut self, decision: &Decision) {
+        self.take(decision, false);
+    }
+
+    /// Takes over what was decided elsewhere; whether that is news.
+    pub fn hear(&mut self, decision: &Decision) -> bool {
+        self.take(decision, true)
+    }
+
+    fn take(&mut self, decision: &Decision, heard: bool) -> bool {
         if decision.simulated {
-            return;
+            return false;
         }
         let until = decision.until();
         let known = self.offences.get(&decision.target).copied();
-        if known.is_none_or(|known| known.until < until) {
+        let is_news = known.is_none_or(|known| known.until < until);
+        if is_news {
             let bans = known.map_or(0, |known| known.bans).saturating_add(1);
-            let ban = decision.is_ban();
-            let offence = Offence { bans, base_secs: decision.duration_secs, until, ban };
+            let offence = Offence {
+                bans,
+                base_secs: decision.duration_secs,
+                until,
+                ban: decision.is_ban(),
+                from: decision.from,
+                heard,
+            };
             self.remember(decision.target, offence);
         }
+        is_news
     }
 
     /// All that is remembered, in no particular order.
@@ -271,13 +304,15 @@ impl Policy {
             base_secs: offence.base_secs,
             until: offence.until,
             ban: offence.ban,
+            from: offence.from,
+            heard: offence.heard,
         })
     }
 
     /// Takes back what [`Self::save`] gave.
     pub fn load(&mut self, all: impl IntoIterator<Item = Remembered>) {
-        for Remembered { target, bans, base_secs, until, ban } in all {
-            self.remember(target, Offence { bans, base_secs, until, ban });
+        for Remembered { target, bans, base_secs, until, ban, from, heard } in all {
+            self.remember(target, Offence { bans, base_secs, until, ban, from, heard });
         }
     }
 
@@ -288,10 +323,21 @@ impl Policy {
         all.map(|(target, offence)| (*target, offence.until))
     }
 
-    /// Ends what is in force about a target; it still counts for the next.
-    pub fn lift(&mut self, target: &DecisionTarget, at: Timestamp) {
-        if let Some(offence) = self.offences.get_mut(target) {
-            offence.until = offence.until.min(at);
+    /// Who is banned at `now` because the hub said so.
+    pub fn heard_of(&self, now: Timestamp) -> impl Iterator<Item = DecisionTarget> {
+        let holds = move |offence: &Offence| offence.heard && offence.ban && now < offence.until;
+        self.offences.iter().filter(move |(_, offence)| holds(offence)).map(|(target, _)| *target)
+    }
+
+    /// Ends what is in force about a target and was decided until `at`; it still
+    /// counts for the next. Whether something ended.
+    pub fn lift(&mut self, target: &DecisionTarget, at: Timestamp) -> bool {
+        match self.offences.get_mut(target) {
+            Some(offence) if offence.from <= at && at < offence.until => {
+                offence.until = at;
+                true
+            }
+            _ => false,
         }
     }
 

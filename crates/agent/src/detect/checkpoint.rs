@@ -27,6 +27,9 @@ struct Header {
     /// Number of the first record of the spool that is not in it.
     position: u64,
     remembered: Vec<Remembered>,
+    /// How far the hub's feed of decisions is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    feed: Option<u64>,
     engine_bytes: u64,
     engine_sha256: String,
 }
@@ -40,12 +43,17 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Takes the state; `position` is the first record of the spool that is not
     /// in it.
-    pub(super) fn take(detector: &mut Detector, position: u64) -> io::Result<Self> {
+    pub(super) fn take(
+        detector: &mut Detector,
+        position: u64,
+        feed: Option<u64>,
+    ) -> io::Result<Self> {
         let engine = detector.engine_mut().counter().save();
         let header = Header {
             format: FORMAT,
             position,
             remembered: detector.policy.save().collect(),
+            feed,
             engine_bytes: engine.len() as u64,
             engine_sha256: hex(&engine),
         };
@@ -65,28 +73,36 @@ impl Snapshot {
     }
 }
 
+/// What a state on disk says beside what a detector takes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// From where the spool must be replayed; `None` where the counts are not
+    /// known, and then from its beginning.
+    pub(super) position: Option<u64>,
+    /// How far the hub's feed of decisions is in it.
+    pub(super) feed: Option<u64>,
+}
+
 /// Where the file is.
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("detect.state")
 }
 
-/// Reads the state back into a detector. Gives the position from which the
-/// spool must be replayed; `None` where there is no state that can be used, and
-/// then nothing has changed. Blocks.
-pub(super) fn load(path: &Path, detector: &mut Detector) -> Option<u64> {
+/// Reads the state back into a detector. Blocks.
+pub(super) fn load(path: &Path, detector: &mut Detector) -> Loaded {
     let bytes = match read(path) {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return None,
+        Ok(None) => return Loaded::default(),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "the state of detection cannot be read; it is rebuilt from the spool");
-            return None;
+            return Loaded::default();
         }
     };
-    let position = parse(&bytes, detector);
-    if position.is_none() {
+    let loaded = parse(&bytes, detector).unwrap_or_default();
+    if loaded.position.is_none() {
         tracing::warn!(path = %path.display(), "the state of detection is of other scenarios or damaged; it is rebuilt from the spool");
     }
-    position
+    loaded
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -100,7 +116,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn parse(bytes: &[u8], detector: &mut Detector) -> Option<u64> {
+fn parse(bytes: &[u8], detector: &mut Detector) -> Option<Loaded> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (header, engine) = (bytes.get(..end)?, bytes.get(end + 1..)?);
     let header: Header = serde_json::from_slice(header).ok()?;
@@ -112,7 +128,8 @@ fn parse(bytes: &[u8], detector: &mut Detector) -> Option<u64> {
     }
     // Bans outlive a change of scenarios; counts do not.
     detector.policy.load(header.remembered);
-    detector.engine_mut().counter().restore(engine).then_some(header.position)
+    let is_counted = detector.engine_mut().counter().restore(engine);
+    Some(Loaded { position: is_counted.then_some(header.position), feed: header.feed })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -147,11 +164,11 @@ mod tests {
     fn a_written_state_is_read_back_and_a_damaged_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path());
-        assert_eq!(load(&path, &mut detector()), None);
+        assert_eq!(load(&path, &mut detector()).position, None);
         let mut before = touched();
-        Snapshot::take(&mut before, 42).unwrap().write(&path).unwrap();
+        Snapshot::take(&mut before, 42, Some(7)).unwrap().write(&path).unwrap();
         let mut after = detector();
-        assert_eq!(load(&path, &mut after), Some(42));
+        assert_eq!(load(&path, &mut after).position, Some(42));
         assert_eq!(after.policy.remembered(), 1);
         assert_eq!(after.engine().stats().tracked, before.engine().stats().tracked);
         let good = fs::read(&path).unwrap();
@@ -159,20 +176,20 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x55;
             fs::write(&path, &bad).unwrap();
-            assert_eq!(load(&path, &mut detector()), None, "{at}");
+            assert_eq!(load(&path, &mut detector()).position, None, "{at}");
         }
         fs::write(&path, &good[..good.len() - 1]).unwrap();
-        assert_eq!(load(&path, &mut detector()), None);
+        assert_eq!(load(&path, &mut detector()).position, None);
     }
 
     #[test]
     fn bans_outlive_a_change_of_scenarios() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path());
-        Snapshot::take(&mut touched(), 42).unwrap().write(&path).unwrap();
+        Snapshot::take(&mut touched(), 42, Some(7)).unwrap().write(&path).unwrap();
         let config = DetectConfig { disable: vec!["port-scan".into()], ..DetectConfig::default() };
         let mut other = config.detector(1).unwrap();
-        assert_eq!(load(&path, &mut other), None);
+        assert_eq!(load(&path, &mut other).position, None);
         assert_eq!(other.policy.remembered(), 1);
     }
 }

@@ -14,18 +14,25 @@ pub(crate) struct Enforced {
     orders: Arc<Orders>,
     is_dry_run: bool,
     widest: (u8, u8),
+    /// The host of our hub, which is never banned.
+    hub: Option<String>,
     /// Decided and not yet durable.
     waiting: Vec<(DecisionTarget, Timestamp)>,
 }
 
 impl Enforced {
-    pub(crate) fn new(config: &EnforceConfig, orders: Arc<Orders>) -> Self {
+    pub(crate) fn new(config: &EnforceConfig, hub: Option<String>, orders: Arc<Orders>) -> Self {
         Self {
             orders,
             is_dry_run: config.method == Method::DryRun,
             widest: (config.widest_v4, config.widest_v6),
+            hub,
             waiting: Vec::new(),
         }
+    }
+
+    pub(super) fn hub(&self) -> Option<String> {
+        self.hub.clone()
     }
 
     /// What becomes of decisions, in a word for the log.
@@ -72,7 +79,17 @@ impl Enforced {
         }
     }
 
-    fn is_too_wide(&self, target: &DecisionTarget) -> bool {
+    /// Orders something at once.
+    pub(super) fn ban(&self, target: DecisionTarget, until: Timestamp) {
+        self.orders.ban(target, until);
+    }
+
+    /// Lets somebody in at once.
+    pub(super) fn lift(&self, target: DecisionTarget) {
+        self.orders.lift(target);
+    }
+
+    pub(super) fn is_too_wide(&self, target: &DecisionTarget) -> bool {
         match target {
             DecisionTarget::Ip(_) => false,
             DecisionTarget::Range(IpNet::V4(net)) => net.prefix_len() < self.widest.0,
@@ -82,7 +99,7 @@ impl Enforced {
 }
 
 /// The entry of an allowlist that spares a target.
-fn spares(allowlist: &Allowlist, target: DecisionTarget, now: Timestamp) -> Option<String> {
+pub(super) fn spares(allowlist: &Allowlist, target: DecisionTarget, now: Timestamp) -> Option<String> {
     let suspect = Suspect { target: Some(target), ..Suspect::default() };
     match allowlist.check(&suspect, now) {
         Spared::By(entry) => Some(entry),

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod enforced;
+mod heard;
 mod stage;
 mod system;
 

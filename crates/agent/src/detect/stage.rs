@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::wire::decode_event;
-use palisade_event::{Event, EventId, EventKind, HostName, SensorId, Timestamp};
+use palisade_event::{DecisionFeed, Event, EventId, EventKind, HostName, SensorId, Timestamp};
 use palisade_rules::{
     AllowValue, Allowlist, Detector, Finding, Hit, Matcher, Origin, Sighting, Switches, Verdict,
 };
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::checkpoint::{self, Snapshot};
 use super::enforced::Enforced;
+use super::heard::Heard;
 use super::{SystemNetworks, system_networks};
 use crate::metrics::Metrics;
 
@@ -71,6 +72,7 @@ pub(crate) struct Stage {
     surroundings: watch::Receiver<Surroundings>,
     switches: watch::Receiver<Switches>,
     enforced: Enforced,
+    heard: Heard,
     metrics: Arc<Metrics>,
     /// Looks at the machine for as long as the stage is there.
     _refresh: tokio_util::task::AbortOnDropHandle<()>,
@@ -97,7 +99,8 @@ impl Stage {
         }
         detector.allowlist.set_system(system.networks.clone());
         let path = checkpoint::path(folder);
-        let from = checkpoint::load(&path, &mut detector).unwrap_or(0);
+        let loaded = checkpoint::load(&path, &mut detector);
+        let from = loaded.position.unwrap_or(0);
         let matcher = detector.engine().matcher();
         let rebuilt = rebuild(&mut detector, &matcher, &folder.join("spool"), from);
         let (missing, recent) = rebuilt.unwrap_or_else(|error| {
@@ -107,7 +110,7 @@ impl Stage {
         let names: Vec<String> =
             detector.allowlist.names().into_iter().map(str::to_owned).collect();
         let (tell, surroundings) = watch::channel(Surroundings { system, names: Vec::new() });
-        let refresh = tokio::spawn(refresh(names, tell));
+        let refresh = tokio::spawn(refresh(names, enforced.hub(), tell));
         let needs_user = needs_user(&detector.allowlist);
         let stage = Self {
             detector,
@@ -126,6 +129,7 @@ impl Stage {
             surroundings,
             switches,
             enforced,
+            heard: Heard::new(loaded.feed),
             metrics,
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
@@ -170,6 +174,20 @@ impl Stage {
         }
         self.publish();
         events
+    }
+
+    /// How far the hub's feed of decisions is carried out.
+    pub(crate) fn feed_cursor(&self) -> Option<u64> {
+        self.heard.cursor()
+    }
+
+    /// Carries out what the hub tells, as far as this machine lets it.
+    pub(crate) fn hear(&mut self, page: &DecisionFeed) {
+        self.look_around();
+        let Detector { policy, allowlist, .. } = &mut self.detector;
+        let refused = self.heard.take(page, policy, allowlist, &self.enforced, now());
+        self.metrics.orders_refused.add(refused);
+        self.changed = true;
     }
 
     /// The events that [`Self::count`] gave are durable: what was decided is
@@ -258,7 +276,7 @@ impl Stage {
             return;
         }
         self.saved().await;
-        let snapshot = match Snapshot::take(&mut self.detector, position) {
+        let snapshot = match Snapshot::take(&mut self.detector, position, self.heard.cursor()) {
             Ok(snapshot) => snapshot,
             Err(error) => return self.save_failed(&error),
         };
@@ -349,7 +367,11 @@ fn rebuild(
 }
 
 /// Looks at the machine and resolves the names of the allowlist, again and again.
-async fn refresh(names: Vec<String>, tell: watch::Sender<Surroundings>) {
+async fn refresh(
+    names: Vec<String>,
+    hub: Option<String>,
+    tell: watch::Sender<Surroundings>,
+) {
     loop {
         let mut resolved = Vec::with_capacity(names.len());
         for name in &names {
@@ -364,7 +386,15 @@ async fn refresh(names: Vec<String>, tell: watch::Sender<Surroundings>) {
                 }
             }
         }
-        let system = tokio::task::spawn_blocking(system_networks).await.unwrap_or_default();
+        let system = tokio::task::spawn_blocking(system_networks).await;
+        let mut system = system.unwrap_or_default();
+        // Where it cannot be resolved nobody can reach it anyway.
+        if let Some(hub) = &hub
+            && let Ok(found) = tokio::net::lookup_host((hub.as_str(), 0)).await
+        {
+            let nets = found.take(palisade_rules::MAX_RESOLVED).map(|end| end.ip().to_canonical());
+            system.networks.extend(nets.map(|address| (address.into(), "the hub".into())));
+        }
         if tell.send(Surroundings { system, names: resolved }).is_err() {
             return;
         }

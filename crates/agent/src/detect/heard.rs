@@ -1,0 +1,241 @@
+//! What the hub orders, and what of it this machine obeys: its own allowlist
+//! beats any order, and no order cuts it off from its network or its hub.
+
+use std::collections::HashSet;
+
+use palisade_event::{
+    Change, Decision, DecisionChange, DecisionFeed, DecisionTarget, Lift, Timestamp,
+};
+use palisade_rules::{Allowlist, Policy, Spared, Suspect};
+
+use super::enforced::Enforced;
+
+/// How far the feed of decisions was carried out.
+pub(super) struct Heard {
+    /// Behind the last page; `None` where everything that is in force is to come.
+    cursor: Option<u64>,
+    /// Whom the pages of all that is in force have named so far.
+    named: Option<HashSet<DecisionTarget>>,
+}
+
+impl Heard {
+    pub(super) fn new(cursor: Option<u64>) -> Self {
+        Self { cursor, named: None }
+    }
+
+    /// What to ask after at a start. None within the pages of all that is in
+    /// force: those come again from their beginning.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        self.cursor.filter(|_| self.named.is_none())
+    }
+
+    /// Carries a page out. Gives how many of its orders are not obeyed.
+    pub(super) fn take(
+        &mut self,
+        page: &DecisionFeed,
+        policy: &mut Policy,
+        allowlist: &Allowlist,
+        enforced: &Enforced,
+        now: Timestamp,
+    ) -> u64 {
+        if page.reset && self.named.is_none() {
+            self.named = Some(HashSet::new());
+        }
+        let mut refused = 0;
+        for DecisionChange { change, .. } in &page.changes {
+            match change {
+                Change::Made(made) => {
+                    let decision = &made.decision;
+                    if let Some(named) = &mut self.named {
+                        named.insert(decision.target);
+                    }
+                    if let Err(reason) = obey(decision, policy, allowlist, enforced, now) {
+                        refused += 1;
+                        tracing::warn!(
+                            target = %decision.target,
+                            scenario = decision.scenario.as_str(),
+                            reason,
+                            "an order of the hub is not obeyed"
+                        );
+                    }
+                }
+                Change::Lifted(Lift { target, at, .. }) => {
+                    if policy.lift(target, *at) {
+                        tracing::info!(%target, "the hub lets somebody in again");
+                        enforced.lift(*target);
+                    }
+                }
+            }
+        }
+        self.cursor = Some(page.cursor);
+        if page.reset && page.snapshot.is_none() {
+            // What we heard of once and is in force no more was lifted meanwhile.
+            let named = self.named.take().unwrap_or_default();
+            let gone: Vec<DecisionTarget> =
+                policy.heard_of(now).filter(|target| !named.contains(target)).collect();
+            for target in gone {
+                policy.lift(&target, now);
+                enforced.lift(target);
+            }
+        }
+        refused
+    }
+}
+
+/// Takes a decision over, or says why not.
+fn obey(
+    decision: &Decision,
+    policy: &mut Policy,
+    allowlist: &Allowlist,
+    enforced: &Enforced,
+    now: Timestamp,
+) -> Result<(), String> {
+    if !decision.is_ban() || decision.simulated || decision.until() <= now {
+        return Ok(());
+    }
+    if enforced.is_too_wide(&decision.target) {
+        return Err("the network is wider than [agent.enforce] widest_v4 or widest_v6".to_owned());
+    }
+    let suspect = Suspect { target: Some(decision.target), ..Suspect::default() };
+    match allowlist.check(&suspect, now) {
+        Spared::By(entry) => return Err(format!("allowed by {entry}")),
+        Spared::Unknown(name) => {
+            return Err(format!("the allowed name {name} has not been resolved"));
+        }
+        Spared::No => {}
+    }
+    if policy.hear(decision) {
+        enforced.ban(decision.target, decision.until());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use palisade_event::{
+        DecisionOrigin, DecisionType, EventId, MadeDecision, ScenarioName,
+    };
+    use palisade_rules::{Allowed, PolicyConfig};
+
+    use super::*;
+    use crate::enforce::{EnforceConfig, Orders};
+    use crate::metrics::Metrics;
+
+    const NOW: i64 = 1_795_000_000_000;
+
+    struct Agent {
+        heard: Heard,
+        policy: Policy,
+        allowlist: Allowlist,
+        enforced: Enforced,
+        orders: Arc<Orders>,
+    }
+
+    impl Agent {
+        fn new() -> Self {
+            let orders = Orders::new(Arc::new(Metrics::default()));
+            let mut allowlist =
+                Allowlist::new(vec![Allowed::new("192.0.2.0/24".parse().unwrap(), "ours")]);
+            allowlist.set_system(vec![("203.0.113.1/32".parse().unwrap(), "the hub".into())]);
+            Self {
+                heard: Heard::new(None),
+                policy: Policy::new(PolicyConfig::default()),
+                allowlist,
+                enforced: Enforced::new(&EnforceConfig::default(), None, Arc::clone(&orders)),
+                orders,
+            }
+        }
+
+        fn take(&mut self, cursor: u64, reset: bool, changes: Vec<Change>) -> u64 {
+            let numbered = |(n, change)| DecisionChange { seq: cursor - 50 + n, change };
+            let changes = (0..).zip(changes).map(numbered).collect();
+            let page = DecisionFeed { cursor, changes, reset, snapshot: None };
+            let now = Timestamp::from_millis(NOW);
+            self.heard.take(&page, &mut self.policy, &self.allowlist, &self.enforced, now)
+        }
+
+        /// Orders since the last time, as text.
+        fn orders(&self) -> Vec<String> {
+            let shown = |(target, until): (DecisionTarget, Option<Timestamp>)| match until {
+                Some(until) => format!("ban {target} {}", (until.as_millis() - NOW) / 1000),
+                None => format!("lift {target}"),
+            };
+            let mut all: Vec<String> = self.orders.take().into_iter().map(shown).collect();
+            all.sort();
+            all
+        }
+    }
+
+    fn made(target: &str, secs: u64) -> Change {
+        let from = Timestamp::from_millis(NOW - 1000);
+        Change::Made(Box::new(MadeDecision {
+            decision: Decision {
+                id: EventId::derived(from, &[target.as_bytes()]),
+                kind: DecisionType::new("ban").unwrap(),
+                target: target.parse().unwrap(),
+                from,
+                duration_secs: secs,
+                scenario: ScenarioName::new("manual").unwrap(),
+                reason: "by hand".into(),
+                alert: EventId::from_u128(1),
+                evidence: Vec::new(),
+                simulated: false,
+            },
+            origin: DecisionOrigin::Hub,
+            note: None,
+        }))
+    }
+
+    fn lifted(target: &str, at: i64) -> Change {
+        let at = Timestamp::from_millis(at);
+        let target = target.parse().unwrap();
+        Change::Lifted(Lift { target, by: "anna".into(), at, reason: None })
+    }
+
+    #[test]
+    fn orders_are_carried_out_once_and_lifted() {
+        let mut agent = Agent::new();
+        assert_eq!(agent.take(100, false, vec![made("198.51.100.7", 61)]), 0);
+        assert_eq!(agent.orders(), ["ban 198.51.100.7 60"]);
+        assert_eq!(agent.take(101, false, vec![made("198.51.100.7", 61)]), 0);
+        assert_eq!(agent.orders(), [""; 0], "the same again is nothing new");
+        agent.take(102, false, vec![lifted("198.51.100.7", NOW - 2000)]);
+        assert_eq!(agent.orders(), [""; 0], "the ban is newer than that");
+        agent.take(103, false, vec![lifted("198.51.100.7", NOW)]);
+        assert_eq!(agent.orders(), ["lift 198.51.100.7"]);
+        assert_eq!(agent.heard.cursor(), Some(103));
+    }
+
+    #[test]
+    fn no_order_cuts_the_machine_off() {
+        let mut agent = Agent::new();
+        let hostile = [
+            "0.0.0.0/0", "128.0.0.0/1", "198.0.0.0/8", "::/0", "2001::/16", "127.0.0.1", "::1",
+            "192.0.2.9", "192.0.0.0/16", "203.0.113.1", "203.0.113.0/24", "0.0.0.0", "224.0.0.1",
+            "169.254.169.254", "fe80::1",
+        ];
+        let changes: Vec<Change> = hostile.iter().map(|target| made(target, 60)).collect();
+        assert_eq!(agent.take(100, false, changes), hostile.len() as u64);
+        assert_eq!(agent.orders(), [""; 0]);
+        let mut simulated = made("198.51.100.7", 60);
+        if let Change::Made(made) = &mut simulated {
+            made.decision.simulated = true;
+        }
+        let over = made("198.51.100.8", 1);
+        assert_eq!(agent.take(101, false, vec![simulated, over]), 0);
+        assert_eq!(agent.orders(), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_reset_does_not_name_is_over_unless_it_was_decided_here() {
+        let mut agent = Agent::new();
+        agent.take(100, false, vec![made("198.51.100.7", 61), made("198.51.100.8", 61)]);
+        let Change::Made(own) = made("198.51.100.9", 61) else { panic!() };
+        agent.policy.restore(&own.decision);
+        agent.orders();
+        agent.take(900, true, vec![made("198.51.100.8", 61)]);
+        assert_eq!(agent.orders(), ["lift 198.51.100.7"]);
+    }
+}
