@@ -26,9 +26,11 @@ use crate::source::glob::GlobTask;
 use crate::source::journal::JournalTask;
 use crate::source::syslog::SyslogTask;
 use crate::source::{Keepers, Outlet, Registry, stdin};
-use crate::uplink::Uplink;
+use crate::uplink::{FeedPosition, Follow, HttpUplink, Target, Uplink, follow};
 use crate::zone;
 
+/// Pages of decisions that wait to be carried out.
+const FEED_PAGES: usize = 2;
 /// How long a source or a cursor's keeper may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,12 +53,23 @@ pub enum StartError {
     Spool(#[from] palisade_spool::OpenError),
 }
 
+/// What an agent is told from outside while it runs.
+#[derive(Debug)]
+pub struct Guidance<F> {
+    /// Which scenarios are simulated.
+    pub switches: watch::Receiver<Switches>,
+    /// The hub whose decisions are carried out here too.
+    pub decisions: Option<F>,
+}
+
 /// A running agent. Dropping it stops everything at once, as a crash would;
 /// [`Self::join`] ends it in order.
 pub struct Agent {
     sources: Vec<AbortOnDropHandle<()>>,
     /// Look up for as long as the agent is there what fail2ban's lists name.
     _resolving: Vec<AbortOnDropHandle<()>>,
+    /// Asks the hub for decisions; ends with the token.
+    _listening: Option<AbortOnDropHandle<()>>,
     pipeline: AbortOnDropHandle<()>,
     enforcer: AbortOnDropHandle<()>,
     keepers: Arc<Keepers>,
@@ -85,23 +98,25 @@ impl Agent {
     ) -> Result<Self, StartError> {
         // Whoever could switch anything is gone.
         let (_, switches) = watch::channel(Switches::new());
-        Self::follow(config, data_dir, sensor, uplink, events, switches, cancel)
+        let guidance = Guidance { switches, decisions: None::<HttpUplink> };
+        Self::guided(config, data_dir, sensor, uplink, events, guidance, cancel)
     }
 
-    /// The same, and simulates scenarios as they are switched, from the next
-    /// event on.
+    /// The same, and does what it is told: simulates scenarios as they are
+    /// switched, from the next event on, and bans whom the hub has banned.
     ///
     /// # Errors
     /// [`StartError`]: nothing was started.
-    pub fn follow<U: Uplink>(
+    pub fn guided<U: Uplink, F: Follow>(
         config: &Config,
         data_dir: &Path,
         sensor: SensorId,
         uplink: U,
         events: mpsc::Receiver<Event>,
-        switches: watch::Receiver<Switches>,
+        guidance: Guidance<F>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
+        let Guidance { switches, decisions } = guidance;
         config.validate().map_err(StartError::Config)?;
         let folder = data_dir.join("agent");
         let cursors = folder.join("cursors");
@@ -127,7 +142,9 @@ impl Agent {
                 let detector = config.detect.detector_with(&jails, rand::random());
                 let detector = detector.map_err(StartError::Config)?;
                 let who = (sensor.clone(), host.clone());
-                let enforced = Enforced::new(&config.enforce, Arc::clone(&orders));
+                let hub = config.hub.as_ref().and_then(|hub| Target::parse(&hub.url).ok());
+                let hub = hub.map(|hub| hub.host().to_owned());
+                let enforced = Enforced::new(&config.enforce, hub, Arc::clone(&orders));
                 let metrics = Arc::clone(&metrics);
                 let (stage, found) =
                     Stage::start(detector, &folder, who, (switches, enforced), metrics);
@@ -172,10 +189,18 @@ impl Agent {
             finishing: finishing.clone(),
         };
         let enforcer = enforcer.run(cancel.clone());
-        let pipeline = pipeline.run(items, events);
+        let (pages, heard) = mpsc::channel(FEED_PAGES);
+        let position = FeedPosition { after: pipeline.feed_cursor(), snapshot: None };
+        let stop = cancel.clone();
+        let listening = decisions.filter(|_| config.detect.enabled).map(|hub| {
+            let listen = async move { follow(&hub, position, pages, stop).await };
+            AbortOnDropHandle::new(tokio::spawn(listen))
+        });
+        let pipeline = pipeline.run(items, events, heard);
         Ok(Self {
             sources,
             _resolving: resolving,
+            _listening: listening,
             pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline)),
             enforcer: AbortOnDropHandle::new(tokio::spawn(enforcer)),
             keepers,

@@ -29,7 +29,7 @@ mod source;
 mod uplink;
 mod zone;
 
-pub use agent::{Agent, StartError};
+pub use agent::{Agent, Guidance, StartError};
 pub use config::{
     Config, FileSource, HubConfig, JournalSource, SourceConfig, SpoolConfig, StartFrom,
     StdinSource, SyslogSource, SyslogTransport,

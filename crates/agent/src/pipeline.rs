@@ -11,7 +11,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::encode_event;
-use palisade_event::{AttributeValue, DecisionFeed, Event, EventId, HostName, SensorId, Timestamp, Untrusted};
+use palisade_event::{
+    AttributeValue, DecisionFeed, Event, EventId, HostName, SensorId, Timestamp, Untrusted,
+};
 use palisade_rules::{LogFormat, MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc};
@@ -157,6 +159,11 @@ impl Pipeline {
                 tracing::error!("what was still queued at the end could not be stored in time; log lines are read again at the next start");
             }
         }
+    }
+
+    /// How far the hub's feed of decisions is carried out.
+    pub(crate) fn feed_cursor(&self) -> Option<u64> {
+        self.stage.as_ref().and_then(Stage::feed_cursor)
     }
 
     /// Waits for something, then takes what else is there.

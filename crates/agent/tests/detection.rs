@@ -80,8 +80,10 @@ async fn simulation_that_is_switched_reaches_a_detector_that_runs() {
     let cancel = tokio_util::sync::CancellationToken::new();
     let (config, data) = (detecting(&log), folder.path().join("data"));
     let sensor = SensorId::new("test").unwrap();
+    let guidance =
+        palisade_agent::Guidance { switches, decisions: None::<palisade_agent::HttpUplink> };
     let agent =
-        Agent::follow(&config, &data, sensor, hub.clone(), receiver, switches, cancel.clone())
+        Agent::guided(&config, &data, sensor, hub.clone(), receiver, guidance, cancel.clone())
             .unwrap();
     until(|| decisions(&hub).len() == 1, || format!("{:?}", verdicts(&hub))).await;
     assert!(decisions(&hub)[0].simulated, "switched before the start");

@@ -99,7 +99,11 @@ impl Enforced {
 }
 
 /// The entry of an allowlist that spares a target.
-pub(super) fn spares(allowlist: &Allowlist, target: DecisionTarget, now: Timestamp) -> Option<String> {
+pub(super) fn spares(
+    allowlist: &Allowlist,
+    target: DecisionTarget,
+    now: Timestamp,
+) -> Option<String> {
     let suspect = Suspect { target: Some(target), ..Suspect::default() };
     match allowlist.check(&suspect, now) {
         Spared::By(entry) => Some(entry),

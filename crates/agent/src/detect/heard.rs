@@ -114,9 +114,7 @@ fn obey(
 mod tests {
     use std::sync::Arc;
 
-    use palisade_event::{
-        DecisionOrigin, DecisionType, EventId, MadeDecision, ScenarioName,
-    };
+    use palisade_event::{DecisionOrigin, DecisionType, EventId, MadeDecision, ScenarioName};
     use palisade_rules::{Allowed, PolicyConfig};
 
     use super::*;
@@ -212,9 +210,21 @@ mod tests {
     fn no_order_cuts_the_machine_off() {
         let mut agent = Agent::new();
         let hostile = [
-            "0.0.0.0/0", "128.0.0.0/1", "198.0.0.0/8", "::/0", "2001::/16", "127.0.0.1", "::1",
-            "192.0.2.9", "192.0.0.0/16", "203.0.113.1", "203.0.113.0/24", "0.0.0.0", "224.0.0.1",
-            "169.254.169.254", "fe80::1",
+            "0.0.0.0/0",
+            "128.0.0.0/1",
+            "198.0.0.0/8",
+            "::/0",
+            "2001::/16",
+            "127.0.0.1",
+            "::1",
+            "192.0.2.9",
+            "192.0.0.0/16",
+            "203.0.113.1",
+            "203.0.113.0/24",
+            "0.0.0.0",
+            "224.0.0.1",
+            "169.254.169.254",
+            "fe80::1",
         ];
         let changes: Vec<Change> = hostile.iter().map(|target| made(target, 60)).collect();
         assert_eq!(agent.take(100, false, changes), hostile.len() as u64);

@@ -367,11 +367,7 @@ fn rebuild(
 }
 
 /// Looks at the machine and resolves the names of the allowlist, again and again.
-async fn refresh(
-    names: Vec<String>,
-    hub: Option<String>,
-    tell: watch::Sender<Surroundings>,
-) {
+async fn refresh(names: Vec<String>, hub: Option<String>, tell: watch::Sender<Surroundings>) {
     loop {
         let mut resolved = Vec::with_capacity(names.len());
         for name in &names {

@@ -105,7 +105,8 @@ impl Orders {
         self.changed.notify_one();
     }
 
-    fn take(&self) -> HashMap<DecisionTarget, Option<Timestamp>> {
+    /// What waits, which then waits no more.
+    pub(crate) fn take(&self) -> HashMap<DecisionTarget, Option<Timestamp>> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

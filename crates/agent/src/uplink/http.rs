@@ -56,6 +56,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// The name or address of the machine.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Reads the address of a hub.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use palisade_agent::{Follow, Guidance};
 use palisade_event::{Event, HostName, SensorId};
 use palisade_hub::{DetectionSetup, Hub, Principal};
 use palisade_rules::Switches;
@@ -68,7 +69,8 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let who = Principal::local(Some(sensor));
     hub.note_sensor_version(&who, env!("CARGO_PKG_VERSION"));
     let uplink = LocalUplink::new(hub.clone(), who);
-    let agent = start_agent(settings, uplink, pipeline, hub.switches(), &stop)?;
+    let guidance = Guidance { switches: hub.switches(), decisions: Some(uplink.clone()) };
+    let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
     let server = tokio::spawn(server.run(doors.clone()));
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
@@ -122,7 +124,7 @@ pub(crate) async fn agent(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (events, pipeline) = mpsc::channel(1);
     drop(events);
     let uplink = remote_uplink(settings)?;
-    let agent = start_agent(settings, uplink, pipeline, unswitched(), &stop)?;
+    let agent = start_agent(settings, uplink, pipeline, remote_guidance(settings)?, &stop)?;
     ready();
     stop.cancelled().await;
     within("agent", agent.join()).await;
@@ -140,7 +142,8 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
     let honeypot = open_honeypot(&settings, events).await?;
     let uplink = remote_uplink(&settings)?;
-    let agent = start(&settings.agent, &settings, uplink, pipeline, unswitched(), &stop)?;
+    let guidance = remote_guidance(&settings)?;
+    let agent = start(&settings.agent, &settings, uplink, pipeline, guidance, &stop)?;
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
     ready();
     stop.cancelled().await;
@@ -246,17 +249,19 @@ fn detection(settings: &Settings, here: Option<SensorId>) -> anyhow::Result<Dete
     Ok(DetectionSetup { detector, disabled: config.disable.clone(), here })
 }
 
-/// Where nobody switches scenarios.
-fn unswitched() -> watch::Receiver<Switches> {
-    watch::channel(Switches::new()).1
+/// What comes from a hub elsewhere: its decisions, over a connection of their
+/// own. Nobody switches scenarios from there.
+fn remote_guidance(settings: &Settings) -> anyhow::Result<Guidance<palisade_agent::HttpUplink>> {
+    let switches = watch::channel(Switches::new()).1;
+    Ok(Guidance { switches, decisions: Some(remote_uplink(settings)?) })
 }
 
 /// Starts the agent on the configured sources, or on those found here.
-fn start_agent<U: palisade_agent::Uplink>(
+fn start_agent<U: palisade_agent::Uplink, F: Follow>(
     settings: &Settings,
     uplink: U,
     events: mpsc::Receiver<Event>,
-    switches: watch::Receiver<Switches>,
+    guidance: Guidance<F>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
     let mut config = settings.agent.clone();
@@ -266,25 +271,25 @@ fn start_agent<U: palisade_agent::Uplink>(
     for source in &config.sources {
         out::line(&format!("watching {source}"));
     }
-    start(&config, settings, uplink, events, switches, stop)
+    start(&config, settings, uplink, events, guidance, stop)
 }
 
-fn start<U: palisade_agent::Uplink>(
+fn start<U: palisade_agent::Uplink, F: Follow>(
     config: &palisade_agent::Config,
     settings: &Settings,
     uplink: U,
     events: mpsc::Receiver<Event>,
-    switches: watch::Receiver<Switches>,
+    guidance: Guidance<F>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
     let data = settings.data_dir();
-    let agent = palisade_agent::Agent::follow(
+    let agent = palisade_agent::Agent::guided(
         config,
         &data,
         settings.sensor(),
         uplink,
         events,
-        switches,
+        guidance,
         stop.clone(),
     )?;
     Ok(agent)

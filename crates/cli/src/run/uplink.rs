@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
-use palisade_agent::{SendError, Uplink};
+use palisade_agent::{FeedPosition, Follow, FollowError, SendError, Uplink};
+use palisade_event::DecisionFeed;
 use palisade_event::wire::Receipt;
 use palisade_hub::{Hub, IngestError, Principal};
 
-/// Delivers to the hub of this process.
+/// How long a question waits while there is nothing new.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Delivers to the hub of this process, and hears of its decisions.
+#[derive(Clone)]
 pub(crate) struct LocalUplink {
     hub: Hub,
     who: Principal,
@@ -30,5 +35,15 @@ impl Uplink for LocalUplink {
                 retry_after: Some(Duration::from_secs(u64::from(retry_after_secs))),
             },
         })
+    }
+}
+
+impl Follow for LocalUplink {
+    async fn page(&self, position: FeedPosition) -> Result<DecisionFeed, FollowError> {
+        let FeedPosition { after, snapshot } = position;
+        let page = self.hub.decision_feed(&self.who, after, snapshot, WAIT).await;
+        let page = page.map_err(|error| FollowError::Unreachable(error.to_string()))?;
+        // The same checks as for one that came by network.
+        Ok(DecisionFeed::decode(&page.encode())?)
     }
 }
