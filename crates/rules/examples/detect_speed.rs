@@ -1,5 +1,5 @@
-//! How fast a log of sshd goes through parser, scenarios, counting and
-//! decisions: `detect_speed auth.log`. One thread, one buffer.
+//! How fast a log goes through parser, scenarios, counting and decisions:
+//! `detect_speed auth.log [PARSER]`. One thread, one buffer.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for developers")]
 
@@ -8,18 +8,23 @@ use std::time::Instant;
 
 use palisade_rules::scenario::shipped_scenarios;
 use palisade_rules::{
-    Allowlist, Detector, Engine, EngineOptions, LineContext, Policy, PolicyConfig, Sight,
-    SyslogClock, sight_sshd,
+    Allowlist, Detector, Engine, EngineOptions, LineContext, LineReader, LogFormat, Policy,
+    PolicyConfig,
 };
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 fn main() {
     let path = std::env::args().nth(1).unwrap_or_else(|| "auth.log".to_owned());
+    let begin = Instant::now();
+    let format: LogFormat =
+        std::env::args().nth(2).map_or(LogFormat::Sshd, |name| name.parse().unwrap());
+    println!("start: {:.2} ms", begin.elapsed().as_secs_f64() * 1e3);
     let now = "2026-11-20T00:00:00Z".parse().unwrap();
     for stage in ["split", "parse", "match", "detect"] {
         let mut file = std::fs::File::open(&path).unwrap();
-        let mut clock = SyslogClock::new(LineContext { now, zone: jiff::tz::TimeZone::UTC });
+        let cx = LineContext { now, zone: jiff::tz::TimeZone::UTC };
+        let mut reader = LineReader::new(format.clone(), cx);
         let engine = Engine::new(shipped_scenarios().unwrap(), EngineOptions::default()).unwrap();
         let matcher = engine.matcher();
         let mut detector =
@@ -39,20 +44,23 @@ fn main() {
                 if stage == "split" {
                     continue;
                 }
-                let Sight::Sighting(sighting) = sight_sshd(line, &mut clock) else { continue };
-                sightings += 1;
-                if stage == "parse" {
-                    continue;
-                }
-                if stage == "match" {
-                    hits += u64::from(matcher.look(&sighting).is_some());
-                    continue;
-                }
-                for finding in detector.see(&sighting, None) {
-                    alerts += 1;
-                    decided +=
-                        u64::from(matches!(finding.verdict, palisade_rules::Verdict::Decided(_)));
-                }
+                reader.look(line, |sighting| {
+                    sightings += 1;
+                    if stage == "parse" {
+                        return;
+                    }
+                    if stage == "match" {
+                        hits += u64::from(matcher.look(sighting).is_some());
+                        return;
+                    }
+                    for finding in detector.see(sighting, None) {
+                        alerts += 1;
+                        decided += u64::from(matches!(
+                            finding.verdict,
+                            palisade_rules::Verdict::Decided(_)
+                        ));
+                    }
+                });
             }
             buffer.drain(..end);
             if read == 0 {

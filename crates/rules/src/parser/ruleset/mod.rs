@@ -20,6 +20,8 @@ mod parser;
 mod pattern;
 mod requests;
 mod shipped;
+mod sieve;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -76,8 +78,10 @@ impl Ruleset {
     pub fn with<'f>(
         files: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, Vec<RulesetError>> {
-        let shipped = SHIPPED_PARSERS.iter().map(|(name, text, _)| (*name, *text));
-        Self::only(shipped.chain(files))
+        // A test checks the shipped ones; their expressions are compiled when they
+        // are needed, for most processes need few of them.
+        let shipped = SHIPPED_PARSERS.iter().map(|(name, text, _)| (*name, parse(text)));
+        Self::of(shipped.chain(files.into_iter().map(checked)))
     }
 
     /// The parsers of `files` alone.
@@ -87,10 +91,16 @@ impl Ruleset {
     pub fn only<'f>(
         files: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, Vec<RulesetError>> {
+        Self::of(files.into_iter().map(checked))
+    }
+
+    fn of<'f>(
+        files: impl Iterator<Item = (&'f str, Result<Parser, String>)>,
+    ) -> Result<Self, Vec<RulesetError>> {
         let mut parsers = BTreeMap::new();
         let mut mistakes = Vec::new();
-        for (file, text) in files {
-            let mistake = match parse(text) {
+        for (file, parsed) in files {
+            let mistake = match parsed {
                 Ok(parser) if is_taken(parser.name()) => format!(
                     "name: '{}' is the name of a format that is built in; choose another one",
                     parser.name()
@@ -186,6 +196,12 @@ fn parse(text: &str) -> Result<Parser, String> {
     }
     let file = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     Parser::new(file)
+}
+
+/// The same, with everything compiled that it has.
+fn checked<'f>((file, text): (&'f str, &str)) -> (&'f str, Result<Parser, String>) {
+    let parsed = parse(text).and_then(|parser| parser.check().map(|()| parser));
+    (file, parsed)
 }
 
 /// What is kept between the lines of a log: the last minute, and buffers.

@@ -1,6 +1,5 @@
 //! One declared parser, ready: from a line or a message to what was found.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind};
 use palisade_event::{Category, EventKind, Timestamp};
 
 use super::access::{self, LastTime};
@@ -9,6 +8,7 @@ use super::found::{Extra, Found};
 use super::json::Json;
 use super::pattern::{Buffers, Pattern};
 use super::requests::Requests;
+use super::sieve::Sieve;
 use crate::Sighting;
 use crate::parser::syslog;
 use crate::parser::time::{self, LineClock};
@@ -29,12 +29,7 @@ pub struct Parser {
     heads: Vec<HeadName>,
     programs: Vec<Box<str>>,
     patterns: Vec<Pattern>,
-    /// Texts of which a message must have one for its pattern to be tried.
-    needles: Option<AhoCorasick>,
-    /// By needle: the patterns that need it, one bit each.
-    wanted: Vec<u64>,
-    /// Patterns that are always tried.
-    always: u64,
+    sieve: Sieve,
     json: Option<Json>,
     requests: Requests,
     /// Its own log has requests, line by line, and nothing else.
@@ -156,7 +151,7 @@ impl Parser {
             }
             patterns.push(pattern);
         }
-        let (needles, wanted, always) = sieve(&patterns)?;
+        let sieve = Sieve::new(&patterns);
         // The head of a syslog is no beginning of such a line.
         let is_access = has(HeadName::Access)
             && file.heads.iter().all(|head| matches!(head, HeadName::Access | HeadName::Syslog));
@@ -168,13 +163,22 @@ impl Parser {
             heads: file.heads,
             programs: file.programs.into_iter().map(String::into_boxed_str).collect(),
             patterns,
-            needles,
-            wanted,
-            always,
+            sieve,
             json,
             requests,
             is_access,
         })
+    }
+
+    /// Compiles all that would be compiled when it is needed.
+    ///
+    /// # Errors
+    /// What is wrong with an expression, in one sentence.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            pattern.check().map_err(|mistake| format!("pattern {} {mistake}", index + 1))?;
+        }
+        self.requests.check()
     }
 
     /// Its name in settings and on the command line.
@@ -317,12 +321,7 @@ impl Parser {
 
     /// The first pattern that fits a message, in the order of the file.
     fn first(&self, message: &Message<'_>, buffers: &mut Buffers) -> Option<&Pattern> {
-        let mut candidates = self.always;
-        if let Some(needles) = &self.needles {
-            for found in needles.find_overlapping_iter(message.text) {
-                candidates |= self.wanted.get(found.pattern().as_usize()).copied().unwrap_or(0);
-            }
-        }
+        let mut candidates = self.sieve.candidates(message.text);
         while candidates != 0 {
             let index = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
@@ -460,7 +459,7 @@ impl Parser {
         let mut found = Found::new(kind, at, &self.name);
         json.fill(&values, texts, &mut found);
         if let (Some(pattern), Some(message)) = (pattern, message) {
-            pattern.fill(message.text, &mut scratch.buffers, &mut found);
+            pattern.fill(message.text, &scratch.buffers, &mut found);
         }
         self.mean(&mut found);
         take(self, &found);
@@ -494,37 +493,4 @@ pub(super) fn is_program(name: &str, program: &[u8]) -> bool {
 
 fn has_only_inner_times(heads: &[HeadName]) -> bool {
     heads.iter().all(|head| *head == HeadName::None)
-}
-
-/// The texts that are looked for in one pass, and what each stands for.
-fn sieve(patterns: &[Pattern]) -> Result<(Option<AhoCorasick>, Vec<u64>, u64), String> {
-    let mut texts: Vec<&[u8]> = Vec::new();
-    let mut wanted: Vec<u64> = Vec::new();
-    let mut always = 0;
-    for (index, pattern) in patterns.iter().enumerate() {
-        let bit = 1u64 << index;
-        let Some(needle) = pattern.needle.as_deref() else {
-            always |= bit;
-            continue;
-        };
-        match texts.iter().position(|text| *text == needle) {
-            Some(place) => {
-                if let Some(bits) = wanted.get_mut(place) {
-                    *bits |= bit;
-                }
-            }
-            None => {
-                texts.push(needle);
-                wanted.push(bit);
-            }
-        }
-    }
-    if texts.is_empty() {
-        return Ok((None, wanted, always));
-    }
-    let needles = AhoCorasickBuilder::new()
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(texts)
-        .map_err(|error| format!("the texts of the patterns cannot be searched for: {error}"))?;
-    Ok((Some(needles), wanted, always))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_event::{EventKind, Outcome};
@@ -13,6 +14,7 @@ use super::field::{self, Field};
 use super::file::PatternFile;
 use super::found::{Extra, Found, MAX_EXTRAS};
 use super::guard::{self, Place};
+use super::walk::{Places, Walk};
 use crate::parser::peer;
 
 /// Longest expression, in bytes.
@@ -37,10 +39,12 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 /// A pattern, ready.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    regex: Regex,
+    /// Answers first; the expression is asked where it does not.
+    walk: Option<Walk>,
+    regex: Expression,
     number: u64,
     /// What stands before and behind an address that a client may have written.
-    doubt: Option<(Regex, Regex)>,
+    doubt: Option<(Expression, Expression)>,
     /// The group of the address.
     source: Option<usize>,
     /// The groups that are fields.
@@ -58,10 +62,45 @@ pub(super) struct Pattern {
     attributes: Constants,
 }
 
-/// Buffers that are used again from line to line: each expression has one place
-/// where its own can be.
+/// An expression that is compiled when it is first needed, which of most parsers
+/// is never. Those of users' files are compiled when they are read.
+#[derive(Debug)]
+struct Expression {
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Expression {
+    fn new(text: impl Into<Box<str>>) -> Self {
+        Self { text: text.into(), compiled: OnceLock::new() }
+    }
+
+    /// `None` where it is none, which a check has told before.
+    fn get(&self) -> Option<&Regex> {
+        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+    }
+
+    fn is_match(&self, text: &[u8]) -> bool {
+        self.get().is_some_and(|regex| regex.is_match(text))
+    }
+
+    /// Compiles it, and says what is wrong.
+    fn check(&self) -> Result<(), String> {
+        match self.compiled.get() {
+            Some(Some(_)) => Ok(()),
+            _ => {
+                let _ = self.compiled.set(Some(compile(&self.text)?));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Buffers that are used again from line to line: where the groups of the last
+/// match are, and for each expression one place where its own can be.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
+    places: Places,
     kept: Vec<Option<(u64, CaptureLocations)>>,
 }
 
@@ -93,21 +132,27 @@ impl Pattern {
         }
         let hir = parse(expression)?;
         let place = guard::examine(&hir, file.last)?;
-        let regex = match file.last {
-            true => compile(&format!("^.*(?:{expression})"))?,
-            false => compile(expression)?,
+        let (regex, whole) = match file.last {
+            true => {
+                let text = format!("^.*(?:{expression})");
+                let whole = parse(&text)?;
+                (Expression::new(text), whole)
+            }
+            false => (Expression::new(expression.as_str()), hir.clone()),
         };
         let doubt = match place {
             Place::Sure => None,
             Place::Doubtful { before, after } => {
                 // Printed, an expression says by itself what it is of: bytes.
-                Some((compile(&format!("{before}$"))?, compile(&format!("^{after}"))?))
+                let (before, after) = (format!("{before}$"), format!("^{after}"));
+                Some((Expression::new(before), Expression::new(after)))
             }
         };
         let mut groups = Vec::new();
         let (mut time, mut source) = (None, None);
-        for (index, name) in regex.capture_names().enumerate() {
-            let Some(name) = name else { continue };
+        let mut named = Vec::new();
+        names(&whole, &mut named);
+        for (index, name) in named {
             match Field::named(name)? {
                 Field::Time => time = Some(index),
                 Field::Source => source = Some(index),
@@ -131,6 +176,7 @@ impl Pattern {
             None => needle(&hir),
         };
         Ok(Self {
+            walk: Walk::new(&whole),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             regex,
             doubt,
@@ -157,29 +203,51 @@ impl Pattern {
         }
     }
 
+    /// Compiles what would be compiled when it is needed. The mistake is a
+    /// sentence without its subject.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.regex.check()?;
+        if let Some((before, after)) = &self.doubt {
+            before.check()?;
+            after.check()?;
+        }
+        Ok(())
+    }
+
     /// Looks at a message. The places of its groups stay in `buffers`.
+    #[inline]
     pub(super) fn matches(&self, message: &[u8], buffers: &mut Buffers) -> bool {
+        let walk = self.walk.as_ref();
+        match walk.and_then(|walk| walk.matches(message, &mut buffers.places)) {
+            Some(matches) => matches,
+            None => self.search(message, buffers),
+        }
+    }
+
+    /// The same by the regular expression.
+    fn search(&self, message: &[u8], buffers: &mut Buffers) -> bool {
+        let Some(regex) = self.regex.get() else { return false };
         if self.kind.is_none() {
             // Where its groups are matters to nobody.
-            return self.regex.is_match(message);
+            return regex.is_match(message);
         }
-        let buffer = buffers.of(self.number, &self.regex);
-        self.regex.captures_read(buffer, message).is_some()
+        let found = buffers.of(self.number, regex);
+        if regex.captures_read(found, message).is_none() {
+            return false;
+        }
+        let groups: Vec<_> = (0..found.len()).map(|group| found.get(group)).collect();
+        buffers.places.set(groups.into_iter());
+        true
     }
 
     /// The text of the group with the time, after [`Self::matches`].
-    pub(super) fn time<'a>(&self, message: &'a [u8], buffers: &mut Buffers) -> Option<&'a [u8]> {
-        let (start, end) = buffers.of(self.number, &self.regex).get(self.time?)?;
+    pub(super) fn time<'a>(&self, message: &'a [u8], buffers: &Buffers) -> Option<&'a [u8]> {
+        let (start, end) = buffers.places.get(self.time?)?;
         message.get(start..end)
     }
 
     /// Fills in what the message says, after [`Self::matches`].
-    pub(super) fn fill<'a>(
-        &'a self,
-        message: &'a [u8],
-        buffers: &mut Buffers,
-        found: &mut Found<'a>,
-    ) {
+    pub(super) fn fill<'a>(&'a self, message: &'a [u8], buffers: &Buffers, found: &mut Found<'a>) {
         found.sighting.outcome = self.outcome.or(found.sighting.outcome);
         if let Some(reason) = &self.reason {
             found.sighting.reason = Some(reason.as_bytes());
@@ -187,9 +255,8 @@ impl Pattern {
         for (name, value) in &self.attributes {
             found.note(name, Extra::Text(value.as_bytes()));
         }
-        let buffer = buffers.of(self.number, &self.regex);
         let text = |group: usize| {
-            let (start, end) = buffer.get(group)?;
+            let (start, end) = buffers.places.get(group)?;
             message.get(start..end)
         };
         for (group, field) in &self.groups {
@@ -199,7 +266,8 @@ impl Pattern {
         }
         let Some(group) = self.source else { return };
         let Some(source) = text(group) else { return };
-        let forged = |(before, after): &(Regex, Regex)| is_forged(message, source, before, after);
+        let forged =
+            |(before, after): &(Expression, Expression)| is_forged(message, source, before, after);
         match self.doubt.as_ref().is_some_and(forged) {
             true => found.doubt(),
             false => found.source(source),
@@ -209,7 +277,7 @@ impl Pattern {
 
 /// Whether the message fits as well with another address in it as that of the
 /// client.
-fn is_forged(message: &[u8], source: &[u8], before: &Regex, after: &Regex) -> bool {
+fn is_forged(message: &[u8], source: &[u8], before: &Expression, after: &Expression) -> bool {
     let real = address(source);
     let (mut tried, mut read) = (0, 0);
     for run in runs(message) {
@@ -317,6 +385,23 @@ fn reason(text: &str) -> &str {
     line.strip_prefix("error: ").unwrap_or(line)
 }
 
+/// The groups that have names.
+fn names<'h>(hir: &'h Hir, into: &mut Vec<(usize, &'h str)>) {
+    match hir.kind() {
+        HirKind::Capture(capture) => {
+            if let Some(name) = &capture.name {
+                into.push((capture.index as usize, name));
+            }
+            names(&capture.sub, into);
+        }
+        HirKind::Repetition(repetition) => names(&repetition.sub, into),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().for_each(|part| names(part, into));
+        }
+        _ => {}
+    }
+}
+
 /// The longest text that everything that matches must contain.
 fn needle(hir: &Hir) -> Option<Vec<u8>> {
     let mut longest: &[u8] = b"";
@@ -331,5 +416,67 @@ fn collect<'a>(hir: &'a Hir, longest: &mut &'a [u8]) {
         HirKind::Capture(capture) => collect(&capture.sub, longest),
         HirKind::Repetition(repetition) if repetition.min > 0 => collect(&repetition.sub, longest),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parser::ruleset::file::ParserFile;
+    use crate::parser::ruleset::shipped::SHIPPED_PARSERS;
+
+    /// What may be a message in a sample line, and the same with a byte less.
+    fn messages(samples: &str) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for line in samples.lines().filter(|line| !line.starts_with("=> ")) {
+            let line = line.as_bytes();
+            let spaces = memchr::memchr_iter(b' ', line).take(8).map(|space| space + 1);
+            for start in std::iter::once(0).chain(spaces) {
+                let message = line[start..].to_vec();
+                for gone in (0..message.len()).step_by(7) {
+                    let mut less = message.clone();
+                    less.remove(gone);
+                    all.push(less);
+                }
+                all.push(message);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_shipped_pattern_is_walked_and_says_what_its_expression_says() {
+        let mut matched = 0;
+        for (file, text, samples) in SHIPPED_PARSERS {
+            let parser: ParserFile = toml::from_str(text).unwrap();
+            let messages = messages(samples);
+            let mut patterns = Vec::new();
+            for pattern in parser.patterns {
+                let pattern = Pattern::new(pattern).unwrap();
+                pattern.check().unwrap();
+                assert!(pattern.walk.is_some(), "{file}: {}", pattern.regex.text);
+                patterns.push(pattern);
+            }
+            let mut places = Places::default();
+            for pattern in patterns {
+                let regex = pattern.regex.get().unwrap();
+                for message in &messages {
+                    let walk = pattern.walk.as_ref().unwrap();
+                    let walked = walk.matches(message, &mut places).map(|is_match| {
+                        is_match.then(|| {
+                            (1..regex.captures_len()).map(|group| places.get(group)).collect()
+                        })
+                    });
+                    let searched: Option<Vec<_>> = regex.captures(message).map(|found| {
+                        let place = |group| found.get(group).map(|part| (part.start(), part.end()));
+                        (1..regex.captures_len()).map(place).collect()
+                    });
+                    matched += usize::from(searched.is_some());
+                    let shown = String::from_utf8_lossy(message);
+                    assert_eq!(walked, Some(searched), "{} on {shown}", pattern.regex.text);
+                }
+            }
+        }
+        assert!(matched > 500, "{matched}");
     }
 }

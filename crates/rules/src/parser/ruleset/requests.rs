@@ -4,6 +4,8 @@
 //! are nobody's business. Scenarios look at each; an event becomes what failed,
 //! and what no visitor sends.
 
+use std::sync::OnceLock;
+
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use palisade_event::{EventKind, Outcome};
 
@@ -25,8 +27,38 @@ pub(super) struct Requests {
     /// By status / 100 and by status.
     classes: [bool; 10],
     statuses: Vec<u16>,
+    kept: Kept,
+    searches: OnceLock<Searches>,
+}
+
+/// Texts of requests that are kept.
+#[derive(Debug, Default)]
+struct Kept {
+    targets: Vec<String>,
+    clients: Vec<String>,
+    /// Also the shipped ones.
+    suspicious: bool,
+}
+
+/// Searches for them, made for the first request that may become an event: a
+/// look at a log needs none.
+#[derive(Debug, Default)]
+struct Searches {
     targets: Option<AhoCorasick>,
     clients: Option<AhoCorasick>,
+}
+
+impl Kept {
+    fn searches(&self) -> Result<Searches, String> {
+        let (mut targets, mut clients) = (self.targets.clone(), self.clients.clone());
+        if self.suspicious {
+            let shipped: SuspiciousFile =
+                toml::from_str(SUSPICIOUS).map_err(|error| format!("suspicious.toml: {error}"))?;
+            targets.extend(shipped.requests);
+            clients.extend(shipped.clients);
+        }
+        Ok(Searches { targets: searcher(&targets)?, clients: searcher(&clients)? })
+    }
 }
 
 /// A request with a meaning of its own.
@@ -103,16 +135,21 @@ impl Requests {
                 None => requests.statuses.push(text.parse().map_err(|_| wrong())?),
             }
         }
-        let (mut targets, mut clients) = (keep.requests, keep.clients);
-        if keep.suspicious {
-            let shipped: SuspiciousFile =
-                toml::from_str(SUSPICIOUS).map_err(|error| format!("suspicious.toml: {error}"))?;
-            targets.extend(shipped.requests);
-            clients.extend(shipped.clients);
-        }
-        requests.targets = searcher(&targets)?;
-        requests.clients = searcher(&clients)?;
+        requests.kept =
+            Kept { targets: keep.requests, clients: keep.clients, suspicious: keep.suspicious };
         Ok(requests)
+    }
+
+    /// Makes the searches that would be made when they are needed.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let searches = self.kept.searches()?;
+        let _ = self.searches.set(searches);
+        Ok(())
+    }
+
+    fn searches(&self) -> &Searches {
+        // A check has told what is wrong.
+        self.searches.get_or_init(|| self.kept.searches().unwrap_or_default())
     }
 
     /// Gives a request the meaning it has.
@@ -150,8 +187,8 @@ impl Requests {
         let class = self.classes.get(usize::from(status / 100));
         class == Some(&true)
             || self.statuses.contains(&status)
-            || contains(self.targets.as_ref(), seen.request)
-            || contains(self.clients.as_ref(), seen.client)
+            || contains(self.searches().targets.as_ref(), seen.request)
+            || contains(self.searches().clients.as_ref(), seen.client)
     }
 }
 
@@ -184,7 +221,9 @@ mod tests {
             requests: Vec<RequestFile>,
         }
         let rules: Rules = toml::from_str(rules).unwrap();
-        Requests::new(toml::from_str(keep).unwrap(), rules.requests)
+        let requests = Requests::new(toml::from_str(keep).unwrap(), rules.requests)?;
+        requests.check()?;
+        Ok(requests)
     }
 
     fn seen<'a>(target: &'a str, status: u16, client: &'a str) -> Sighting<'a> {
