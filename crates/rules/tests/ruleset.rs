@@ -71,6 +71,10 @@ fn every_shipped_parser_is_read() {
         panic!("{}", all.join("\n"))
     });
     assert_eq!(ruleset.parsers().count(), SHIPPED_PARSERS.len());
+    for (parser, (file, ..)) in ruleset.parsers().zip(SHIPPED_PARSERS) {
+        assert_eq!(format!("ruleset/parsers/{}.toml", parser.name()), *file);
+        assert!(ruleset.parser(parser.name()).is_some());
+    }
     // These are also compiled.
     let shipped = SHIPPED_PARSERS.iter().map(|(file, text, _)| (*file, *text));
     Ruleset::only(shipped).unwrap();

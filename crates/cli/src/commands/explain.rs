@@ -26,7 +26,7 @@ pub(crate) struct ExplainArgs {
     line: Option<String>,
     /// What wrote it [default: the first parser that understands it]
     #[arg(long, value_name = "NAME")]
-    parser: Option<LogFormat>,
+    parser: Option<String>,
     /// Zone of times without one [default: the system's]
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
     zone: Option<String>,
@@ -50,7 +50,9 @@ pub(crate) fn run(settings: &Settings, args: &ExplainArgs) -> anyhow::Result<Exi
         zone: zone(args.zone.as_deref())?,
     };
     let shown = if args.all { Shown::All } else { Shown::Matched };
-    let mut explainer = Explainer::new(detector(settings)?, cx, args.parser.clone(), shown);
+    // Not while arguments are read: the settings name parsers too.
+    let parser: Option<LogFormat> = args.parser.as_deref().map(str::parse).transpose()?;
+    let mut explainer = Explainer::new(detector(settings)?, cx, parser, shown);
     let mut show = |line: &[u8]| {
         // Plain data always serializes.
         let steps = serde_json::to_value(explainer.line(line)).unwrap_or_default();

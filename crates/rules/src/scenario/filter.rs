@@ -62,10 +62,9 @@ pub(crate) enum Test {
 /// A search for several texts at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Any {
-    /// Byte by byte.
-    short: AhoCorasick,
-    /// Many bytes at once, which pays in longer texts alone.
-    long: AhoCorasick,
+    /// Looked at first in short texts; `None` where a text is too short for it.
+    triples: Option<Box<Triples>>,
+    search: AhoCorasick,
 }
 
 impl Any {
@@ -76,15 +75,53 @@ impl Any {
         // Where more than the first match does not matter, the search may skip.
         let mut builder = AhoCorasick::builder();
         builder.match_kind(MatchKind::LeftmostFirst).kind(Some(AhoCorasickKind::DFA));
-        let long = builder.build(texts)?;
-        Ok(Self { short: builder.prefilter(false).build(texts)?, long })
+        Ok(Self { triples: Triples::of(texts).map(Box::new), search: builder.build(texts)? })
     }
 
     fn is_in(&self, text: &[u8]) -> bool {
-        match text.len() >= Self::LONG_BYTES {
-            true => self.long.is_match(text),
-            false => self.short.is_match(text),
+        match &self.triples {
+            Some(triples) if text.len() < Self::LONG_BYTES && !triples.may_be_in(text) => false,
+            _ => self.search.is_match(text),
         }
+    }
+}
+
+/// Three bytes of each text, as bits at places by their hash: where none of them
+/// stands, no text does. Costs a look a byte, and none waits for the one before.
+#[derive(Clone, Debug)]
+struct Triples([u64; 1024]);
+
+impl Triples {
+    fn of(texts: &[String]) -> Option<Self> {
+        let mut bits = [0; 1024];
+        for text in texts {
+            // What is no letter is rarer.
+            let rare = |triple: &[u8]| triple.iter().filter(|b| !b.is_ascii_alphabetic()).count();
+            let triples = text.as_bytes().windows(3);
+            let triple = triples.rev().max_by_key(|triple| rare(triple))?;
+            let value = triple.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
+            let (word, bit) = Self::place(value);
+            *bits.get_mut(word)? |= bit;
+        }
+        Some(Self(bits))
+    }
+
+    #[inline]
+    fn place(triple: u32) -> (usize, u64) {
+        let hash = triple.wrapping_mul(0x9e37_79b1) >> 16;
+        ((hash >> 6) as usize, 1 << (hash & 63))
+    }
+
+    #[inline]
+    fn may_be_in(&self, text: &[u8]) -> bool {
+        let mut found = 0;
+        let mut triple = 0u32;
+        for byte in text {
+            triple = (triple << 8 | u32::from(*byte)) & 0x00ff_ffff;
+            let (word, bit) = Self::place(triple);
+            found |= self.0.get(word).map_or(0, |bits| bits & bit);
+        }
+        found != 0
     }
 }
 
@@ -441,6 +478,17 @@ mod tests {
         assert!(!matches(text, &seen("/a/b?c")));
         assert!(matches("path:/a/b", &seen("/a/b?c")));
         assert!(matches(r"request:*\?c*", &seen("/a/b?c")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_search_for_several_texts_finds_what_any_of_them_finds(
+            texts in proptest::collection::vec("[a./%]{2,5}", 2..6), text in "[a./%]{0,40}",
+        ) {
+            let any = Any::new(&texts).unwrap();
+            let found = texts.iter().any(|one| text.contains(one.as_str()));
+            proptest::prop_assert_eq!(any.is_in(text.as_bytes()), found, "{:?} in {}", texts, text);
+        }
     }
 
     #[test]

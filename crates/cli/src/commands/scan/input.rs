@@ -15,11 +15,11 @@ use palisade_rules::{LineContext, LineReader};
 
 /// Bytes of a chunk: few enough to stay in a processor's cache until they have
 /// been looked at.
-pub(super) const CHUNK_BYTES: usize = 256 * 1024;
+pub(super) const CHUNK_BYTES: usize = 128 * 1024;
 /// Longest line that is looked at, in bytes. A chunk grows for one.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Bytes that are looked at to find out what wrote a file.
-const SAMPLE_BYTES: usize = 256 * 1024;
+const SAMPLE_BYTES: usize = 128 * 1024;
 /// Lines that are looked at to find out what wrote them.
 const SAMPLE_LINES: usize = 500;
 /// Folders in folders that are entered.

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use palisade_event::Timestamp;
-use palisade_rules::{Alert, Detector, Hit};
+use palisade_rules::{Detector, Finding, Hit};
 
 use super::input::Source;
+use super::report::Judged;
 use super::tally::Tally;
 use super::work::{Answer, Counts, Lane, NamedHit, Read, Reading, Workers};
 
@@ -22,17 +23,11 @@ const MAX_OPEN: usize = 128;
 /// Hits that are gathered from several logs before they are counted.
 const GATHERED: usize = 1024;
 
-/// An alert, with the login name where it is one that a success made.
-pub(super) struct Found {
-    pub(super) alert: Alert,
-    pub(super) user: Option<Box<[u8]>>,
-}
-
 /// What a scan gave.
 #[derive(Default)]
 pub(super) struct Scanned {
     pub(super) tally: Tally,
-    pub(super) found: Vec<Found>,
+    pub(super) judged: Vec<Judged>,
     /// What was read of each log, in the order in which they were given.
     pub(super) logs: Vec<LogRead>,
 }
@@ -140,25 +135,33 @@ impl Gathered {
     }
 
     /// Counts what was taken.
-    fn count(&mut self, detector: &mut Detector, found: &mut Vec<Found>) {
-        count(detector, &self.hits, (&self.users, 0), found);
+    fn count(&mut self, detector: &mut Detector, judged: &mut Vec<Judged>) {
+        count(detector, &self.hits, (&self.users, 0), judged);
         self.hits.clear();
         self.users.clear();
     }
 }
 
-/// Counts hits, of which the first is the so-manieth of those that names belong to.
+/// Counts hits, of which the first is the so-manieth of those that names belong
+/// to, and decides at once about the alerts they make: a long log makes many.
 fn count(
     detector: &mut Detector,
     hits: &[Hit],
     (users, first): (&[NamedHit], usize),
-    found: &mut Vec<Found>,
+    judged: &mut Vec<Judged>,
 ) {
-    detector.engine_mut().counter().count_all(hits, |place, alert| {
+    let mut alerts = Vec::new();
+    detector.engine_mut().counter().count_all(hits, |place, alert| alerts.push((place, alert)));
+    for (place, alert) in alerts {
         let user = users.binary_search_by_key(&(first + place), |(at, _)| *at).ok();
-        let user = user.and_then(|at| users.get(at)).map(|(_, user)| user.clone());
-        found.push(Found { alert, user });
-    });
+        let user = user.and_then(|at| users.get(at)).map(|(_, user)| user);
+        let findings = detector.judge(vec![alert], user.map(|user| &**user), None);
+        judged.extend(findings.into_iter().map(|Finding { alert, verdict, .. }| Judged {
+            alert,
+            verdict,
+            user: user.cloned(),
+        }));
+    }
 }
 
 /// Reads logs, which are sorted by when they begin. `progress` hears which is
@@ -212,17 +215,17 @@ pub(super) fn scan(
                 let next = sources.get(begun);
                 if let ([stream], None) = (streams.as_mut_slice(), next) {
                     // The last one needs no comparing.
-                    gathered.count(detector, &mut scanned.found);
+                    gathered.count(detector, &mut scanned.judged);
                     let Counts { hits, users, .. } = &stream.current;
                     let hits = hits.get(stream.taken..).unwrap_or_default();
-                    count(detector, hits, (users, stream.taken), &mut scanned.found);
+                    count(detector, hits, (users, stream.taken), &mut scanned.judged);
                     stream.taken = stream.current.hits.len();
                     stream.advance();
                     continue;
                 }
                 step(&mut streams, next, &mut gathered);
                 if gathered.hits.len() >= GATHERED {
-                    gathered.count(detector, &mut scanned.found);
+                    gathered.count(detector, &mut scanned.judged);
                 }
                 continue;
             }
@@ -243,9 +246,13 @@ pub(super) fn scan(
             let name = streams.first().and_then(|stream| sources.get(stream.lane.source));
             progress(name.map_or("", |source| source.name.as_str()), done);
         }
-        gathered.count(detector, &mut scanned.found);
+        gathered.count(detector, &mut scanned.judged);
         workers.end()
     });
+    // A line that is out of order may have made an alert that is.
+    if !scanned.judged.is_sorted_by_key(|one| one.alert.at) {
+        scanned.judged.sort_by_key(|one| one.alert.at);
+    }
     match tally {
         Some(tally) => scanned.tally = tally,
         None => {

@@ -1,7 +1,7 @@
 //! `palisade scan`: what detection makes of logs that are there already.
 //!
 //! ```text
-//! files ─► chunks of whole lines ─► threads: parse, match, add up ─► one: count, by time ─► report
+//! files ─► chunks of whole lines ─► threads: parse, match, add up ─► one: count and judge, by time ─► report
 //! ```
 //!
 //! The report does not depend on the number of threads: what is added up does
@@ -24,15 +24,15 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use palisade_agent::LogFormat;
 use palisade_event::Timestamp;
-use palisade_rules::{Detector, Finding};
+use palisade_rules::Detector;
 
 use crate::args::QuietArgs;
 use crate::out;
 use crate::progress::{Progress, Show};
 use crate::settings::Settings;
 use input::{NotUnderstood, Source};
-use merge::{Found, Scanned};
-use report::{Judged, Report};
+use merge::Scanned;
+use report::Report;
 
 /// Most threads.
 const MAX_THREADS: usize = 64;
@@ -47,7 +47,7 @@ pub(crate) struct ScanArgs {
     files: Vec<PathBuf>,
     /// What wrote them [default: found out by their first lines]
     #[arg(long, value_name = "NAME")]
-    parser: Option<LogFormat>,
+    parser: Option<String>,
     /// How to print the report
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
@@ -85,6 +85,8 @@ pub(crate) enum ReportFormat {
 /// # Errors
 /// The settings or scenarios are wrong, or there is no file to read.
 pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCode> {
+    // Not while arguments are read: the settings name parsers too.
+    let parser: Option<LogFormat> = args.parser.as_deref().map(str::parse).transpose()?;
     let mut detector = detector(settings)?;
     let threads = args
         .threads
@@ -98,7 +100,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     let total: u64 = paths.iter().map(|path| input::bytes(path)).sum();
     let progress = Progress::new(Show::from(&args.quiet), (total > 0).then_some(total), "bytes");
     for path in paths {
-        match Source::open(&path, args.parser.clone(), &zone, args.now) {
+        match Source::open(&path, parser.clone(), &zone, args.now) {
             Ok(mut source) => {
                 if sources.len() >= KEPT_OPEN {
                     source.close();
@@ -120,7 +122,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
         progress.on(name);
         progress.at(bytes);
     });
-    let Scanned { tally, found, logs } = scanned;
+    let Scanned { tally, judged, logs } = scanned;
     let mut read = Vec::new();
     for ((path, format), log) in names.into_iter().zip(logs) {
         if let Some(error) = log.error {
@@ -130,7 +132,6 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
         read.push(report::FileRead { path, parser: format.to_string(), bytes, lines });
     }
     progress.end();
-    let judged = judge(&mut detector, found);
     for problem in &problems {
         eprintln!("palisade: {problem}");
     }
@@ -189,18 +190,6 @@ pub(super) fn zone(name: Option<&str>) -> anyhow::Result<jiff::tz::TimeZone> {
     jiff::tz::TimeZone::get(name).with_context(|| {
         format!("--zone: there is no zone '{}'; try Europe/Berlin or +01:00", name.escape_debug())
     })
-}
-
-/// Decides about all alerts in the order of their times.
-fn judge(detector: &mut Detector, mut found: Vec<Found>) -> Vec<Judged> {
-    found.sort_by_key(|one| one.alert.at);
-    let mut all = Vec::with_capacity(found.len());
-    for Found { alert, user } in found {
-        for Finding { alert, verdict, .. } in detector.judge(vec![alert], user.as_deref(), None) {
-            all.push(Judged { alert, verdict, user: user.clone() });
-        }
-    }
-    all
 }
 
 /// How often each value occurs, the most frequent first, then by value.

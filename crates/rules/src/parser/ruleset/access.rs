@@ -15,7 +15,6 @@ use memchr::{memchr, memrchr};
 use palisade_event::Timestamp;
 
 use crate::parser::peer;
-use crate::parser::syslog::number;
 use crate::parser::time::{LineClock, common};
 
 /// A line, borrowed.
@@ -32,7 +31,8 @@ pub(super) struct Request<'a> {
     /// The target of the request, or all of it where it is none of HTTP.
     pub(super) target: &'a [u8],
     pub(super) status: u16,
-    pub(super) bytes: Option<u32>,
+    /// How many bytes were sent, as it is written: scenarios never ask.
+    pub(super) bytes: &'a [u8],
     pub(super) referer: Option<&'a [u8]>,
     pub(super) agent: Option<&'a [u8]>,
 }
@@ -45,15 +45,14 @@ pub(super) struct LastTime {
 }
 
 impl LastTime {
-    /// Where a text ends with `[` and the same time: the instant, and the text
-    /// before it.
+    /// Where a text begins with the same time: the instant, and what follows.
     #[inline]
-    fn ends<'a>(&self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
-        let (rest, written) = text.split_last_chunk::<26>()?;
+    fn begins<'a>(&self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
+        let (written, rest) = text.split_first_chunk::<26>()?;
         if *written != self.written {
             return None;
         }
-        Some((self.at?, rest.strip_suffix(b"[")?))
+        Some((self.at?, rest))
     }
 
     /// The instant. Many lines of a busy server have the same second.
@@ -81,22 +80,22 @@ pub(super) fn parse<'a>(
     last: &mut LastTime,
     clock: &mut LineClock,
 ) -> Option<(Timestamp, Request<'a>)> {
-    let open = quote_after_time(line)?;
-    let before = line.get(..open.checked_sub(2)?)?;
-    let (at, before) = match last.ends(before) {
-        Some(known) => known,
+    let mut request = Request::default();
+    let (at, line) = match plain(line, last) {
+        Some((at, source, rest)) => {
+            request.source = Some(source);
+            (at, rest)
+        }
         None => {
+            let open = quote_after_time(line)?;
+            let before = line.get(..open.checked_sub(2)?)?;
             let bracket = memrchr(b'[', before)?;
-            (last.instant(before.get(bracket + 1..)?, clock)?, before.get(..bracket)?)
+            let at = last.instant(before.get(bracket + 1..)?, clock)?;
+            who(before.get(..bracket)?, &mut request)?;
+            (at, line.get(open..)?)
         }
     };
-    let mut request = Request::default();
-    // What nearly all lines have: an address, and no names.
-    match before.strip_suffix(b" - - ").and_then(peer::ipv4) {
-        Some(source) => request.source = Some(source.into()),
-        None => who(before, &mut request)?,
-    }
-    let (quoted, rest) = quoted(line.get(open..)?)?;
+    let (quoted, rest) = quoted(line)?;
     what(quoted, &mut request);
     // ` STATUS BYTES`
     let rest = rest.strip_prefix(b" ")?;
@@ -114,7 +113,7 @@ pub(super) fn parse<'a>(
     let end = rest.iter().take(10).position(|b| *b == b' ');
     let end = end.or_else(|| memchr(b' ', rest)).unwrap_or(rest.len());
     let (bytes, rest) = rest.split_at_checked(end)?;
-    request.bytes = number(bytes);
+    request.bytes = bytes;
     if let Some(rest) = rest.strip_prefix(b" \"-\"") {
         request.agent = rest.strip_prefix(b" ").and_then(self::quoted).and_then(|(a, _)| known(a));
     } else if let Some((referer, rest)) = rest.strip_prefix(b" ").and_then(self::quoted) {
@@ -122,6 +121,17 @@ pub(super) fn parse<'a>(
         request.agent = rest.strip_prefix(b" ").and_then(self::quoted).and_then(|(a, _)| known(a));
     }
     Some((at, request))
+}
+
+/// What nearly all lines begin with: an IPv4 address, no names, and the time of
+/// the line before: that, the address, and what follows from the quote on.
+#[inline]
+fn plain<'a>(line: &'a [u8], last: &LastTime) -> Option<(Timestamp, IpAddr, &'a [u8])> {
+    let end = line.iter().take(16).position(|b| *b == b' ')?;
+    let (address, rest) = line.split_at_checked(end)?;
+    let (at, rest) = last.begins(rest.strip_prefix(b" - - [")?)?;
+    let rest = rest.strip_prefix(b"] ").filter(|rest| rest.first() == Some(&b'"'))?;
+    Some((at, peer::ipv4(address)?.into(), rest))
 }
 
 /// The first quote that follows `] `, which is where the request begins: a
@@ -258,7 +268,7 @@ mod tests {
         assert_eq!(request.source, Some("203.0.113.9".parse().unwrap()));
         assert_eq!(request.user, Some(&b"alice"[..]));
         assert_eq!((request.method, request.target), (Some(&b"GET"[..]), &b"/a?b=c"[..]));
-        assert_eq!((request.status, request.bytes), (401, Some(188)));
+        assert_eq!((request.status, request.bytes), (401, &b"188"[..]));
         assert_eq!(request.referer, Some(&b"http://x/"[..]));
         assert_eq!(request.agent, Some(&br#"curl/8\""#[..]));
     }

@@ -56,8 +56,35 @@ pub struct RulesetError {
 
 /// Parsers by name and by program.
 pub struct Ruleset {
-    parsers: BTreeMap<Box<str>, Arc<Parser>>,
-    programs: HashMap<Box<[u8]>, Arc<Parser>, foldhash::fast::FixedState>,
+    parsers: BTreeMap<Box<str>, Slot>,
+    /// Made for the first line of a syslog.
+    programs: OnceLock<Programs>,
+}
+
+/// The place of a parser.
+enum Slot {
+    /// Read and checked.
+    Ready(Arc<Parser>),
+    /// A shipped one, read when it is first asked for: its text.
+    Shipped(&'static str, OnceLock<Option<Arc<Parser>>>),
+}
+
+impl Slot {
+    /// `None` for a shipped one that cannot be read, which a test rules out.
+    fn get(&self) -> Option<&Arc<Parser>> {
+        match self {
+            Self::Ready(parser) => Some(parser),
+            Self::Shipped(text, parser) => {
+                parser.get_or_init(|| parse(text).ok().map(Arc::new)).as_ref()
+            }
+        }
+    }
+}
+
+/// Parsers by the programs whose messages they read.
+#[derive(Default)]
+struct Programs {
+    named: HashMap<Box<[u8]>, Arc<Parser>, foldhash::fast::FixedState>,
     /// The parser of messages that any program may write (those of PAM).
     any: Option<Arc<Parser>>,
 }
@@ -78,10 +105,11 @@ impl Ruleset {
     pub fn with<'f>(
         files: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, Vec<RulesetError>> {
-        // A test checks the shipped ones; their expressions are compiled when they
-        // are needed, for most processes need few of them.
-        let shipped = SHIPPED_PARSERS.iter().map(|(name, text, _)| (*name, parse(text)));
-        Self::of(shipped.chain(files.into_iter().map(checked)))
+        // A test checks the shipped ones. Most processes need few of them.
+        let shipped = SHIPPED_PARSERS.iter().map(|(file, text, _)| {
+            (shipped::name(file).into(), Slot::Shipped(text, OnceLock::new()))
+        });
+        Self::of(shipped.collect(), files)
     }
 
     /// The parsers of `files` alone.
@@ -91,15 +119,17 @@ impl Ruleset {
     pub fn only<'f>(
         files: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, Vec<RulesetError>> {
-        Self::of(files.into_iter().map(checked))
+        Self::of(BTreeMap::new(), files)
     }
 
     fn of<'f>(
-        files: impl Iterator<Item = (&'f str, Result<Parser, String>)>,
+        mut parsers: BTreeMap<Box<str>, Slot>,
+        files: impl IntoIterator<Item = (&'f str, &'f str)>,
     ) -> Result<Self, Vec<RulesetError>> {
-        let mut parsers = BTreeMap::new();
         let mut mistakes = Vec::new();
-        for (file, parsed) in files {
+        for (file, text) in files {
+            // What is wrong is told now, not when a line needs it.
+            let parsed = parse(text).and_then(|parser| parser.check().map(|()| parser));
             let mistake = match parsed {
                 Ok(parser) if is_taken(parser.name()) => format!(
                     "name: '{}' is the name of a format that is built in; choose another one",
@@ -107,28 +137,17 @@ impl Ruleset {
                 ),
                 Ok(_) if parsers.len() >= MAX_PARSERS => format!("more than {MAX_PARSERS} parsers"),
                 Ok(parser) => {
-                    parsers.insert(parser.name().into(), Arc::new(parser));
+                    parsers.insert(parser.name().into(), Slot::Ready(Arc::new(parser)));
                     continue;
                 }
                 Err(mistake) => mistake,
             };
             mistakes.push(RulesetError { file: file.to_owned(), mistake });
         }
-        if !mistakes.is_empty() {
-            return Err(mistakes);
+        match mistakes.is_empty() {
+            true => Ok(Self { parsers, programs: OnceLock::new() }),
+            false => Err(mistakes),
         }
-        let mut ruleset = Self { parsers, programs: HashMap::default(), any: None };
-        for parser in ruleset.parsers.values() {
-            for program in parser.programs() {
-                if program == ANY_PROGRAM {
-                    ruleset.any = Some(Arc::clone(parser));
-                } else {
-                    let key = program.strip_suffix('*').unwrap_or(program);
-                    ruleset.programs.insert(key.as_bytes().into(), Arc::clone(parser));
-                }
-            }
-        }
-        Ok(ruleset)
     }
 
     /// The parsers that are used: what was installed, else the shipped ones.
@@ -136,8 +155,8 @@ impl Ruleset {
     pub fn current() -> &'static Self {
         CURRENT.get_or_init(|| match Self::with([]) {
             Ok(ruleset) => ruleset,
-            // A test reads them all.
-            Err(_) => Self { parsers: BTreeMap::new(), programs: HashMap::default(), any: None },
+            // Files of users alone have mistakes that are told.
+            Err(_) => Self { parsers: BTreeMap::new(), programs: OnceLock::new() },
         })
     }
 
@@ -152,27 +171,45 @@ impl Ruleset {
     /// A parser by its name.
     #[must_use]
     pub fn parser(&self, name: &str) -> Option<&Arc<Parser>> {
-        self.parsers.get(name)
+        self.parsers.get(name)?.get()
     }
 
     /// All of them, by name.
     pub fn parsers(&self) -> impl Iterator<Item = &Arc<Parser>> {
-        self.parsers.values()
+        self.parsers.values().filter_map(Slot::get)
+    }
+
+    fn programs(&self) -> &Programs {
+        self.programs.get_or_init(|| {
+            let mut programs = Programs::default();
+            for parser in self.parsers() {
+                for program in parser.programs() {
+                    if program == ANY_PROGRAM {
+                        programs.any = Some(Arc::clone(parser));
+                    } else {
+                        let key = program.strip_suffix('*').unwrap_or(program);
+                        programs.named.insert(key.as_bytes().into(), Arc::clone(parser));
+                    }
+                }
+            }
+            programs
+        })
     }
 
     /// The parser of a program's messages: by the whole name, or by its
     /// beginning up to the first `/` or `(`.
     pub(super) fn of_program(&self, program: &[u8]) -> Option<&Parser> {
-        if let Some(parser) = self.programs.get(program) {
+        let named = &self.programs().named;
+        if let Some(parser) = named.get(program) {
             return Some(parser);
         }
         let mark = memchr::memchr2(b'/', b'(', program)?;
-        self.programs.get(program.get(..=mark)?).map(Arc::as_ref)
+        named.get(program.get(..=mark)?).map(Arc::as_ref)
     }
 
     /// The parser of what any program may write.
     pub(super) fn of_any(&self) -> Option<&Parser> {
-        self.any.as_deref()
+        self.programs().any.as_deref()
     }
 }
 
@@ -196,12 +233,6 @@ fn parse(text: &str) -> Result<Parser, String> {
     }
     let file = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     Parser::new(file)
-}
-
-/// The same, with everything compiled that it has.
-fn checked<'f>((file, text): (&'f str, &str)) -> (&'f str, Result<Parser, String>) {
-    let parsed = parse(text).and_then(|parser| parser.check().map(|()| parser));
-    (file, parsed)
 }
 
 /// What is kept between the lines of a log: the last minute, and buffers.

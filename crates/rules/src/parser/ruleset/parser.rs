@@ -10,7 +10,7 @@ use super::pattern::{Buffers, Pattern};
 use super::requests::Requests;
 use super::sieve::Sieve;
 use crate::Sighting;
-use crate::parser::syslog;
+use crate::parser::syslog::{self, number};
 use crate::parser::time::{self, LineClock};
 
 /// Most patterns of one parser: one bit each.
@@ -379,7 +379,7 @@ impl Parser {
         if let Some(referer) = request.referer {
             found.note("referer", Extra::Text(referer));
         }
-        if let Some(bytes) = request.bytes {
+        if let Some(bytes) = number(request.bytes) {
             found.note("bytes_out", Extra::Integer(i64::from(bytes)));
         }
         take(self, &found);

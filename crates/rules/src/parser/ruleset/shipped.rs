@@ -11,6 +11,12 @@ macro_rules! shipped {
     };
 }
 
+/// The name of a shipped parser by its file; the file says the same.
+pub(super) fn name(file: &str) -> &str {
+    let end = file.rsplit('/').next().unwrap_or(file);
+    end.strip_suffix(".toml").unwrap_or(end)
+}
+
 shipped![
     "apache",
     "apache-error",
