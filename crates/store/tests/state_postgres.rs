@@ -10,11 +10,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade_event::{Domain, EventId, SensorId, Timestamp};
+use palisade_event::{
+    Decision, DecisionOrigin, DecisionType, Domain, EventId, Lift, MadeDecision, ScenarioName,
+    SensorId, Timestamp,
+};
 use palisade_store::state::{
-    Account, ApiKey, CveLimits, EwsUser, MoveError, NewQuarantined, Payload, PayloadQuery,
-    PostgresUrl, Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session,
-    Sharing, State, StateConfig, StateError, StateOpenError, move_all,
+    Account, AllowEntry, ApiKey, Bouncer, CveLimits, EwsUser, MoveError, NewQuarantined, Noting,
+    Payload, PayloadQuery, PostgresUrl, Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch,
+    SensorKind, Session, Sharing, State, StateConfig, StateError, StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -362,13 +365,55 @@ async fn fill(state: &State) {
     let limits = CveLimits { cves: 9, announcements: 9 };
     state.note_cves(&[cve], &["soc"], limits, at(4)).await.unwrap();
     state.set_meta("a", "b").await.unwrap();
+    fill_decisions(state).await;
+}
+
+async fn fill_decisions(state: &State) {
+    let decision = Decision {
+        id: EventId::new(at(6), 1),
+        kind: DecisionType::new("ban").unwrap(),
+        target: "198.51.100.7".parse().unwrap(),
+        from: at(6),
+        duration_secs: 3600,
+        scenario: ScenarioName::new("ssh-bruteforce").unwrap(),
+        reason: "6 failed logins".into(),
+        alert: EventId::new(at(6), 2),
+        evidence: vec![EventId::new(at(6), 3)],
+        simulated: false,
+    };
+    let made = MadeDecision { decision, origin: DecisionOrigin::Hub, note: Some("seen".into()) };
+    let lift = Lift {
+        target: "198.51.100.8".parse().unwrap(),
+        by: "anna".into(),
+        at: at(7),
+        reason: Some("our own".into()),
+    };
+    let notings = [Noting::Made(Box::new(made)), Noting::Lifted(EventId::new(at(7), 4), lift)];
+    state.note_decisions(&notings, 10, at(7)).await.unwrap();
+    let allowed = AllowEntry {
+        target: "192.0.2.0/24".parse().unwrap(),
+        reason: Some("office".into()),
+        until: Some(at(1_000_000)),
+        by: "anna".into(),
+        created_at: at(8),
+    };
+    state.add_allow_entry(&allowed, 10).await.unwrap();
+    let bouncer = Bouncer {
+        id: "k1/192.0.2.1".into(),
+        name: "fw".into(),
+        address: "192.0.2.1".into(),
+        agent: "crowdsec-firewall-bouncer/-".into(),
+        last_seq: 7,
+        last_pull: at(10),
+    };
+    state.set_bouncer(&bouncer).await.unwrap();
 }
 
 /// All that can be read from a state.
 async fn content(state: &State) -> String {
     let key = state.api_key("0a").await.unwrap();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         state.account("anna").await.unwrap(),
         state.session("aa").await.unwrap(),
         key,
@@ -382,6 +427,9 @@ async fn content(state: &State) -> String {
         state.payloads(&PayloadQuery::default(), 10).await.unwrap(),
         state.cves(10).await.unwrap(),
         state.waiting_announcements().await.unwrap(),
+        state.changes_after(0, 10, at(8)).await.unwrap(),
+        state.allow_entries(at(8)).await.unwrap(),
+        state.bouncers(10).await.unwrap(),
     )
 }
 
@@ -411,7 +459,11 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("cve", 1),
             ("announcement", 1),
             ("payload", 1),
-            ("meta", 2),
+            ("decision", 1),
+            ("decision_lift", 1),
+            ("allow_entry", 1),
+            ("bouncer", 1),
+            ("meta", 3),
         ]
     );
     assert_eq!(content(&to).await, expected);

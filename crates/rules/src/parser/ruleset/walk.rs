@@ -637,7 +637,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn it_says_what_the_regular_expression_says(
             form in 0..FORMS.len(), text in r"[abcd, \[\]]{0,14}",
