@@ -60,7 +60,8 @@ impl Heard {
                     }
                 }
                 Change::Lifted(Lift { target, at, .. }) => {
-                    if policy.lift(target, *at) {
+                    // One that is not remembered may be in the firewall still.
+                    if policy.lift(target, *at) || policy.bans(target) == 0 {
                         tracing::info!(%target, "the hub lets somebody in again");
                         enforced.lift(*target);
                     }
@@ -156,11 +157,12 @@ mod tests {
 
         /// Orders since the last time, as text.
         fn orders(&self) -> Vec<String> {
-            let shown = |(target, until): (DecisionTarget, Option<Timestamp>)| match until {
-                Some(until) => format!("ban {target} {}", (until.as_millis() - NOW) / 1000),
-                None => format!("lift {target}"),
-            };
-            let mut all: Vec<String> = self.orders.take().into_iter().map(shown).collect();
+            let mut all = Vec::new();
+            for (target, order) in self.orders.take() {
+                all.extend(order.lift.then(|| format!("lift {target}")));
+                let secs = order.ban.map(|until| (until.as_millis() - NOW) / 1000);
+                all.extend(secs.map(|secs| format!("ban {target} {secs}")));
+            }
             all.sort();
             all
         }
@@ -204,6 +206,12 @@ mod tests {
         agent.take(103, false, vec![lifted("198.51.100.7", NOW)]);
         assert_eq!(agent.orders(), ["lift 198.51.100.7"]);
         assert_eq!(agent.heard.cursor(), Some(103));
+        let again =
+            vec![made("198.51.100.7", 3601), lifted("198.51.100.7", NOW), made("198.51.100.7", 31)];
+        agent.take(104, false, again);
+        assert_eq!(agent.orders(), ["ban 198.51.100.7 30", "lift 198.51.100.7"], "not an hour");
+        agent.take(105, false, vec![lifted("198.51.100.99", NOW)]);
+        assert_eq!(agent.orders(), ["lift 198.51.100.99"], "in the firewall it may be");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -92,7 +92,10 @@ impl HostsDeny {
     /// Replaces the file as a whole, with its mode.
     fn write(&self, text: &str) -> io::Result<()> {
         let beside = self.path.with_extension("palisade-new");
-        fs::write(&beside, text)?;
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        // What others wrote must be there also after a power cut.
+        file.sync_all()?;
         if let Ok(metadata) = fs::metadata(&self.path) {
             fs::set_permissions(&beside, metadata.permissions())?;
         }

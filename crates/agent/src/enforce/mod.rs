@@ -70,11 +70,19 @@ struct Held {
     dropped: u64,
 }
 
-/// Orders that wait for the enforcer, the newest of each target.
+/// What waits about one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// To be let in, before anything else.
+    pub(crate) lift: bool,
+    /// To be kept out until then.
+    pub(crate) ban: Option<Timestamp>,
+}
+
+/// Orders that wait for the enforcer, those about a target in one.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    /// Until when each is to be kept out; `None`: to be let in.
-    pending: Mutex<HashMap<DecisionTarget, Option<Timestamp>>>,
+    pending: Mutex<HashMap<DecisionTarget, Order>>,
     changed: Notify,
     metrics: Arc<Metrics>,
 }
@@ -86,27 +94,28 @@ impl Orders {
 
     /// Keeps somebody out until then.
     pub(crate) fn ban(&self, target: DecisionTarget, until: Timestamp) {
+        self.note(target, |order| {
+            order.ban = Some(order.ban.map_or(until, |known| known.max(until)));
+        });
+    }
+
+    /// Lets somebody in again.
+    pub(crate) fn lift(&self, target: DecisionTarget) {
+        self.note(target, |order| *order = Order { lift: true, ban: None });
+    }
+
+    fn note(&self, target: DecisionTarget, change: impl FnOnce(&mut Order)) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.len() >= MAX_PENDING && !pending.contains_key(&target) {
             self.metrics.orders_dropped.one();
             return;
         }
-        let known = pending.entry(target).or_insert(Some(until));
-        *known = Some(known.map_or(until, |known| known.max(until)));
-        self.changed.notify_one();
-    }
-
-    /// Lets somebody in again.
-    pub(crate) fn lift(&self, target: DecisionTarget) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.len() < MAX_PENDING || pending.contains_key(&target) {
-            pending.insert(target, None);
-        }
+        change(pending.entry(target).or_default());
         self.changed.notify_one();
     }
 
     /// What waits, which then waits no more.
-    pub(crate) fn take(&self) -> HashMap<DecisionTarget, Option<Timestamp>> {
+    pub(crate) fn take(&self) -> HashMap<DecisionTarget, Order> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -361,21 +370,17 @@ impl Enforcer {
     fn take_orders(&mut self) -> Vec<DecisionTarget> {
         let now = now();
         let mut touched = Vec::new();
-        for (target, until) in self.orders.take() {
-            match until {
-                Some(until) if until <= now => continue,
-                Some(until) => match self.ledger.ban(target, until) {
-                    Taken::New => touched.push(target),
-                    Taken::Known => {}
-                    Taken::Instead(other) => {
-                        self.metrics.orders_dropped.one();
-                        touched.extend([target, other]);
-                    }
-                },
-                None => {
-                    if self.ledger.lift(&target) {
-                        touched.push(target);
-                    }
+        for (target, Order { lift, ban }) in self.orders.take() {
+            if lift && self.ledger.lift(&target) {
+                touched.push(target);
+            }
+            let Some(until) = ban.filter(|until| *until > now) else { continue };
+            match self.ledger.ban(target, until) {
+                Taken::New => touched.push(target),
+                Taken::Known => {}
+                Taken::Instead(other) => {
+                    self.metrics.orders_dropped.one();
+                    touched.extend([target, other]);
                 }
             }
         }
@@ -395,6 +400,8 @@ impl Enforcer {
         if touched.is_empty() {
             return Ok(());
         }
+        touched.sort_unstable();
+        touched.dedup();
         let hidden: HashSet<DecisionTarget> =
             match touched.iter().any(|target| matches!(target, DecisionTarget::Range(_))) {
                 true => {

@@ -110,7 +110,8 @@ async fn bouncer(app: &App, parts: &Parts) -> Result<Principal, Refusal> {
     let client = auth::client(parts);
     let may = |who: &Principal| who.may(Permission::Bouncer) && who.sees(Domain::Private);
     who.filter(may).ok_or_else(|| {
-        // Whoever guesses is slowed down elsewhere; a bouncer understands this alone.
+        // It counts like any wrong credential of this address, for all other doors;
+        // a bouncer understands no other answer than this one.
         let _ = app.unauthenticated.take(client.address, Instant::now());
         forbidden()
     })
