@@ -42,6 +42,7 @@ use crate::router::App;
         native::saved_queries::remove,
         native::stream::open,
         native::cves::list,
+        native::bouncers::list,
         native::decisions::list,
         native::decisions::ban,
         native::decisions::lift,

@@ -60,6 +60,12 @@ pub mod fuzzing {
         crate::compat::lapi::read_query(query)
     }
 
+    /// Whether what a bouncer tells of its work can be read.
+    #[must_use]
+    pub fn lapi_usage(body: &[u8]) -> bool {
+        crate::compat::lapi::read_usage(body)
+    }
+
     /// Events of an EWS message that comes in windows; `None` where it is none.
     #[must_use]
     pub fn ews_message(windows: &[&[u8]]) -> Option<Vec<palisade_event::Event>> {

@@ -195,8 +195,8 @@ fn guarded(app: &App, routes: Router<App>) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, allowlist, cves, decisions, events, ews_users, explain, fields, ingest, keys,
-        logs, quarantine, query, sensors, session,
+        aggregate, allowlist, bouncers, cves, decisions, events, ews_users, explain, fields,
+        ingest, keys, logs, quarantine, query, sensors, session,
     };
     use native::{payloads, saved_queries, scenarios, status, stream, users};
     Router::new()
@@ -210,6 +210,7 @@ fn native_routes() -> Router<App> {
         .route("/saved-queries", get(saved_queries::list).post(saved_queries::add))
         .route("/saved-queries/{id}", put(saved_queries::change).delete(saved_queries::remove))
         .route("/stream", get(stream::open))
+        .route("/bouncers", get(bouncers::list))
         .route("/decisions", get(decisions::list).post(decisions::ban))
         .route("/decisions/{*target}", delete(decisions::lift))
         .route("/allowlist", get(allowlist::list).post(allowlist::add))

@@ -14,7 +14,7 @@ use common::{Answer, Doors, now, start};
 use http::{Method, Request};
 use http_body_util::Full;
 use palisade_event::{Domain, SensorId};
-use palisade_hub::{Ban, Principal, Scope};
+use palisade_hub::{Ban, Principal, Ranges, Scope};
 use serde_json::{Value, json};
 
 const FIREWALL: &str = "crowdsec-firewall-bouncer/-";
@@ -212,7 +212,8 @@ async fn the_numbers_of_a_bouncer_are_taken_where_they_can_be_read() {
         "type": "crowdsec-firewall-bouncer", "version": "v0.0.31", "feature_flags": [],
         "os": {"name": "debian", "family": "", "version": "12"}, "utc_startup_timestamp": 1,
         "metrics": [{"meta": {"window_size_seconds": 900, "utc_now_timestamp": 2}, "items": [
-            {"name": "dropped", "value": 5, "unit": "packet", "labels": {"ip_type": "ipv4"}}
+            {"name": "dropped", "value": 5, "unit": "packet", "labels": {"ip_type": "ipv4"}},
+            {"name": "active_decisions", "value": 3, "unit": "ip"}
         ]}]
     });
     let body = |components: Value| json!({ "remediation_components": components }).to_string();
@@ -224,5 +225,50 @@ async fn the_numbers_of_a_bouncer_are_taken_where_they_can_be_read() {
     assert_eq!(tell(&key, "x".into()).await.status, 400);
     assert_eq!(tell(&key, "x".repeat(2 << 20)).await.status, 413);
     assert_eq!(tell("wrong", body(json!([component]))).await.status, 403);
+    stream(&doors, "?startup=true", &key, FIREWALL).await;
+    let mut newer = component.clone();
+    newer["version"] = format!("v0.0.32{}\u{7}", "x".repeat(5000)).into();
+    assert_eq!(tell(&key, body(json!([newer]))).await.status, 201);
+    let listed = doors.get("/api/v1/bouncers", &doors.read).await.json();
+    let one = &listed["bouncers"][0];
+    assert_eq!(listed["bouncers"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!((&one["name"], &one["agent"]), (&json!("fw"), &json!(FIREWALL)));
+    assert!(one["last_pull"].is_string(), "{one}");
+    let usage = &one["usage"];
+    assert_eq!(usage["version"].as_str().unwrap().len(), 200, "the newest, cut");
+    assert_eq!((&usage["os"], &usage["dropped_packets"]), (&json!("debian 12"), &json!(5)));
+    assert_eq!((&usage["active_decisions"], &usage["dropped_bytes"]), (&json!(3), &json!(null)));
+    let metrics = doors.hub.metrics_text();
+    for line in [
+        r#"palisade_bouncer_dropped_packets_total{bouncer="fw"} 10"#,
+        r#"palisade_bouncer_active_decisions{bouncer="fw"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    assert_eq!(doors.get("/api/v1/bouncers", &doors.ingest).await.status, 403);
+    doors.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_key_says_of_networks_beats_what_the_bouncer_calls_itself() {
+    let doors = start(|_| {}).await;
+    ban(&doors, "198.51.100.0/31", 600).await;
+    ban(&doors, "192.0.2.9", 60).await;
+    let (me, scopes) = (Principal::local(None), [Scope::Bouncer]);
+    for (ranges, agent, expected) in [
+        (Ranges::Pass, FIREWALL, vec!["198.51.100.0/31", "192.0.2.9"]),
+        (Ranges::Expand, CUSTOM, vec!["198.51.100.0", "198.51.100.1", "192.0.2.9"]),
+        (Ranges::Withhold, CUSTOM, vec!["192.0.2.9"]),
+    ] {
+        let name = SensorId::new(ranges.as_str()).unwrap();
+        let how = (Domain::Private, ranges);
+        let key = doors.hub.add_bouncer_key(&me, name, &scopes, how, now()).await.unwrap().key;
+        let told = stream(&doors, "?startup=true", &key, agent).await;
+        assert_eq!(values(&told["new"]), expected, "{ranges}");
+    }
+    let name = SensorId::new("x").unwrap();
+    let how = (Domain::Private, Ranges::Pass);
+    let refused = doors.hub.add_bouncer_key(&me, name, &[Scope::Read], how, now()).await;
+    assert!(refused.unwrap_err().to_string().contains("scope bouncer"));
     doors.stop().await;
 }

@@ -631,12 +631,34 @@ impl KeyDomain {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ranges {
+    /// Those up to 256 addresses address by address, larger ones not at all
+    Expand,
+    /// Nothing: addresses alone
+    Withhold,
+    /// Networks as they are
+    Pass,
+}
+
+impl Ranges {
+    /// Its name in the API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Withhold => "withhold",
+            Self::Pass => "pass",
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Add an API key; it is printed once and never again
     #[command(after_help = "\
 Example:
-  palisade key add web-1 --scope ingest --format json > key.json")]
+  palisade key add web-1 --scope ingest --format json > key.json
+  palisade key add pfsense-1 --scope bouncer --ranges withhold")]
     Add {
         /// Its name; for scope ingest also the name of the sensor
         name: String,
@@ -646,6 +668,10 @@ Example:
         /// Which domain its events belong to, or it may read
         #[arg(long, value_enum, default_value = "private")]
         domain: KeyDomain,
+        /// What bouncers with it are told of networks; without it that depends on
+        /// what the bouncer calls itself
+        #[arg(long, value_enum)]
+        ranges: Option<Ranges>,
         #[command(flatten)]
         reach: ReachArgs,
         #[command(flatten)]

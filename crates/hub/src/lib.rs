@@ -68,8 +68,11 @@ pub use palisade_rules::{
     LogFormat, Shown, SightingFields, Switches, UnknownFormat,
 };
 pub use palisade_store::blob::{PayloadConfig, S3Config};
+pub use palisade_store::state::Ranges;
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
-pub use palisade_store::state::{AllowEntry, Bouncer, Cover, DecisionQuery, DecisionRecord};
+pub use palisade_store::state::{
+    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
+};
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;
 pub use saved_query::{NewSavedQuery, SavedQuery};

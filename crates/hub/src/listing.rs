@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use palisade_event::{Domain, SensorId, Timestamp};
-use palisade_store::state::{Scope, SensorKind};
+use palisade_store::state::{Ranges, Scope, SensorKind};
 use serde::Serialize;
 
 use crate::auth::Principal;
@@ -109,6 +109,8 @@ pub struct KeyInfo {
     pub created_at: Timestamp,
     /// When it was last used, give or take a minute.
     pub last_used_at: Option<Timestamp>,
+    /// What its bouncers are told of networks, where that was said.
+    pub ranges: Option<Ranges>,
 }
 
 /// A key that was just made.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use palisade_event::Timestamp;
+use palisade_store::state::BouncerUsage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +20,12 @@ const QUERY_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5,
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: &'static str,
+}
+
+/// The name of a bouncer's key: as many as an administrator has made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bouncer {
+    bouncer: String,
 }
 
 /// A target that events are forwarded to.
@@ -45,6 +53,10 @@ pub(crate) struct Metrics {
     pub(crate) decisions_withheld: Counter,
     pub(crate) decisions_refused: Family<Reason, Counter>,
     pub(crate) decisions_active: Gauge,
+    bouncer_dropped_packets: Family<Bouncer, Counter>,
+    bouncer_dropped_bytes: Family<Bouncer, Counter>,
+    bouncer_active: Family<Bouncer, Gauge>,
+    bouncer_pulled: Family<Bouncer, Gauge>,
     pub(crate) announcements: Counter,
     pub(crate) announcements_failed: Counter,
     announcements_dropped: Family<Reason, Counter>,
@@ -153,6 +165,26 @@ impl Metrics {
                 "Decisions that were not accepted"
             ),
             decisions_active: made!(Gauge::default(), "decisions_active", "Decisions in force"),
+            bouncer_dropped_packets: made!(
+                Family::default(),
+                "bouncer_dropped_packets",
+                "Packets that bouncers say they have dropped, since the start, by the name of the key"
+            ),
+            bouncer_dropped_bytes: made!(
+                Family::default(),
+                "bouncer_dropped_bytes",
+                "Bytes that bouncers say they have dropped, since the start, by the name of the key"
+            ),
+            bouncer_active: made!(
+                Family::default(),
+                "bouncer_active_decisions",
+                "Decisions that the bouncer carries out, as the last one with this key said"
+            ),
+            bouncer_pulled: made!(
+                Family::default(),
+                "bouncer_last_pull_timestamp_seconds",
+                "When a bouncer with this key last asked, in seconds since 1970"
+            ),
             announcements: made!(
                 Counter::default(),
                 "announcements",
@@ -319,6 +351,26 @@ impl Metrics {
             set(&self.outbound_unqueued, status.unqueued);
             set(&self.outbound_retries, status.retries);
             set(&self.outbound_failing, u64::from(status.error.is_some()));
+        }
+    }
+
+    /// A bouncer was told what is new.
+    pub(crate) fn bouncer_pulled(&self, name: &str, at: Timestamp) {
+        let label = Bouncer { bouncer: name.to_owned() };
+        self.bouncer_pulled.get_or_create(&label).set(at.as_millis() / 1000);
+    }
+
+    /// A bouncer told of its work.
+    pub(crate) fn bouncer_usage(&self, name: &str, usage: &BouncerUsage) {
+        let label = Bouncer { bouncer: name.to_owned() };
+        let count = |family: &Family<Bouncer, Counter>, value: Option<u64>| {
+            family.get_or_create(&label).inc_by(value.unwrap_or(0));
+        };
+        count(&self.bouncer_dropped_packets, usage.dropped_packets);
+        count(&self.bouncer_dropped_bytes, usage.dropped_bytes);
+        if let Some(active) = usage.active_decisions {
+            let active = i64::try_from(active).unwrap_or(i64::MAX);
+            self.bouncer_active.get_or_create(&label).set(active);
         }
     }
 

@@ -9,8 +9,8 @@ use palisade_event::{
     ScenarioName, SensorId, Timestamp,
 };
 use palisade_store::state::{
-    AllowEntry, Bouncer, Cover, DecisionQuery, Heard, Noted, Noting, PostgresUrl, State,
-    StateConfig, StateError,
+    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, Noted, Noting, PostgresUrl,
+    State, StateConfig, StateError,
 };
 
 const MANY: u64 = 1_000;
@@ -55,6 +55,7 @@ fn state_bouncer() -> Bouncer {
         agent: "crowdsec-firewall-bouncer/-".into(),
         last_seq: 7,
         last_pull: at(10),
+        usage: None,
     }
 }
 
@@ -299,7 +300,24 @@ on_both! {
         (one.last_seq, one.last_pull) = (9, at(20));
         state.set_bouncer(&one).await.unwrap();
         assert_eq!(state.bouncer(&one.id).await.unwrap(), Some(one.clone()));
-        assert_eq!(state.bouncers(10).await.unwrap(), [one]);
+        assert_eq!(state.bouncers(10).await.unwrap(), [one.clone()]);
+        let usage = BouncerUsage {
+            kind: "crowdsec-firewall-bouncer".into(),
+            dropped_packets: Some(u64::MAX),
+            told_at: Some(at(20)),
+            ..BouncerUsage::default()
+        };
+        one.usage = Some(usage.clone());
+        state.set_bouncer_usage(&Bouncer { last_seq: 0, ..one.clone() }).await.unwrap();
+        assert_eq!(state.bouncer(&one.id).await.unwrap().as_ref(), Some(&one), "only the usage");
+        one.last_seq = 11;
+        state.set_bouncer(&Bouncer { usage: None, ..one.clone() }).await.unwrap();
+        assert_eq!(state.bouncer(&one.id).await.unwrap(), Some(one), "it stays");
+        let id = "k2/192.0.2.9".to_owned();
+        let unheard = Bouncer { id, last_pull: at(0), usage: Some(usage), ..state_bouncer() };
+        state.set_bouncer_usage(&unheard).await.unwrap();
+        assert_eq!(state.bouncer(&unheard.id).await.unwrap(), Some(unheard));
+        assert_eq!(state.forget_bouncers(at(20), 2).await.unwrap(), 1);
         assert_eq!(state.forget_bouncers(at(20), 1).await.unwrap(), 0);
         assert_eq!(state.forget_bouncers(at(21), 1).await.unwrap(), 1);
         for n in 0..5 {

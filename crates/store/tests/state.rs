@@ -119,6 +119,7 @@ fn key() -> ApiKey {
         domain: Domain::Community,
         created_at: at(3),
         last_used_at: None,
+        ranges: None,
     }
 }
 

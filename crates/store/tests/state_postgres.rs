@@ -15,9 +15,10 @@ use palisade_event::{
     SensorId, Timestamp,
 };
 use palisade_store::state::{
-    Account, AllowEntry, ApiKey, Bouncer, CveLimits, EwsUser, MoveError, NewQuarantined, Noting,
-    Payload, PayloadQuery, PostgresUrl, Role, SavedQuery, Scope, SeenCve, Sensor, SensorBatch,
-    SensorKind, Session, Sharing, State, StateConfig, StateError, StateOpenError, move_all,
+    Account, AllowEntry, ApiKey, Bouncer, BouncerUsage, CveLimits, EwsUser, MoveError,
+    NewQuarantined, Noting, Payload, PayloadQuery, PostgresUrl, Ranges, Role, SavedQuery, Scope,
+    SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
+    StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -287,6 +288,7 @@ async fn fill(state: &State) {
         domain: Domain::Private,
         created_at: at(3),
         last_used_at: None,
+        ranges: Some(Ranges::Withhold),
     };
     state.add_api_key(&key).await.unwrap();
     let user = EwsUser {
@@ -405,8 +407,10 @@ async fn fill_decisions(state: &State) {
         agent: "crowdsec-firewall-bouncer/-".into(),
         last_seq: 7,
         last_pull: at(10),
+        usage: Some(BouncerUsage { version: "v1".into(), ..BouncerUsage::default() }),
     };
     state.set_bouncer(&bouncer).await.unwrap();
+    state.set_bouncer_usage(&bouncer).await.unwrap();
 }
 
 /// All that can be read from a state.

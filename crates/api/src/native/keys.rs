@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use palisade_event::{Domain, SensorId, Timestamp};
-use palisade_hub::{KeyInfo, Scope};
+use palisade_hub::{KeyInfo, Ranges, Scope};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,6 +42,22 @@ pub(crate) struct Key {
     /// When it was last used, give or take a minute.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     last_used_at: Option<Timestamp>,
+    /// What its bouncers are told of networks; null: by what they call themselves.
+    #[schema(value_type = Option<RangesName>, required)]
+    ranges: Option<Ranges>,
+}
+
+/// What bouncers are told of networks.
+#[derive(ToSchema)]
+#[schema(as = Ranges, rename_all = "lowercase")]
+#[allow(dead_code, reason = "read by the derive macro alone")]
+pub(crate) enum RangesName {
+    /// Those up to 256 addresses address by address, larger ones not at all.
+    Expand,
+    /// Nothing: addresses alone.
+    Withhold,
+    /// They are given as they are.
+    Pass,
 }
 
 /// What a key may do.
@@ -75,6 +91,10 @@ pub(crate) struct NewKey {
     #[serde(default)]
     #[schema(value_type = schema::Domain, required = false)]
     domain: Domain,
+    /// What bouncers with it are told of networks. Default: by what they call themselves.
+    #[serde(default)]
+    #[schema(value_type = RangesName, required = false, nullable = false)]
+    ranges: Option<Ranges>,
 }
 
 /// A key that was just made.
@@ -99,6 +119,7 @@ impl From<KeyInfo> for Key {
             domain: key.domain,
             created_at: key.created_at,
             last_used_at: key.last_used_at,
+            ranges: key.ranges,
         }
     }
 }
@@ -144,7 +165,13 @@ pub(crate) async fn add(
         return Err(Problem::unprocessable(detail));
     }
     let who = &caller.who;
-    let made = app.hub.add_key(who, new.name, &new.scopes, new.domain, auth::now()).await?;
+    let (name, domain, now) = (new.name, new.domain, auth::now());
+    let made = match new.ranges {
+        Some(ranges) => {
+            app.hub.add_bouncer_key(who, name, &new.scopes, (domain, ranges), now).await?
+        }
+        None => app.hub.add_key(who, name, &new.scopes, domain, now).await?,
+    };
     let body = CreatedKey { id: made.id, name: made.name, key: made.key };
     Ok((StatusCode::CREATED, axum::Json(body)).into_response())
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod allowlist;
+pub(crate) mod bouncers;
 pub(crate) mod cves;
 pub(crate) mod decisions;
 pub(crate) mod events;

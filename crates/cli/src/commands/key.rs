@@ -18,7 +18,7 @@ use crate::settings::Settings;
 /// The hub cannot be reached or refuses.
 pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KeyCommand::Add { name, scope, domain, reach, format } => {
+        KeyCommand::Add { name, scope, domain, ranges, reach, format } => {
             let scopes: Vec<&str> = scope
                 .iter()
                 .map(|scope| match scope {
@@ -29,7 +29,10 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                     Scope::Admin => "admin",
                 })
                 .collect();
-            let body = json!({"name": name, "scopes": scopes, "domain": domain.as_str()});
+            let mut body = json!({"name": name, "scopes": scopes, "domain": domain.as_str()});
+            if let (Some(ranges), Some(body)) = (ranges, body.as_object_mut()) {
+                body.insert("ranges".to_owned(), ranges.as_str().into());
+            }
             let hub = Reach::find(settings, &reach).await?;
             let answer = hub.call(Method::POST, "/api/v1/keys", Some(&body)).await;
             hub.close().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use palisade_event::{Domain, SensorId, Timestamp};
-use palisade_store::state::{self, ApiKey, Scope, State};
+use palisade_store::state::{self, ApiKey, Ranges, Scope, State};
 
 use super::principal::{Identity, Principal};
 use super::remembered::Remembered;
@@ -77,6 +77,7 @@ impl Keys {
                 domain: key.domain,
                 created_at: key.created_at,
                 last_used_at: key.last_used_at,
+                ranges: key.ranges,
             })
             .collect())
     }
@@ -86,6 +87,7 @@ impl Keys {
         name: SensorId,
         scopes: &[Scope],
         domain: Domain,
+        ranges: Option<Ranges>,
         now: Timestamp,
     ) -> Result<NewKey, AdminError> {
         let mut scopes = scopes.to_vec();
@@ -93,6 +95,10 @@ impl Keys {
         scopes.dedup();
         if scopes.is_empty() {
             let rule = "a key needs at least one scope: ingest, read, decisions, bouncer or admin";
+            return Err(AdminError::Invalid(rule.into()));
+        }
+        if ranges.is_some() && !scopes.contains(&Scope::Bouncer) {
+            let rule = "ranges are for keys with the scope bouncer alone";
             return Err(AdminError::Invalid(rule.into()));
         }
         let (id, secret) = (secret::key_id(), secret::secret());
@@ -104,6 +110,7 @@ impl Keys {
             domain,
             created_at: now,
             last_used_at: None,
+            ranges,
         };
         match self.state.add_api_key(&key).await {
             Err(state::StateError::Exists) => {

@@ -7,6 +7,7 @@
 //! that a crash costs nothing. While the state database is away, what the
 //! writer brings waits in a file.
 
+mod bouncers;
 mod feed;
 mod operate;
 mod pull;
@@ -41,7 +42,7 @@ pub(crate) const MAX_ACTIVE: u64 = 200_000;
 pub(crate) const MAX_PAST: u64 = 100_000;
 /// Bouncers that are remembered, the last that asked; another one is told
 /// everything at its next poll.
-const MAX_BOUNCERS: u64 = 10_000;
+const MAX_BOUNCERS: u32 = 10_000;
 /// What is over is listed for so long: 30 days.
 const KEEP_MILLIS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Notings of one transaction.
@@ -292,7 +293,7 @@ impl Decisions {
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<(), StateError> {
         let before = now.plus_millis(-KEEP_MILLIS);
         self.state.forget_decisions(before, MAX_PAST, now).await?;
-        self.state.forget_bouncers(before, MAX_BOUNCERS).await?;
+        self.state.forget_bouncers(before, u64::from(MAX_BOUNCERS)).await?;
         Ok(())
     }
 

@@ -265,7 +265,7 @@ fn text(text: Option<String>, what: &str) -> Result<Option<String>, AdminError> 
     Ok(text)
 }
 
-fn reads(who: &Principal) -> Result<(), AdminError> {
+pub(super) fn reads(who: &Principal) -> Result<(), AdminError> {
     if who.may(Permission::Read) && who.sees(Domain::Private) {
         return Ok(());
     }

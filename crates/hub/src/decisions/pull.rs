@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use palisade_event::{DecisionTarget, DecisionType, Timestamp};
-use palisade_store::state::{Bouncer, Cover, DecisionRecord};
+use palisade_store::state::{Bouncer, Cover, DecisionRecord, Ranges};
 
 use super::Decisions;
 use crate::auth::{Permission, Principal};
@@ -24,6 +24,8 @@ pub struct Pull {
     pub new: Vec<DecisionRecord>,
     /// Over, and no other decision about the target is in force.
     pub ended: Vec<DecisionRecord>,
+    /// What the bouncer is to be told of networks, where its key says so.
+    pub ranges: Option<Ranges>,
     /// To be handed to [`crate::Hub::bouncer_told`] when it has been sent.
     pub told: Told,
 }
@@ -49,7 +51,7 @@ impl Decisions {
         now: Timestamp,
     ) -> Result<Pull, QueryError> {
         bounces(who)?;
-        let id = format!("{}/{from}", who.key_id().unwrap_or(who.name()));
+        let id = id(who, from);
         // Before what is new is read: what comes meanwhile is told the next time.
         let head = self.state.decision_head().await?;
         let known = match startup {
@@ -74,24 +76,31 @@ impl Decisions {
             .into_iter()
             .filter(|record| !still.contains(&key(record)) && gone.insert(key(record)))
             .collect();
-        let agent = agent.chars().filter(|c| !c.is_control()).take(200).collect();
+        let ranges = match who.key_id() {
+            Some(key) => self.state.api_key(key).await?.and_then(|key| key.ranges),
+            None => None,
+        };
         Ok(Pull {
+            ranges,
             new,
             ended,
             told: Told(Bouncer {
                 id,
                 name: who.name().to_owned(),
                 address: from.to_string(),
-                agent,
+                agent: short(agent),
                 last_seq: head,
                 last_pull: now,
+                usage: None,
             }),
         })
     }
 
     /// See [`crate::Hub::bouncer_told`].
     pub(crate) async fn told(&self, told: &Told) -> Result<(), QueryError> {
-        Ok(self.state.set_bouncer(&told.0).await?)
+        self.state.set_bouncer(&told.0).await?;
+        self.metrics.bouncer_pulled(&told.0.name, told.0.last_pull);
+        Ok(())
     }
 
     /// See [`crate::Hub::bouncer_networks`].
@@ -165,6 +174,16 @@ fn longest(records: Vec<DecisionRecord>) -> Vec<DecisionRecord> {
     kept
 }
 
-fn bounces(who: &Principal) -> Result<(), QueryError> {
+/// Names a bouncer: a key at an address.
+pub(super) fn id(who: &Principal, from: IpAddr) -> String {
+    format!("{}/{from}", who.key_id().unwrap_or(who.name()))
+}
+
+/// What a client calls something, cut.
+pub(super) fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+pub(super) fn bounces(who: &Principal) -> Result<(), QueryError> {
     if who.may(Permission::Bouncer) { Ok(()) } else { Err(QueryError::Forbidden) }
 }

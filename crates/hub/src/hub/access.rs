@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use palisade_event::{Domain, SensorId, Timestamp};
-use palisade_store::state::{Account, Role, Scope};
+use palisade_store::state::{Account, Ranges, Role, Scope};
 
 use super::Hub;
 use crate::auth::{Permission, Principal};
@@ -210,7 +210,24 @@ impl Hub {
         now: Timestamp,
     ) -> Result<NewKey, AdminError> {
         administers(who)?;
-        self.inner.auth.keys.add(name, scopes, domain, now).await
+        self.inner.auth.keys.add(name, scopes, domain, None, now).await
+    }
+
+    /// Makes a key like [`Self::add_key`], for bouncers that are told so of
+    /// networks.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn add_bouncer_key(
+        &self,
+        who: &Principal,
+        name: SensorId,
+        scopes: &[Scope],
+        (domain, ranges): (Domain, Ranges),
+        now: Timestamp,
+    ) -> Result<NewKey, AdminError> {
+        administers(who)?;
+        self.inner.auth.keys.add(name, scopes, domain, Some(ranges), now).await
     }
 
     /// Removes a key; it is refused from then on.

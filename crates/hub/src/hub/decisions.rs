@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use palisade_event::{DecisionTarget, Timestamp};
-use palisade_store::state::{AllowEntry, Cover, DecisionQuery, DecisionRecord};
+use palisade_store::state::{
+    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
+};
 
 use super::Hub;
 use crate::auth::Principal;
@@ -131,6 +133,31 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Pull, QueryError> {
         self.inner.decisions.pull(who, from, agent, startup, now).await
+    }
+
+    /// Bouncers by name, the first 10,000. Needs [`crate::Permission::Read`] and
+    /// the private domain.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn bouncers(&self, who: &Principal) -> Result<Vec<Bouncer>, AdminError> {
+        self.inner.decisions.bouncers(who).await
+    }
+
+    /// Keeps what a bouncer tells of itself, instead of what it told before.
+    /// Needs [`crate::Permission::Bouncer`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn bouncer_usage(
+        &self,
+        who: &Principal,
+        from: IpAddr,
+        agent: &str,
+        usage: BouncerUsage,
+        now: Timestamp,
+    ) -> Result<(), QueryError> {
+        self.inner.decisions.usage(who, from, agent, usage, now).await
     }
 
     /// A bouncer has been sent what it had not heard.

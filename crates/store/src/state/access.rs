@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use palisade_event::{Domain, SensorId, Timestamp};
 
 use super::sql::{Purpose, Row, sql};
-use super::{Account, Role, Scope, State, StateError, parsed, parsed_domain};
+use super::{Account, Ranges, Role, Scope, State, StateError, parsed, parsed_domain};
 
 /// A session; its token is not in it, only the hash is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// When it was last used.
     pub last_used_at: Option<Timestamp>,
+    /// What bouncers with it do with networks; by what they call themselves
+    /// where nobody has said so.
+    pub ranges: Option<Ranges>,
 }
 
 impl State {
@@ -221,14 +224,15 @@ impl State {
     /// [`StateError::Exists`] where the name or id is taken.
     pub async fn add_api_key(&self, key: &ApiKey) -> Result<(), StateError> {
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-        sql("INSERT INTO api_key (id, name, secret_hash, scopes, domain, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)")
+        sql("INSERT INTO api_key (id, name, secret_hash, scopes, domain, created_at, ranges)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(&key.id)
         .bind(key.name.as_str())
         .bind(&key.secret_hash)
         .bind(scopes.join(","))
         .bind(key.domain.as_str())
         .bind(key.created_at.as_millis())
+        .bind(key.ranges.map(Ranges::as_str))
         .execute(&self.db)
         .await?;
         Ok(())
@@ -308,6 +312,7 @@ fn session(row: &Row) -> Result<Session, StateError> {
 fn api_key(row: &Row) -> Result<ApiKey, StateError> {
     let scopes: String = row.get("scopes")?;
     let last_used_at: Option<i64> = row.get("last_used_at")?;
+    let ranges: Option<String> = row.get("ranges")?;
     Ok(ApiKey {
         id: row.get("id")?,
         name: parsed(&row.get::<String>("name")?, "sensor name")?,
@@ -320,5 +325,6 @@ fn api_key(row: &Row) -> Result<ApiKey, StateError> {
         domain: parsed_domain(&row.get::<String>("domain")?)?,
         created_at: Timestamp::from_millis(row.get("created_at")?),
         last_used_at: last_used_at.map(Timestamp::from_millis),
+        ranges: ranges.map(|text| parsed(&text, "use of ranges")).transpose()?,
     })
 }

@@ -62,7 +62,7 @@ use palisade_event::Timestamp;
 
 pub use access::{ApiKey, Session};
 pub use allow::AllowEntry;
-pub use bouncer::Bouncer;
+pub use bouncer::{Bouncer, BouncerUsage, Ranges};
 pub use config::{PostgresUrl, StateConfig};
 pub use cve::{Announcement, CveLimits, NotedCves, SeenCve};
 pub use decision::{Cover, DecisionQuery, DecisionRecord, Heard, Noted, Noting, made_change};

@@ -35,7 +35,7 @@ const TABLES: &[Table] = tables! {
         integers ["created_at", "disabled"], bytes [];
     "session" by "token_hash": texts ["token_hash", "account", "address", "user_agent"],
         integers ["created_at", "last_seen", "expires_at"], bytes [];
-    "api_key" by "id": texts ["id", "name", "secret_hash", "scopes", "domain"],
+    "api_key" by "id": texts ["id", "name", "secret_hash", "scopes", "domain", "ranges"],
         integers ["created_at", "last_used_at"], bytes [];
     "sensor" by "sensor":
         texts ["sensor", "kind", "domain", "last_address", "key_id", "version"],
@@ -63,7 +63,7 @@ const TABLES: &[Table] = tables! {
         integers ["seq", "at", "noted_at"], bytes [];
     "allow_entry" by "value": texts ["value", "reason", "created_by"],
         integers ["created_at", "until_at"], bytes [];
-    "bouncer" by "id": texts ["id", "name", "address", "agent"],
+    "bouncer" by "id": texts ["id", "name", "address", "agent", "usage"],
         integers ["last_seq", "last_pull"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };

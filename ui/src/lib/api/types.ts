@@ -66,6 +66,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bouncers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Bouncers
+         * @description CrowdSec's bouncers that have asked for decisions in the last 30 days, by the names of their
+         *     keys. Needs the right to see private events.
+         */
+        get: operations["listBouncers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cves": {
         parameters: {
             query?: never;
@@ -958,6 +979,7 @@ export interface components {
             last_used_at: string | null;
             /** @description The sensor that it stands for. */
             name: string;
+            ranges: components["schemas"]["Ranges"] | null;
             /** @description What it may do. */
             scopes: components["schemas"]["Scope"][];
         };
@@ -984,6 +1006,74 @@ export interface components {
              * @description Version of the envelope and of the events in it.
              */
             version: number;
+        };
+        /** @description A bouncer. */
+        Bouncer: {
+            /** @description Where it asks from. */
+            address: string;
+            /**
+             * @description What it calls itself when it asks.
+             * @example crowdsec-firewall-bouncer/v0.0.31
+             */
+            agent: string;
+            /**
+             * Format: date-time
+             * @description When it last asked; null where it never has.
+             */
+            last_pull: string | null;
+            /** @description The name of its key. */
+            name: string;
+            usage: components["schemas"]["BouncerUsage"] | null;
+        };
+        /** @description Bouncers by name. */
+        BouncerList: {
+            /** @description Each is one key at one address; at most 10,000. */
+            bouncers: components["schemas"]["Bouncer"][];
+        };
+        /** @description What a bouncer tells of its work. Null is what it did not say. */
+        BouncerUsage: {
+            /**
+             * Format: int64
+             * @description Decisions that it carries out.
+             */
+            active_decisions: number | null;
+            /**
+             * Format: int64
+             * @description Their bytes.
+             */
+            dropped_bytes: number | null;
+            /**
+             * Format: int64
+             * @description Packets that it dropped in that span.
+             */
+            dropped_packets: number | null;
+            /**
+             * @description The system that it runs on.
+             * @example debian 12
+             */
+            os: string | null;
+            /**
+             * Format: date-time
+             * @description When it was started.
+             */
+            started_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it told this.
+             */
+            told_at: string | null;
+            /**
+             * @description What it is.
+             * @example crowdsec-firewall-bouncer
+             */
+            type: string;
+            /** @description Its version. */
+            version: string;
+            /**
+             * Format: int64
+             * @description The span that it counted, in seconds.
+             */
+            window_secs: number | null;
         };
         /** @description One group. */
         Bucket: {
@@ -1727,6 +1817,8 @@ export interface components {
              * @example edge-1
              */
             name: string;
+            /** @description What bouncers with it are told of networks. Default: by what they call themselves. */
+            ranges?: components["schemas"]["Ranges"];
             /** @description What it may do. */
             scopes: components["schemas"]["Scope"][];
         };
@@ -2050,6 +2142,11 @@ export interface components {
              */
             to: string | null;
         };
+        /**
+         * @description What bouncers are told of networks.
+         * @enum {string}
+         */
+        Ranges: "expand" | "withhold" | "pass";
         /** @description What the hub answers to a batch, after everything in it is durable. */
         Receipt: {
             /**
@@ -2683,6 +2780,44 @@ export interface operations {
             };
             /** @description There is none */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listBouncers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bouncers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BouncerList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

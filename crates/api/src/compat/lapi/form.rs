@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_event::{DecisionTarget, Timestamp};
-use palisade_hub::DecisionRecord;
+use palisade_hub::{DecisionRecord, Ranges};
 use serde::Serialize;
 
 use super::params::origin;
@@ -19,22 +19,12 @@ const MAX_EXPANDED: usize = 256;
 /// Most decisions of one list of an answer.
 const MAX_LISTED: usize = 400_000;
 
-/// What becomes of networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ranges {
-    /// They are given as they are.
-    Pass,
-    /// Small ones are given address by address, others are left out.
-    Expand,
-}
-
-impl Ranges {
-    /// By what the bouncer calls itself.
-    pub(super) fn of(agent: &str) -> Self {
-        match agent.split('/').next() {
-            Some("crowdsec-firewall-bouncer") => Self::Expand,
-            _ => Self::Pass,
-        }
+/// What becomes of networks where the key does not say: by what the bouncer
+/// calls itself.
+pub(super) fn ranges_of(agent: &str) -> Ranges {
+    match agent.split('/').next() {
+        Some("crowdsec-firewall-bouncer") => Ranges::Expand,
+        _ => Ranges::Pass,
     }
 }
 
@@ -81,6 +71,7 @@ impl Listing {
                 }
                 None => self.withheld += 1,
             },
+            (DecisionTarget::Range(_), Ranges::Withhold) => self.withheld += 1,
             (DecisionTarget::Ip(address), _) => self.push(record, "Ip", address.to_string(), now),
             (DecisionTarget::Range(range), Ranges::Pass) => {
                 self.push(record, "Range", range.to_string(), now);
@@ -210,9 +201,9 @@ mod tests {
 
     #[test]
     fn only_the_firewall_bouncer_has_networks_expanded() {
-        assert_eq!(Ranges::of("crowdsec-firewall-bouncer/-"), Ranges::Expand);
-        assert_eq!(Ranges::of("crowdsec-firewall-bouncer/v0.0.31"), Ranges::Expand);
-        assert_eq!(Ranges::of("crowdsec-custom-bouncer/-"), Ranges::Pass);
-        assert_eq!(Ranges::of(""), Ranges::Pass);
+        assert_eq!(ranges_of("crowdsec-firewall-bouncer/-"), Ranges::Expand);
+        assert_eq!(ranges_of("crowdsec-firewall-bouncer/v0.0.31"), Ranges::Expand);
+        assert_eq!(ranges_of("crowdsec-custom-bouncer/-"), Ranges::Pass);
+        assert_eq!(ranges_of(""), Ranges::Pass);
     }
 }

@@ -6,6 +6,7 @@
 
 mod form;
 mod params;
+mod usage;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,19 +23,16 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::Frame;
 use palisade_event::{DecisionTarget, Domain, Timestamp};
-use palisade_hub::{Cover, DecisionRecord, Permission, Principal, QueryError};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use palisade_hub::{Cover, DecisionRecord, Permission, Principal, QueryError, Ranges};
+use serde::Serialize;
 
 use crate::auth;
 use crate::router::App;
-use form::{Listing, Ranges, Sent};
+use form::{Listing, Sent};
 use params::{BadAddress, Params};
 
 /// Longest key that is looked at, in bytes.
 const MAX_KEY_BYTES: usize = 256;
-/// Longest message about usage, in bytes.
-const MAX_USAGE_BYTES: usize = 1024 * 1024;
 
 /// The routes of the dialect.
 pub(crate) fn routes() -> Router<App> {
@@ -42,7 +40,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/health", get(health).fallback(wrong_method))
         .route("/v1/decisions/stream", get(stream).fallback(wrong_method))
         .route("/v1/decisions", get(live).fallback(wrong_method))
-        .route("/v1/usage-metrics", post(usage).fallback(wrong_method))
+        .route("/v1/usage-metrics", post(usage::take).fallback(wrong_method))
         .route("/v1/{*rest}", any(StatusCode::NOT_FOUND))
 }
 
@@ -139,7 +137,7 @@ async fn stream(State(app): State<App>, request: Request) -> Result<Response, Re
     let (now, agent) = (auth::now(), agent(&parts.headers));
     let from = auth::client(&parts).address;
     let pull = app.hub.bouncer_pull(&who, from, agent, asked.startup, now).await?;
-    let ranges = Ranges::of(agent);
+    let ranges = pull.ranges.unwrap_or_else(|| form::ranges_of(agent));
     let mut new = Listing::default();
     for record in pull.new.iter().filter(|record| asked.wants(record) && record.ended_at > now) {
         new.add(record, ranges, now, |_| false);
@@ -148,7 +146,7 @@ async fn stream(State(app): State<App>, request: Request) -> Result<Response, Re
         tracing::warn!(
             bouncer = who.name(),
             networks = new.withheld,
-            "networks are withheld from a bouncer that takes addresses alone"
+            "networks are withheld from a bouncer"
         );
     }
     let deleted = ended(&app, &who, &pull.ended, &asked, ranges, now).await?;
@@ -181,7 +179,7 @@ async fn ended(
     let mut deleted = Listing::default();
     let networks = match ranges {
         Ranges::Expand if !records.is_empty() => app.hub.bouncer_networks(who, now).await?,
-        Ranges::Expand | Ranges::Pass => Vec::new(),
+        Ranges::Expand | Ranges::Withhold | Ranges::Pass => Vec::new(),
     };
     let given: Vec<DecisionTarget> = networks
         .iter()
@@ -229,68 +227,6 @@ async fn live(State(app): State<App>, request: Request) -> Result<Response, Refu
     Ok(json(StatusCode::OK, &(!listed.is_empty()).then_some(listed)))
 }
 
-/// What a bouncer tells of itself.
-#[derive(Deserialize)]
-struct Usage {
-    remediation_components: Vec<Component>,
-}
-
-/// A bouncer, as it describes itself.
-#[derive(Deserialize)]
-struct Component {
-    #[serde(rename = "type")]
-    kind: String,
-    version: String,
-    #[serde(default)]
-    metrics: Vec<Window>,
-}
-
-/// What it counted in a while.
-#[derive(Deserialize)]
-struct Window {
-    #[serde(default)]
-    items: Vec<Item>,
-}
-
-/// One number.
-#[derive(Deserialize)]
-struct Item {
-    name: String,
-    value: f64,
-    #[serde(default)]
-    unit: String,
-}
-
-/// Takes a bouncer's numbers.
-async fn usage(State(app): State<App>, request: Request) -> Result<Response, Refusal> {
-    let (parts, body) = request.into_parts();
-    let who = bouncer(&app, &parts).await?;
-    let body = axum::body::to_bytes(body, MAX_USAGE_BYTES).await.map_err(|_| {
-        Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {MAX_USAGE_BYTES} bytes"))
-    })?;
-    let value: Value = serde_json::from_slice(&body)
-        .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "the body is no JSON".to_owned()))?;
-    let wrong = |text: &str| Refusal(StatusCode::UNPROCESSABLE_ENTITY, text.to_owned());
-    let usage: Usage = serde_json::from_value(value)
-        .map_err(|_| wrong("remediation_components is missing or malformed"))?;
-    let [component] = usage.remediation_components.as_slice() else {
-        return Err(wrong("exactly one remediation component is expected"));
-    };
-    let items = component.metrics.iter().flat_map(|window| &window.items);
-    let dropped: f64 = items
-        .filter(|item| item.name == "dropped" && item.unit == "packet" && item.value > 0.0)
-        .map(|item| item.value)
-        .sum();
-    tracing::info!(
-        bouncer = who.name(),
-        kind = %component.kind.escape_debug(),
-        version = %component.version.escape_debug(),
-        dropped_packets = dropped,
-        "a bouncer told of its work"
-    );
-    Ok(StatusCode::CREATED.into_response())
-}
-
 /// A body that says when it has been taken.
 struct Confirmed {
     text: Option<Bytes>,
@@ -318,6 +254,12 @@ impl hyper::body::Body for Confirmed {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// For fuzzing: any message about usage is read or refused.
+#[must_use]
+pub(crate) fn read_usage(bytes: &[u8]) -> bool {
+    usage::read(bytes).is_ok()
 }
 
 /// For fuzzing: any query is read within its bounds.
