@@ -129,6 +129,22 @@ async fn listen(
     Ok(late)
 }
 
+/// Delivers so many decisions to a hub as an agent would.
+pub(crate) fn decide(hub: &HubConfig, count: u32) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let uplink = HttpUplink::new(hub)?;
+        let all: Vec<usize> = (0..count as usize).collect();
+        for part in all.chunks(1_000) {
+            let records: Vec<Vec<u8>> =
+                part.iter().map(|n| decided(*n)).collect::<Result<_, _>>()?;
+            let receipt = uplink.send(&records).await?;
+            ensure!(receipt.accepted as usize == records.len(), "{receipt:?}");
+        }
+        Ok(())
+    })
+}
+
 /// A decision of now about an address of its own.
 fn decided(n: usize) -> anyhow::Result<Vec<u8>> {
     let from = Timestamp::from(SystemTime::now());

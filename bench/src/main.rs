@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "the tables are the product")]
 
+mod across;
 mod detect;
 mod enforce;
 mod ews;
@@ -43,6 +44,8 @@ enum Bench {
     Detect(detect::Args),
     /// Bans from an event to the kernel's set of nftables, in a namespace of its own
     Enforce,
+    /// From a log line on one host to the first packet dropped on another, in namespaces
+    Across(across::Args),
     /// Decisions from one agent to a hundred others, over HTTP
     Fleet(fleet::Args),
     /// Bytes and CPU of an event in wire forms
@@ -108,6 +111,7 @@ fn main() -> anyhow::Result<()> {
         }
         Bench::Detect(args) => detect::run(&args),
         Bench::Enforce => runtime.block_on(enforce::run()),
+        Bench::Across(args) => across::run(&args),
         Bench::Fleet(args) => runtime.block_on(fleet::run(&args)),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),

@@ -1,7 +1,7 @@
 //! Small files that are replaced as a whole and survive a power cut.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -18,11 +18,19 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 
 /// Replaces `path` by these parts, one behind the other, in the same way. Blocks.
 pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    replace_by(path, |file| parts.iter().try_for_each(|part| file.write_all(part)))
+}
+
+/// Replaces `path` by what is written to the file that it hands over, in the
+/// same way. Blocks.
+pub(crate) fn replace_by(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    parts.iter().try_for_each(|part| file.write_all(part))?;
-    file.sync_all()?;
-    drop(file);
+    let mut file = BufWriter::new(File::create(&temporary)?);
+    write(&mut file)?;
+    file.into_inner()?.sync_all()?;
     fs::rename(&temporary, path)?;
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;

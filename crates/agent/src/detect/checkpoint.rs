@@ -5,7 +5,7 @@
 //! counting begins with what the spool still has.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use palisade_rules::{Detector, Remembered};
@@ -18,6 +18,8 @@ use crate::durable;
 const FORMAT: u32 = 1;
 /// Largest file that is read back, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// About what one remembered target takes in the file.
+const REMEMBERED_BYTES: usize = 150;
 
 /// What is in front of the engine's own bytes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,18 +38,14 @@ struct Header {
 
 /// A state to be written.
 pub(super) struct Snapshot {
-    header: Vec<u8>,
+    header: Header,
     engine: Vec<u8>,
 }
 
 impl Snapshot {
     /// Takes the state; `position` is the first record of the spool that is not
     /// in it.
-    pub(super) fn take(
-        detector: &mut Detector,
-        position: u64,
-        feed: Option<u64>,
-    ) -> io::Result<Self> {
+    pub(super) fn take(detector: &mut Detector, position: u64, feed: Option<u64>) -> Self {
         let engine = detector.engine_mut().counter().save();
         let header = Header {
             format: FORMAT,
@@ -57,19 +55,21 @@ impl Snapshot {
             engine_bytes: engine.len() as u64,
             engine_sha256: hex(&engine),
         };
-        let mut header = serde_json::to_vec(&header)?;
-        header.push(b'\n');
-        Ok(Self { header, engine })
+        Self { header, engine }
     }
 
-    /// Bytes that it has.
+    /// About how many bytes it has.
     pub(super) fn bytes(&self) -> usize {
-        self.header.len() + self.engine.len()
+        self.header.remembered.len() * REMEMBERED_BYTES + self.engine.len()
     }
 
-    /// Replaces the file. Blocks.
+    /// Replaces the file, without its whole text in memory. Blocks.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        durable::replace(path, &[&self.header, &self.engine])
+        durable::replace_by(path, |file| {
+            serde_json::to_writer(&mut *file, &self.header)?;
+            file.write_all(b"\n")?;
+            file.write_all(&self.engine)
+        })
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
         let path = path(folder.path());
         assert_eq!(load(&path, &mut detector()).position, None);
         let mut before = touched();
-        Snapshot::take(&mut before, 42, Some(7)).unwrap().write(&path).unwrap();
+        Snapshot::take(&mut before, 42, Some(7)).write(&path).unwrap();
         let mut after = detector();
         assert_eq!(load(&path, &mut after).position, Some(42));
         assert_eq!(after.policy.remembered(), 1);
@@ -186,7 +186,7 @@ mod tests {
     fn bans_outlive_a_change_of_scenarios() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path());
-        Snapshot::take(&mut touched(), 42, Some(7)).unwrap().write(&path).unwrap();
+        Snapshot::take(&mut touched(), 42, Some(7)).write(&path).unwrap();
         let config = DetectConfig { disable: vec!["port-scan".into()], ..DetectConfig::default() };
         let mut other = config.detector(1).unwrap();
         assert_eq!(load(&path, &mut other).position, None);

@@ -276,10 +276,7 @@ impl Stage {
             return;
         }
         self.saved().await;
-        let snapshot = match Snapshot::take(&mut self.detector, position, self.heard.cursor()) {
-            Ok(snapshot) => snapshot,
-            Err(error) => return self.save_failed(&error),
-        };
+        let snapshot = Snapshot::take(&mut self.detector, position, self.heard.cursor());
         self.saved_at = Instant::now();
         self.saved_bytes = snapshot.bytes() as u64;
         self.changed = false;

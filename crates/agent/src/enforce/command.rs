@@ -2,7 +2,7 @@
 //! one to let them in again. What a firewall that is reached this way holds
 //! cannot be asked, so a file beside the spool says what was done.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::StreamExt as _;
@@ -10,7 +10,7 @@ use palisade_event::{DecisionTarget, Timestamp};
 
 use super::nftables::secs_until;
 use super::run::run;
-use super::{Change, Held};
+use super::{Change, Held, Take};
 use crate::durable;
 
 /// Commands that run at once.
@@ -79,10 +79,12 @@ impl Commands {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What was done and not undone.
-    pub(super) fn list(&self) -> HashMap<DecisionTarget, Held> {
-        let held = |until| Held { until: Some(until), dropped: 0 };
-        self.read().into_iter().map(|(target, until)| (target, held(until))).collect()
+    /// Gives what was done and not undone.
+    pub(super) fn list(&self, take: Take<'_>) -> Result<(), String> {
+        for (target, until) in self.read() {
+            take(target, Held { until: Some(until), dropped: 0 });
+        }
+        Ok(())
     }
 
     fn read(&self) -> BTreeMap<DecisionTarget, Timestamp> {
@@ -141,11 +143,14 @@ mod tests {
         let all = [ban("192.0.2.1"), ban("192.0.2.3"), ban("192.0.2.2")];
         let done = commands().apply(&all, now).await;
         assert!(done.unwrap_err().contains("exit status: 1"));
-        let mut known: Vec<String> = commands().list().keys().map(ToString::to_string).collect();
-        known.sort();
-        assert_eq!(known, ["192.0.2.1", "192.0.2.2"], "not the one that failed");
+        let known = || {
+            let mut all = Vec::new();
+            commands().list(&mut |target, _| all.push(target.to_string())).unwrap();
+            all
+        };
+        assert_eq!(known(), ["192.0.2.1", "192.0.2.2"], "not the one that failed");
         commands().flush(now).await.unwrap();
-        assert!(commands().list().is_empty());
+        assert_eq!(known(), [""; 0]);
         let text = std::fs::read_to_string(&log).unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("unban")).count(), 2, "{text}");
     }

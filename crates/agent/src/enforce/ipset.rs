@@ -1,14 +1,14 @@
 //! Bans as sets of ipset with rules of iptables, for machines without nftables.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read};
 
 use ipnet::IpNet;
 use palisade_event::{DecisionTarget, Timestamp};
 
 use super::nftables::secs_until;
-use super::run::{run, words};
-use super::{Change, Held};
+use super::run::{list_by, run, words};
+use super::{Change, Held, Take};
 
 /// The longest timeout of ipset, in seconds.
 const MAX_TIMEOUT_SECS: u64 = 2_147_483;
@@ -106,16 +106,15 @@ impl Ipset {
         if text.is_empty() { Ok(()) } else { self.restore(&text).await }
     }
 
-    pub(super) async fn list(
-        &self,
-        now: Timestamp,
-    ) -> Result<HashMap<DecisionTarget, Held>, String> {
-        let mut all = HashMap::new();
+    /// Gives who is in the sets.
+    pub(super) async fn list(&self, now: Timestamp, take: Take<'_>) -> Result<(), String> {
         for (set, ..) in self.sets() {
-            let text = run(&words(&["ipset", "save", &set]), b"").await?;
-            parse(&String::from_utf8_lossy(&text), now, &mut all);
+            let parse = move |output: &mut dyn Read, give: Take<'_>| {
+                parse(BufReader::new(output), now, give).map_err(|error| error.to_string())
+            };
+            list_by(&words(&["ipset", "save", &set]), parse, take).await?;
         }
-        Ok(all)
+        Ok(())
     }
 
     pub(super) async fn flush(&self) -> Result<(), String> {
@@ -150,8 +149,9 @@ impl Ipset {
 }
 
 /// `add palisade4 192.0.2.1 timeout 99 packets 0 bytes 0`
-fn parse(text: &str, now: Timestamp, all: &mut HashMap<DecisionTarget, Held>) {
+fn parse(text: impl BufRead, now: Timestamp, give: Take<'_>) -> io::Result<()> {
     for line in text.lines() {
+        let line = line?;
         let mut words = line.split_ascii_whitespace();
         if words.next() != Some("add") {
             continue;
@@ -166,19 +166,26 @@ fn parse(text: &str, now: Timestamp, all: &mut HashMap<DecisionTarget, Held>) {
                 _ => {}
             }
         }
-        all.insert(target, held);
+        give(target, held);
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
     fn what_ipset_saves_is_read_back() {
         let text = "create palisade4 hash:net family inet timeout 0\nadd palisade4 192.0.2.1 timeout 99 packets 3 bytes 180\nadd palisade4 198.51.100.0/24 timeout 0\nadd palisade4 garbage\n";
         let mut all = HashMap::new();
-        parse(text, Timestamp::from_millis(0), &mut all);
+        let now = Timestamp::from_millis(0);
+        parse(text.as_bytes(), now, &mut |target, held| {
+            all.insert(target, held);
+        })
+        .unwrap();
         assert_eq!(all.len(), 2);
         let held = &all[&"192.0.2.1".parse().unwrap()];
         assert_eq!((held.until, held.dropped), (Some(Timestamp::from_millis(99_000)), 3));

@@ -1,17 +1,45 @@
-//! What should be in force on this machine. Pure: no clock, no kernel.
+//! What should be in force on this machine, and what is in its firewall, in one
+//! table: 100,000 bans are held on the smallest machines. Pure: no clock, no
+//! kernel.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use ipnet::IpNet;
 use palisade_event::{DecisionTarget, Timestamp};
 
-/// Who is kept out, and until when.
+use super::{Change, Held};
+
+/// In place of a time: not wanted, or not there.
+const NONE: i64 = i64::MIN;
+/// The end of what has none, in milliseconds since 1970: the year 9999.
+const NEVER: i64 = 253_402_207_200_000;
+/// An end that differs by less, in milliseconds, is the same.
+const TOLERANCE: i64 = 3_000;
+/// Ends that are over or changed and still in line, beside as many as are held.
+const STALE_ENDS: usize = 1_024;
+
+/// About one target; times in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Until when it is to be kept out.
+    wanted: i64,
+    /// Until when the firewall keeps it out, as far as we know.
+    there: i64,
+    /// The listing in which it was seen last.
+    round: u8,
+}
+
+/// Who is to be kept out, until when, and who is.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    held: HashMap<DecisionTarget, Timestamp>,
-    /// The same by their ends, the first first.
-    by_end: BTreeSet<(Timestamp, DecisionTarget)>,
+    entries: HashMap<DecisionTarget, Entry>,
+    /// How many are wanted.
+    held: usize,
+    /// The ends, the first first. One that is not its entry's end is stale.
+    ends: BinaryHeap<Reverse<(i64, DecisionTarget)>>,
     most: usize,
+    round: u8,
 }
 
 /// What the ledger did with an order.
@@ -25,100 +53,188 @@ pub(super) enum Taken {
     Instead(DecisionTarget),
 }
 
+fn time(millis: i64) -> Option<Timestamp> {
+    (millis != NONE).then(|| Timestamp::from_millis(millis))
+}
+
 impl Ledger {
     /// An empty one that holds at most so many.
     pub(super) fn new(most: usize) -> Self {
-        Self { held: HashMap::new(), by_end: BTreeSet::new(), most: most.max(1) }
+        Self {
+            entries: HashMap::new(),
+            held: 0,
+            ends: BinaryHeap::new(),
+            most: most.max(1),
+            round: 0,
+        }
+    }
+
+    fn entry(&mut self, target: DecisionTarget) -> &mut Entry {
+        let round = self.round;
+        self.entries.entry(target).or_insert(Entry { wanted: NONE, there: NONE, round })
+    }
+
+    /// Forgets a target that is neither wanted nor there.
+    fn tidy(&mut self, target: &DecisionTarget) {
+        if self.entries.get(target).is_some_and(|e| e.wanted == NONE && e.there == NONE) {
+            self.entries.remove(target);
+        }
     }
 
     /// Keeps somebody out until then.
     pub(super) fn ban(&mut self, target: DecisionTarget, until: Timestamp) -> Taken {
-        match self.held.get(&target) {
-            Some(known) if *known >= until => return Taken::Known,
-            Some(known) => {
-                self.by_end.remove(&(*known, target));
-            }
-            None => {}
+        let until = until.as_millis();
+        let entry = self.entry(target);
+        if entry.wanted >= until {
+            return Taken::Known;
         }
-        self.held.insert(target, until);
-        self.by_end.insert((until, target));
-        if self.held.len() > self.most
-            && let Some((_, first)) = self.by_end.pop_first()
+        let is_new = entry.wanted == NONE;
+        entry.wanted = until;
+        self.held += usize::from(is_new);
+        self.ends.push(Reverse((until, target)));
+        if self.held > self.most
+            && let Some((_, first)) = self.first_end()
         {
-            self.held.remove(&first);
+            self.lift(&first);
             return Taken::Instead(first);
+        }
+        if self.ends.len() > 2 * self.held + STALE_ENDS {
+            let ends = self.entries.iter().filter(|(_, entry)| entry.wanted != NONE);
+            self.ends = ends.map(|(target, entry)| Reverse((entry.wanted, *target))).collect();
         }
         Taken::New
     }
 
     /// Lets somebody in again; whether they were kept out.
     pub(super) fn lift(&mut self, target: &DecisionTarget) -> bool {
-        match self.held.remove(target) {
-            Some(until) => self.by_end.remove(&(until, *target)),
-            None => false,
+        let Some(entry) = self.entries.get_mut(target).filter(|entry| entry.wanted != NONE) else {
+            return false;
+        };
+        entry.wanted = NONE;
+        self.held -= 1;
+        self.tidy(target);
+        true
+    }
+
+    /// The first end that is still one.
+    fn first_end(&mut self) -> Option<(i64, DecisionTarget)> {
+        while let Some(Reverse((until, target))) = self.ends.peek().copied() {
+            if self.entries.get(&target).is_some_and(|entry| entry.wanted == until) {
+                return Some((until, target));
+            }
+            self.ends.pop();
         }
+        None
     }
 
     /// Takes out what is over.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<DecisionTarget> {
         let mut over = Vec::new();
-        while let Some((until, target)) = self.by_end.first().copied()
-            && until <= now
+        while let Some((until, target)) = self.first_end()
+            && until <= now.as_millis()
         {
-            self.by_end.pop_first();
-            self.held.remove(&target);
+            self.lift(&target);
             over.push(target);
         }
         over
     }
 
     /// When the next one is over.
-    pub(super) fn next_end(&self) -> Option<Timestamp> {
-        self.by_end.first().map(|(until, _)| *until)
+    pub(super) fn next_end(&mut self) -> Option<Timestamp> {
+        self.first_end().map(|(until, _)| Timestamp::from_millis(until))
     }
 
+    /// How many are to be kept out.
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.held
     }
 
-    /// Until when somebody is to be kept out.
-    pub(super) fn until(&self, target: &DecisionTarget) -> Option<Timestamp> {
-        self.held.get(target).copied()
-    }
-
-    /// The networks.
+    /// The networks, wanted or there.
     pub(super) fn nets(&self) -> impl Iterator<Item = DecisionTarget> + '_ {
-        self.held.keys().filter(|target| matches!(target, DecisionTarget::Range(_))).copied()
+        self.entries.keys().filter(|target| matches!(target, DecisionTarget::Range(_))).copied()
     }
 
     /// Networks that lie within another one: they are left to that one, because
     /// sets of networks take no overlaps. When it is over they are there again.
-    pub(super) fn hidden(&self) -> Vec<DecisionTarget> {
-        let net = |target| match target {
-            DecisionTarget::Range(net) => Some(net),
-            DecisionTarget::Ip(_) => None,
+    pub(super) fn hidden(&self) -> HashSet<DecisionTarget> {
+        let net = |(target, entry): (&DecisionTarget, &Entry)| match target {
+            DecisionTarget::Range(net) if entry.wanted != NONE => Some(*net),
+            _ => None,
         };
-        let mut nets: Vec<IpNet> = self.nets().filter_map(net).collect();
+        let mut nets: Vec<IpNet> = self.entries.iter().filter_map(net).collect();
         // Families and networks in order, the larger before what lies within it.
         nets.sort_unstable();
         let mut kept: Option<IpNet> = None;
-        let mut hidden = Vec::new();
+        let mut hidden = HashSet::new();
         for net in nets {
             match kept {
-                Some(larger) if larger.contains(&net) => hidden.push(DecisionTarget::Range(net)),
+                Some(larger) if larger.contains(&net) => {
+                    hidden.insert(DecisionTarget::Range(net));
+                }
                 _ => kept = Some(net),
             }
         }
         hidden
     }
 
-    /// All, as the firewall is to have them.
-    pub(super) fn wanted(&self) -> HashMap<DecisionTarget, Timestamp> {
-        let mut wanted = self.held.clone();
-        for net in self.hidden() {
-            wanted.remove(&net);
+    /// What is to be ordered about a target.
+    pub(super) fn change(
+        &self,
+        target: DecisionTarget,
+        hidden: &HashSet<DecisionTarget>,
+    ) -> Option<Change> {
+        let entry = self.entries.get(&target)?;
+        let wanted = if hidden.contains(&target) { NONE } else { entry.wanted };
+        let replaces = entry.there != NONE;
+        (wanted != entry.there).then(|| Change { target, until: time(wanted), replaces })
+    }
+
+    /// What is to be ordered about all.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let hidden = self.hidden();
+        self.entries.keys().filter_map(|target| self.change(*target, &hidden)).collect()
+    }
+
+    /// Notes what the firewall does about a target from now on.
+    pub(super) fn done(&mut self, target: DecisionTarget, until: Option<Timestamp>) {
+        let round = self.round;
+        let entry = self.entry(target);
+        entry.there = until.map_or(NONE, |until| until.as_millis());
+        entry.round = round;
+        self.tidy(&target);
+    }
+
+    /// Begins to compare with what the firewall lists.
+    pub(super) fn begin_listing(&mut self) {
+        self.round = self.round.wrapping_add(1);
+    }
+
+    /// The firewall has this. What ends when it should counts as just that.
+    pub(super) fn listed(&mut self, target: DecisionTarget, held: &Held) {
+        let round = self.round;
+        let until = held.until.map_or(NEVER, |until| until.as_millis());
+        let entry = self.entry(target);
+        entry.round = round;
+        let is_same = entry.wanted != NONE && until.abs_diff(entry.wanted) <= TOLERANCE as u64;
+        entry.there = if is_same { entry.wanted } else { until };
+    }
+
+    /// All that the firewall has was listed. Gives how many of those who are to
+    /// be kept out are gone from it.
+    pub(super) fn end_listing(&mut self) -> u64 {
+        let (round, mut lost) = (self.round, 0);
+        self.entries.retain(|_, entry| {
+            if entry.there != NONE && entry.round != round {
+                entry.there = NONE;
+                lost += u64::from(entry.wanted != NONE);
+            }
+            entry.wanted != NONE || entry.there != NONE
+        });
+        if self.entries.capacity() > 4 * self.entries.len() + STALE_ENDS {
+            self.entries.shrink_to(2 * self.entries.len());
+            self.ends.shrink_to(2 * self.held);
         }
-        wanted
+        lost
     }
 }
 
@@ -181,7 +297,8 @@ mod tests {
             ledger.ban(target(net), at(until));
         }
         let shown = |ledger: &Ledger| {
-            let mut all: Vec<String> = ledger.wanted().keys().map(ToString::to_string).collect();
+            let mut all: Vec<String> =
+                ledger.changes().iter().map(|change| change.target.to_string()).collect();
             all.sort();
             all
         };
@@ -193,5 +310,78 @@ mod tests {
         assert_eq!(shown(&ledger), ["198.51.100.0/24"]);
         ledger.expire(at(200));
         assert_eq!(shown(&ledger), ["198.51.100.128/25"]);
+    }
+
+    /// What the firewall has, for tests.
+    fn held(until_secs: Option<i64>) -> Held {
+        Held { until: until_secs.map(at), dropped: 0 }
+    }
+
+    fn shown(ledger: &Ledger) -> Vec<String> {
+        let change = |c: &Change| match c.until {
+            Some(until) => {
+                format!("{} until {}, {}", c.target, until.as_millis() / 1000, c.replaces)
+            }
+            None => format!("{} out", c.target),
+        };
+        let mut all: Vec<String> = ledger.changes().iter().map(change).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn only_the_difference_to_what_is_there_is_ordered() {
+        let mut ledger = Ledger::new(100);
+        for (number, until) in [(1, 100), (2, 100), (3, 100)] {
+            ledger.ban(target(&format!("192.0.2.{number}")), at(until));
+        }
+        ledger.done(target("192.0.2.1"), Some(at(100)));
+        ledger.done(target("192.0.2.2"), Some(at(100)));
+        assert_eq!(shown(&ledger), ["192.0.2.3 until 100, false"]);
+        // One is there as it should be but for rounding, one ends too early, one is
+        // gone, and two nobody ordered, one of them without an end.
+        ledger.begin_listing();
+        ledger.listed(target("192.0.2.1"), &held(Some(98)));
+        ledger.listed(target("192.0.2.3"), &held(Some(50)));
+        ledger.listed(target("192.0.2.8"), &held(Some(100)));
+        ledger.listed(target("192.0.2.9"), &held(None));
+        assert_eq!(ledger.end_listing(), 1);
+        assert_eq!(
+            shown(&ledger),
+            [
+                "192.0.2.2 until 100, false",
+                "192.0.2.3 until 100, true",
+                "192.0.2.8 out",
+                "192.0.2.9 out"
+            ]
+        );
+        for change in ledger.changes() {
+            ledger.done(change.target, change.until);
+        }
+        assert_eq!(shown(&ledger), [""; 0]);
+        assert!(ledger.lift(&target("192.0.2.1")));
+        assert_eq!(shown(&ledger), ["192.0.2.1 out"]);
+        assert_eq!((ledger.len(), ledger.entries.len()), (2, 3));
+        // Gone from the firewall by itself: nothing is left of it.
+        ledger.begin_listing();
+        assert_eq!(ledger.end_listing(), 2);
+        assert_eq!((ledger.len(), ledger.entries.len()), (2, 2));
+    }
+
+    #[test]
+    fn ends_that_change_again_and_again_do_not_pile_up() {
+        let mut ledger = Ledger::new(10);
+        for secs in 0..100_000 {
+            assert_eq!(ledger.ban(target("192.0.2.1"), at(secs)), Taken::New);
+        }
+        assert!(ledger.ends.len() <= 2 + STALE_ENDS, "{}", ledger.ends.len());
+        assert_eq!(ledger.next_end(), Some(at(99_999)));
+        assert_eq!((ledger.expire(at(99_998)).len(), ledger.expire(at(99_999)).len()), (0, 1));
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<(DecisionTarget, Entry)>() <= 48);
+        assert!(size_of::<(i64, DecisionTarget)>() <= 32);
     }
 }

@@ -44,10 +44,6 @@ pub use config::{EnforceConfig, Method};
 /// Time between two looks at the rules, and at all that is in the firewall.
 const LOOK: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(60);
-/// An end that differs by less is the same.
-const TOLERANCE_MS: i64 = 3_000;
-/// The end of what has none, in milliseconds since 1970: the year 9999.
-const NEVER_MS: i64 = 253_402_207_200_000;
 /// Most targets that wait here; orders about others are dropped, and counted.
 const MAX_PENDING: usize = 1_000_000;
 
@@ -69,6 +65,9 @@ struct Held {
     /// Packets that it dropped, where they are counted.
     dropped: u64,
 }
+
+/// Takes what a firewall has, one by one: it may be a hundred thousand.
+type Take<'t> = &'t mut (dyn FnMut(DecisionTarget, Held) + Send);
 
 /// What waits about one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +156,11 @@ impl Backend {
         matches!(self, Self::Nftables(_) | Self::Ipset(_) | Self::DryRun)
     }
 
+    /// Whether an order that fails says nothing about others.
+    fn is_piecemeal(&self) -> bool {
+        matches!(self, Self::Commands(_))
+    }
+
     async fn prepare(&self) -> Result<(), String> {
         match self {
             Self::Nftables(nftables) => nftables.prepare().await,
@@ -186,14 +190,14 @@ impl Backend {
         }
     }
 
-    /// What is there; `None` where it is what was ordered.
-    async fn list(&self, now: Timestamp) -> Result<Option<HashMap<DecisionTarget, Held>>, String> {
+    /// Gives what is there, one by one.
+    async fn list(&self, now: Timestamp, take: Take<'_>) -> Result<(), String> {
         match self {
-            Self::Nftables(nftables) => nftables.list(now).await.map(Some),
-            Self::Ipset(ipset) => ipset.list(now).await.map(Some),
-            Self::Commands(commands) => Ok(Some(commands.list())),
-            Self::HostsDeny(file) => file.list().map(Some),
-            Self::DryRun => Ok(None),
+            Self::Nftables(nftables) => nftables.list(now, take).await,
+            Self::Ipset(ipset) => ipset.list(now, take).await,
+            Self::Commands(commands) => commands.list(take),
+            Self::HostsDeny(file) => file.list(take),
+            Self::DryRun => Ok(()),
         }
     }
 
@@ -236,13 +240,11 @@ pub async fn list_enforced(
     config: &EnforceConfig,
     data_dir: &Path,
 ) -> Result<Vec<EnforcedBan>, String> {
-    let all = Backend::new(config, &data_dir.join("agent")).list(now()).await?;
-    let ban = |(target, held): (DecisionTarget, Held)| EnforcedBan {
-        target,
-        until: held.until,
-        dropped_packets: held.dropped,
+    let mut all = Vec::new();
+    let mut take = |target, Held { until, dropped }| {
+        all.push(EnforcedBan { target, until, dropped_packets: dropped });
     };
-    let mut all: Vec<EnforcedBan> = all.unwrap_or_default().into_iter().map(ban).collect();
+    Backend::new(config, &data_dir.join("agent")).list(now(), &mut take).await?;
     all.sort_unstable_by_key(|ban| ban.target);
     Ok(all)
 }
@@ -256,8 +258,6 @@ pub(crate) struct Enforcer {
     orders: Arc<Orders>,
     backend: Backend,
     ledger: Ledger,
-    /// What is in the firewall, as far as we know.
-    installed: HashMap<DecisionTarget, Timestamp>,
     metrics: Arc<Metrics>,
     /// The name of our table, taken: another agent would undo what this one does.
     lock_name: Option<String>,
@@ -276,7 +276,6 @@ impl Enforcer {
             orders,
             backend: Backend::new(config, folder),
             ledger: Ledger::new(config.max_bans),
-            installed: HashMap::new(),
             metrics,
             lock_name: named.then(|| format!("palisade-enforce-{}", config.table)),
             failing: false,
@@ -324,7 +323,7 @@ impl Enforcer {
             let is_due = Instant::now() >= reconcile;
             let done = if is_due {
                 self.reconcile().await
-            } else if self.failing {
+            } else if self.failing && !self.backend.is_piecemeal() {
                 // All that is missing comes with the next reconciliation.
                 continue;
             } else {
@@ -359,7 +358,7 @@ impl Enforcer {
         }
     }
 
-    fn next_end(&self) -> Instant {
+    fn next_end(&mut self) -> Instant {
         let Some(end) = self.ledger.next_end() else { return Instant::now() + RECONCILE };
         let millis = end.as_millis().saturating_sub(now().as_millis());
         Instant::now() + Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(RECONCILE)
@@ -387,7 +386,7 @@ impl Enforcer {
         for target in self.ledger.expire(now) {
             // What goes by itself is gone, but for networks that were hidden by it.
             if self.backend.forgets() && matches!(target, DecisionTarget::Ip(_)) {
-                self.installed.remove(&target);
+                self.ledger.done(target, None);
             } else {
                 touched.push(target);
             }
@@ -400,34 +399,19 @@ impl Enforcer {
         if touched.is_empty() {
             return Ok(());
         }
+        let is_net = |target: &DecisionTarget| matches!(target, DecisionTarget::Range(_));
+        let hidden = match touched.iter().any(is_net) {
+            true => {
+                touched.extend(self.ledger.nets());
+                self.ledger.hidden()
+            }
+            false => HashSet::new(),
+        };
         touched.sort_unstable();
         touched.dedup();
-        let hidden: HashSet<DecisionTarget> =
-            match touched.iter().any(|target| matches!(target, DecisionTarget::Range(_))) {
-                true => {
-                    let nets =
-                        |target: &&DecisionTarget| matches!(target, DecisionTarget::Range(_));
-                    touched.extend(self.installed.keys().filter(nets));
-                    touched.extend(self.ledger.nets());
-                    touched.sort_unstable();
-                    touched.dedup();
-                    self.ledger.hidden().into_iter().collect()
-                }
-                false => HashSet::new(),
-            };
-        let changes: Vec<Change> = touched
-            .into_iter()
-            .filter_map(|target| {
-                let wanted = self.ledger.until(&target).filter(|_| !hidden.contains(&target));
-                self.change(target, wanted)
-            })
-            .collect();
+        let change = |target| self.ledger.change(target, &hidden);
+        let changes = touched.into_iter().filter_map(change).collect();
         self.order(changes).await
-    }
-
-    fn change(&self, target: DecisionTarget, wanted: Option<Timestamp>) -> Option<Change> {
-        let there = self.installed.get(&target).copied();
-        (wanted != there).then_some(Change { target, until: wanted, replaces: there.is_some() })
     }
 
     async fn order(&mut self, mut changes: Vec<Change>) -> Result<(), String> {
@@ -436,10 +420,7 @@ impl Enforcer {
         let done = self.backend.apply(&changes, now()).await;
         if done.is_ok() {
             for change in &changes {
-                match change.until {
-                    Some(until) => self.installed.insert(change.target, until),
-                    None => self.installed.remove(&change.target),
-                };
+                self.ledger.done(change.target, change.until);
             }
             self.metrics.enforce_changes.add(changes.len() as u64);
         }
@@ -449,40 +430,25 @@ impl Enforcer {
     /// Makes what is there what should be there.
     async fn reconcile(&mut self) -> Result<(), String> {
         self.backend.prepare().await?;
-        let now = now();
-        let wanted = self.ledger.wanted();
-        let mut mended = 0u64;
-        if let Some(there) = self.backend.list(now).await? {
-            self.metrics.enforce_dropped_packets.set(there.values().map(|held| held.dropped).sum());
-            let before = std::mem::take(&mut self.installed);
-            for (target, held) in there {
-                // One that ends when it should counts as just that one.
-                let same = |wanted: &Timestamp| {
-                    held.until.is_some_and(|until| {
-                        let apart = until.as_millis().saturating_sub(wanted.as_millis());
-                        apart.abs() <= TOLERANCE_MS
-                    })
-                };
-                let until = wanted.get(&target).copied().filter(same);
-                let until = until.or(held.until).unwrap_or(Timestamp::from_millis(NEVER_MS));
-                self.installed.insert(target, until);
-            }
-            let lost = |target: &&DecisionTarget| {
-                wanted.contains_key(*target) && !self.installed.contains_key(*target)
+        if !matches!(self.backend, Backend::DryRun) {
+            let (ledger, mut dropped) = (&mut self.ledger, 0);
+            ledger.begin_listing();
+            let mut take = |target, held: Held| {
+                dropped += held.dropped;
+                ledger.listed(target, &held);
             };
-            mended = before.keys().filter(lost).count() as u64;
+            self.backend.list(now(), &mut take).await?;
+            self.metrics.enforce_dropped_packets.set(dropped);
+            let gone = self.ledger.end_listing();
+            if gone > 0 {
+                tracing::warn!(
+                    bans = gone,
+                    "bans were gone from the firewall; they are made again"
+                );
+                self.metrics.enforce_mended.add(gone);
+            }
         }
-        if mended > 0 {
-            tracing::warn!(bans = mended, "bans were gone from the firewall; they are made again");
-            self.metrics.enforce_mended.add(mended);
-        }
-        let mut changes: Vec<Change> = wanted
-            .iter()
-            .filter_map(|(target, until)| self.change(*target, Some(*until)))
-            .collect();
-        let surplus = self.installed.keys().filter(|target| !wanted.contains_key(*target));
-        changes.extend(surplus.filter_map(|target| self.change(*target, None)));
-        self.order(changes).await
+        self.order(self.ledger.changes()).await
     }
 }
 

@@ -2,16 +2,17 @@
 //! one transaction. Addresses are in sets with timeouts, networks in sets of
 //! intervals; each element counts what it has dropped.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::io::{BufReader, Read};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_event::{DecisionTarget, Timestamp};
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::run::{run, words};
-use super::{Change, Held};
+use super::run::{list_by, run, words};
+use super::{Change, Held, Take};
 
 /// Most elements of one transaction.
 const MAX_BATCH: usize = 2_000;
@@ -79,19 +80,16 @@ impl Nftables {
         Ok(())
     }
 
-    /// Who is in the kernel's sets.
-    pub(super) async fn list(
-        &self,
-        now: Timestamp,
-    ) -> Result<HashMap<DecisionTarget, Held>, String> {
-        let mut all = HashMap::new();
+    /// Gives who is in the kernel's sets.
+    pub(super) async fn list(&self, now: Timestamp, take: Take<'_>) -> Result<(), String> {
         for (set, ..) in SETS {
             let argv = words(&[&self.command, "-j", "list", "set", "inet", &self.table, set]);
-            let text = run(&argv, b"").await?;
-            parse(&text, now, &mut all)
-                .map_err(|error| format!("nft -j list set {set}: {error}"))?;
+            let parse = move |output: &mut dyn Read, give: Take<'_>| {
+                parse(BufReader::new(output), now, give).map_err(|error| error.to_string())
+            };
+            list_by(&argv, parse, take).await?;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Whether all of our rules are there. Of all that nft can list, only a
@@ -168,22 +166,68 @@ pub(super) fn secs_until(until: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(millis).unwrap_or(1).div_ceil(1000)
 }
 
-/// `nft -j list set`.
-#[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Object>,
+/// Where in the output of `nft -j list set` we are: `{"nftables": [{"set":
+/// {"elem": [ELEMENT, …]}}]}`. Elements are taken as they come, because a set
+/// may have a hundred thousand.
+#[derive(Clone, Copy)]
+enum Place {
+    Output,
+    Objects,
+    Object,
+    Set,
+    Elements,
 }
 
-#[derive(Deserialize)]
-struct Object {
-    #[serde(default)]
-    set: Option<Set>,
+struct Walk<'t> {
+    place: Place,
+    take: &'t mut dyn FnMut(Wrapped),
 }
 
-#[derive(Deserialize)]
-struct Set {
-    #[serde(default)]
-    elem: Vec<Wrapped>,
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.place {
+            Place::Output | Place::Object | Place::Set => deserializer.deserialize_map(self),
+            Place::Objects | Place::Elements => deserializer.deserialize_seq(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what nft lists")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let (name, place) = match self.place {
+            Place::Output => ("nftables", Place::Objects),
+            Place::Object => ("set", Place::Set),
+            _ => ("elem", Place::Elements),
+        };
+        while let Some(key) = map.next_key::<String>()? {
+            if key == name {
+                map.next_value_seed(Walk { place, take: &mut *self.take })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if let Place::Elements = self.place {
+            while let Some(element) = seq.next_element()? {
+                (self.take)(element);
+            }
+            return Ok(());
+        }
+        while seq.next_element_seed(Walk { place: Place::Object, take: &mut *self.take })?.is_some()
+        {
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -218,7 +262,7 @@ enum Value {
         prefix: Prefix,
     },
     /// What none of ours is.
-    Other(serde::de::IgnoredAny),
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -227,14 +271,8 @@ struct Prefix {
     len: u8,
 }
 
-fn parse(
-    text: &[u8],
-    now: Timestamp,
-    all: &mut HashMap<DecisionTarget, Held>,
-) -> Result<(), serde_json::Error> {
-    let listing: Listing = serde_json::from_slice(text)?;
-    for element in listing.nftables.into_iter().filter_map(|object| object.set).flat_map(|s| s.elem)
-    {
+fn parse(text: impl Read, now: Timestamp, give: Take<'_>) -> Result<(), serde_json::Error> {
+    let mut take = |element| {
         let (value, expires, dropped) = match element {
             Wrapped::Elem { elem } => {
                 (elem.val, elem.expires, elem.counter.map_or(0, |counter| counter.packets))
@@ -252,14 +290,18 @@ fn parse(
             |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
         let until = expires.map(|secs| now.plus_millis(millis(secs)));
         if let Some(target) = target {
-            all.insert(target, Held { until, dropped });
+            give(target, Held { until, dropped });
         }
-    }
-    Ok(())
+    };
+    let mut reader = serde_json::Deserializer::from_reader(text);
+    Walk { place: Place::Output, take: &mut take }.deserialize(&mut reader)?;
+    reader.end()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn change(target: &str, until_secs: Option<i64>, replaces: bool) -> Change {
@@ -312,12 +354,19 @@ mod tests {
             {"range": ["10.0.0.1", "10.0.0.9"]}
         ]}}]}"#;
         let mut all = HashMap::new();
-        parse(text, Timestamp::from_millis(1000), &mut all).unwrap();
+        let now = Timestamp::from_millis(1000);
+        parse(&text[..], now, &mut |target, held| {
+            all.insert(target, held);
+        })
+        .unwrap();
         assert_eq!(all.len(), 3);
         let held = &all[&"192.0.2.1".parse().unwrap()];
         assert_eq!((held.until, held.dropped), (Some(Timestamp::from_millis(100_000)), 7));
         assert_eq!(all[&"192.0.2.9".parse().unwrap()].until, None);
         assert!(all.contains_key(&"198.51.100.0/24".parse().unwrap()));
-        assert!(parse(b"[]", Timestamp::from_millis(0), &mut all).is_err());
+        for wrong in ["[]", "{}x", r#"{"nftables": 1}"#, r#"{"nftables": [{"set": {"elem": ["192"#]
+        {
+            assert!(parse(wrong.as_bytes(), now, &mut |_, _| {}).is_err(), "{wrong}");
+        }
     }
 }
