@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, CrowdSec's bouncers, and Chromium for the page. Also servers that the
+# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
-# client and broker, into target/hpfeeds. With PALISADE_TEST_CHDB=1 also
+# client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
 # moto, an S3 server, into target/moto.
 set -eu
@@ -24,6 +24,7 @@ need ip iproute2
 need nft nftables
 need iptables iptables
 need ipset ipset
+need nginx nginx
 need crowdsec-firewall-bouncer crowdsec-firewall-bouncer
 need crowdsec-custom-bouncer crowdsec-custom-bouncer
 need clickhouse-server clickhouse-server
@@ -51,7 +52,13 @@ hpfeeds() {
     python3 -m venv target/hpfeeds
     target/hpfeeds/bin/pip install -q 'hpfeeds[broker]==3.1.0'
 }
-[ -z "$want" ] && { hpfeeds; exit 0; }
+feeds() {
+    [ -x target/feeds/bin/python ] && return
+    echo "palisade: installing stix2 and pymisp into target/feeds"
+    python3 -m venv target/feeds
+    target/feeds/bin/pip install -q 'stix2==3.0.2' 'stix2-patterns==2.1.2' 'pymisp==2.5.34.4'
+}
+[ -z "$want" ] && { hpfeeds; feeds; exit 0; }
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "palisade: install these for the tests:$want" >&2
     exit 1
@@ -66,3 +73,4 @@ echo "palisade: installing for the tests:$want"
     $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1 apt-get install -y -q --no-install-recommends $want >/dev/null
 }
 hpfeeds
+feeds

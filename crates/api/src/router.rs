@@ -57,6 +57,8 @@ pub(crate) struct AppInner {
     pub(crate) metrics: Metrics,
     /// Answers of the PEBA queries that are remembered for a moment.
     pub(crate) answers: compat::peba::Answers,
+    /// Block lists that were written.
+    pub(crate) blocklists: native::blocklist::Answers,
     /// Which honeypot an analyzer id means.
     pub(crate) analyzers: Arc<Analyzers>,
     /// One permit an EWS message that is larger than most.
@@ -80,6 +82,7 @@ impl App {
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
             answers: compat::peba::Answers::default(),
+            blocklists: native::blocklist::Answers::default(),
             analyzers: Arc::new(analyzers(&config)),
             large_messages: Arc::new(Semaphore::new(compat::ews::LARGE_MESSAGES)),
             beside: std::sync::OnceLock::new(),
@@ -215,6 +218,7 @@ fn native_routes() -> Router<App> {
         .route("/decisions/{*target}", delete(decisions::lift))
         .route("/allowlist", get(allowlist::list).post(allowlist::add))
         .route("/allowlist/{*target}", delete(allowlist::remove))
+        .merge(native::blocklist::routes())
         .route("/sensors", get(sensors::list))
         .route("/cves", get(cves::list))
         .route("/scenarios", get(scenarios::list))
@@ -273,7 +277,8 @@ async fn in_time(State(app): State<App>, request: Request, next: Next) -> Respon
 async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let client = request.extensions().get::<Client>().copied().unwrap_or(Client::LOCAL);
-    let path: String = request.uri().path().chars().take(MAX_LOGGED_CHARS).collect();
+    let path = native::blocklist::logged(request.uri().path());
+    let path: String = path.chars().take(MAX_LOGGED_CHARS).collect();
     let span = tracing::info_span!(
         "request",
         client = %client.address,

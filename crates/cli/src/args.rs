@@ -183,6 +183,21 @@ Examples:
   palisade allow --list
   palisade allow --remove 192.0.2.0/24")]
     Allow(crate::commands::bans::AllowArgs),
+    /// Write who is banned as a list for firewalls, web servers and threat platforms; share it
+    #[command(
+        subcommand,
+        after_help = "\
+A link needs no key: whoever has it gets the list until it ends or is revoked. docs/BLOCKLISTS.md
+says how each consumer takes it.
+
+Examples:
+  palisade blocklist show nft | nft -f -
+  palisade blocklist show csv 'country:CN analyzer:ssh-*' > bans.csv
+  palisade blocklist share pfsense --for 365d --note 'firewall of the office'
+  palisade blocklist links
+  palisade blocklist revoke 4f0c2a9be1d35a77"
+    )]
+    Blocklist(crate::commands::blocklist::BlocklistCommand),
     /// Look after the files of the event store: count, check, repair, back up, move
     #[command(
         subcommand,

@@ -1,6 +1,7 @@
 //! The façade: opens the parts, wires them, closes them in order.
 
 mod access;
+mod blocklist;
 mod decisions;
 mod detect;
 
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alerts::Alerts;
 use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
+use crate::blocklist::Blocklists;
 use crate::config::{Config, Home, NotifyConfig};
 use crate::cve::{CveInfo, Cves};
 use crate::decisions::Decisions;
@@ -74,6 +76,7 @@ struct Inner {
     queries: Arc<Queries>,
     cves: Arc<Cves>,
     decisions: Arc<Decisions>,
+    blocklists: Arc<Blocklists>,
     detection: Arc<Detection>,
     notify: Arc<Notify>,
     notify_config: NotifyConfig,
@@ -619,6 +622,8 @@ impl Opened {
         let decisions =
             Decisions::open(&state, Arc::clone(&metrics), waiting, closed.clone()).await;
         let decisions = Arc::new(decisions.map_err(broken)?);
+        let enricher = Arc::clone(&self.enricher);
+        let blocklists = Arc::new(Blocklists::new(&state, Arc::clone(&decisions), enricher));
         let queries = Arc::new(Queries::new(Arc::clone(&self.store), Arc::clone(&metrics)));
         let (live, _) = broadcast::channel(LIVE_EVENTS);
         let (feed, _) = broadcast::channel(FEED_CHUNKS);
@@ -679,6 +684,7 @@ impl Opened {
         tasks.spawn(writer.run());
         tasks.spawn(background.run());
         tasks.spawn(Arc::clone(&decisions).run(drain.clone()));
+        tasks.spawn(Arc::clone(&blocklists).run(drain.clone()));
         Ok(Hub {
             inner: Arc::new(Inner {
                 started_at,
@@ -691,6 +697,7 @@ impl Opened {
                 queries,
                 cves,
                 decisions,
+                blocklists,
                 detection,
                 notify,
                 notify_config: self.config.notify,

@@ -7,6 +7,7 @@
 pub mod alerts;
 mod auth;
 mod background;
+mod blocklist;
 mod config;
 mod cve;
 mod decisions;
@@ -36,6 +37,7 @@ mod status;
 mod writer;
 
 pub use auth::{Permission, Principal};
+pub use blocklist::{Banned, Blocklist, BlocklistPass, MAX_LINKS, NewLink, SignedLink};
 pub use config::{
     Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
 };
@@ -71,7 +73,7 @@ pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::Ranges;
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use palisade_store::state::{
-    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
+    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
 };
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;

@@ -9,8 +9,8 @@ use palisade_event::{
     ScenarioName, SensorId, Timestamp,
 };
 use palisade_store::state::{
-    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, Noted, Noting, PostgresUrl,
-    State, StateConfig, StateError,
+    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, Noted, Noting,
+    PostgresUrl, State, StateConfig, StateError,
 };
 
 const MANY: u64 = 1_000;
@@ -212,6 +212,34 @@ on_both! {
         ));
         assert!(state.remove_allow_entry(&target("198.51.100.0/24")).await.unwrap());
         assert!(!state.remove_allow_entry(&target("198.51.100.0/24")).await.unwrap());
+    }
+
+    async fn links_have_one_secret_an_end_and_a_bound(state: &State) {
+        assert_eq!(state.link_secret("first").await.unwrap(), "first");
+        assert_eq!(state.link_secret("second").await.unwrap(), "first", "of all hubs");
+        let link = |id: &str, made: i64, ends: i64| BlocklistLink {
+            id: id.into(),
+            format: "txt".into(),
+            query: String::new(),
+            note: None,
+            by: "anna".into(),
+            created_at: at(made),
+            expires_at: at(ends),
+        };
+        state.add_link(&link("a", 100, 200), 2).await.unwrap();
+        state.add_link(&link("b", 101, 300), 2).await.unwrap();
+        let full = state.add_link(&link("c", 102, 300), 2).await;
+        assert!(matches!(full, Err(StateError::Full)), "{full:?}");
+        // Who has ended makes room.
+        state.add_link(&link("c", 200, 300), 2).await.unwrap();
+        let ids = |links: Vec<BlocklistLink>| -> Vec<String> {
+            links.into_iter().map(|link| link.id).collect()
+        };
+        assert_eq!(ids(state.links(at(200)).await.unwrap()), ["c", "b"]);
+        assert_eq!(state.link("b", at(299)).await.unwrap(), Some(link("b", 101, 300)));
+        assert_eq!(state.link("b", at(300)).await.unwrap(), None);
+        assert!(state.remove_link("b").await.unwrap() && !state.remove_link("b").await.unwrap());
+        assert_eq!(state.link("b", at(200)).await.unwrap(), None);
     }
 
     async fn decisions_are_found_by_address_and_paged(state: &State) {

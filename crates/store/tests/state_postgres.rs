@@ -15,10 +15,10 @@ use palisade_event::{
     SensorId, Timestamp,
 };
 use palisade_store::state::{
-    Account, AllowEntry, ApiKey, Bouncer, BouncerUsage, CveLimits, EwsUser, MoveError,
-    NewQuarantined, Noting, Payload, PayloadQuery, PostgresUrl, Ranges, Role, SavedQuery, Scope,
-    SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
-    StateOpenError, move_all,
+    Account, AllowEntry, ApiKey, BlocklistLink, Bouncer, BouncerUsage, CveLimits, EwsUser,
+    MoveError, NewQuarantined, Noting, Payload, PayloadQuery, PostgresUrl, Ranges, Role,
+    SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State,
+    StateConfig, StateError, StateOpenError, move_all,
 };
 use postgres::Server;
 
@@ -411,13 +411,23 @@ async fn fill_decisions(state: &State) {
     };
     state.set_bouncer(&bouncer).await.unwrap();
     state.set_bouncer_usage(&bouncer).await.unwrap();
+    let link = BlocklistLink {
+        id: "4f0c".into(),
+        format: "nft".into(),
+        query: "country:CN".into(),
+        note: Some("edge".into()),
+        by: "anna".into(),
+        created_at: at(8),
+        expires_at: at(1_000_000),
+    };
+    state.add_link(&link, 10).await.unwrap();
 }
 
 /// All that can be read from a state.
 async fn content(state: &State) -> String {
     let key = state.api_key("0a").await.unwrap();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         state.account("anna").await.unwrap(),
         state.session("aa").await.unwrap(),
         key,
@@ -434,6 +444,7 @@ async fn content(state: &State) -> String {
         state.changes_after(0, 10, at(8)).await.unwrap(),
         state.allow_entries(at(8)).await.unwrap(),
         state.bouncers(10).await.unwrap(),
+        state.links(at(8)).await.unwrap(),
     )
 }
 
@@ -467,6 +478,7 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("decision_lift", 1),
             ("allow_entry", 1),
             ("bouncer", 1),
+            ("blocklist_link", 1),
             ("meta", 3),
         ]
     );

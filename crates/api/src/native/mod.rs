@@ -5,6 +5,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod allowlist;
+pub(crate) mod blocklist;
 pub(crate) mod bouncers;
 pub(crate) mod cves;
 pub(crate) mod decisions;

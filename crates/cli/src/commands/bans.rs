@@ -252,7 +252,7 @@ pub(crate) async fn allow(settings: &Settings, args: &AllowArgs) -> anyhow::Resu
 }
 
 /// A value for a query string (RFC 3986).
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let one = |byte: u8| match plain(byte) {
         true => char::from(byte).to_string(),

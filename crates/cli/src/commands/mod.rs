@@ -1,6 +1,7 @@
 //! The commands that ask or manage, and end.
 
 pub(crate) mod bans;
+pub(crate) mod blocklist;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;

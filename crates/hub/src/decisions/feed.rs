@@ -177,7 +177,8 @@ impl Decisions {
         })
     }
 
-    fn told_so_far(&self) -> u64 {
+    /// The number of the last change that anybody was told.
+    pub(crate) fn told_so_far(&self) -> u64 {
         *self.head.borrow()
     }
 

@@ -65,6 +65,8 @@ const TABLES: &[Table] = tables! {
         integers ["created_at", "until_at"], bytes [];
     "bouncer" by "id": texts ["id", "name", "address", "agent", "usage"],
         integers ["last_seq", "last_pull"], bytes [];
+    "blocklist_link" by "id": texts ["id", "format", "query", "note", "created_by"],
+        integers ["created_at", "expires_at"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 

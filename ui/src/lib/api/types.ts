@@ -66,6 +66,95 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/blocklist-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List links to block lists
+         * @description Those that work. Needs the role operator.
+         */
+        get: operations["listBlocklistLinks"];
+        put?: never;
+        /**
+         * Make a link to a block list
+         * @description Whoever has it gets the list without a credential until it ends or is revoked. Needs the role
+         *     operator.
+         */
+        post: operations["addBlocklistLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocklist-links/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a link to a block list
+         * @description At once, on all hubs. Needs the role operator.
+         */
+        delete: operations["removeBlocklistLink"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocklist.{format}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is banned, as a list
+         * @description `nft`: a file for `nft -f`; `ipset`: for `ipset restore`; `nginx`: to be included; `pfsense`: a
+         *     URL table; `stix`: a STIX 2.1 bundle. Give the `ETag` back as `If-None-Match`: 304 says that
+         *     nothing but time has changed. A link of /api/v1/blocklist-links needs no credential. A MISP feed
+         *     is at `/api/v1/blocklist/misp/manifest.json`.
+         */
+        get: operations["getBlocklist"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocklist/misp/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A MISP feed
+         * @description `manifest.json`, and the event that it names. As the address of a feed give MISP a link of
+         *     /api/v1/blocklist-links, or this without the file's name and a key in a header.
+         */
+        get: operations["getMispFeed"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bouncers": {
         parameters: {
             query?: never;
@@ -1007,6 +1096,40 @@ export interface components {
              */
             version: number;
         };
+        /**
+         * @description In what form a block list is given.
+         * @enum {string}
+         */
+        BlocklistFormat: "txt" | "csv" | "json" | "nft" | "ipset" | "nginx" | "pfsense" | "stix" | "misp";
+        /** @description A link to a block list. */
+        BlocklistLink: {
+            /** @description Who made it. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it stops working.
+             */
+            expires_at: string;
+            /**
+             * @description The format that it gives.
+             * @example nft
+             */
+            format: string;
+            /** @description Names it for good. */
+            id: string;
+            /** @description Who has it. */
+            note: string | null;
+            /**
+             * @description Which bans.
+             * @example country:CN
+             */
+            query: string;
+        };
         /** @description A bouncer. */
         Bouncer: {
             /** @description Where it asks from. */
@@ -1713,6 +1836,11 @@ export interface components {
             /** @description Whose decisions are over. */
             target: string;
         };
+        /** @description Links that work, the newest first. */
+        LinkList: {
+            /** @description The links, without their signatures. */
+            links: components["schemas"]["BlocklistLink"][];
+        };
         /** @description What became of lines. */
         LogReceipt: {
             /**
@@ -1741,6 +1869,15 @@ export interface components {
              */
             quarantined: components["schemas"]["Quarantined"][];
         };
+        /** @description A link that was just made. */
+        MadeBlocklistLink: {
+            /** @description What is kept of it. */
+            link: components["schemas"]["BlocklistLink"];
+            /** @description Path and parameters with the signature: shown this once. For MISP the address of the feed. */
+            path: string;
+            /** @description The whole address, where `api.public_url` says how this hub is reached. */
+            url: string | null;
+        };
         /** @description Where a query text stops making sense. */
         Mistake: {
             /** @description The character, counted from 0. */
@@ -1764,6 +1901,23 @@ export interface components {
              * @example 198.51.100.7
              */
             target: string;
+        };
+        /** @description A link to be made. */
+        NewBlocklistLink: {
+            /**
+             * Format: int64
+             * @description For how long it works, in seconds; default 90 days.
+             */
+            duration_secs?: number;
+            /** @description The format that it gives. */
+            format: components["schemas"]["BlocklistFormat"];
+            /** @description Who has it. */
+            note?: string | null;
+            /**
+             * @description Which bans, in the query language; all where it is empty.
+             * @example country:CN
+             */
+            query?: string;
         };
         /** @description An entry to be made. */
         NewEntry: {
@@ -2779,6 +2933,271 @@ export interface operations {
                 };
             };
             /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listBlocklistLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The links */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addBlocklistLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBlocklistLink"];
+            };
+        };
+        responses: {
+            /** @description The link, with its signature this once */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBlocklistLink"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeBlocklistLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The link's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It works no more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getBlocklist: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Which bans, in the query language: `country`, `ip`, `analyzer` (the scenario), `sensor`,
+                 *     `host`, `user` (the operator), words of the reason; all where it is empty.
+                 * @example country:CN analyzer:ssh-*
+                 */
+                q?: string;
+                /** @description Id of a link. */
+                link?: string;
+                /** @description When the link ends, in seconds since 1970. */
+                expires?: number;
+                /** @description The link's signature. */
+                signature?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description txt, csv, json, nft, ipset, nginx, pfsense or stix
+                 * @example txt
+                 */
+                format: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The list */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description It is as it was */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Neither a credential nor a link */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed, or the link does not work */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The query cannot be understood */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getMispFeed: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Which bans, in the query language: `country`, `ip`, `analyzer` (the scenario), `sensor`,
+                 *     `host`, `user` (the operator), words of the reason; all where it is empty.
+                 * @example country:CN analyzer:ssh-*
+                 */
+                q?: string;
+                /** @description Id of a link. */
+                link?: string;
+                /** @description When the link ends, in seconds since 1970. */
+                expires?: number;
+                /** @description The link's signature. */
+                signature?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description manifest.json, or the name of an event
+                 * @example manifest.json
+                 */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description It is as it was */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The feed has no such file */
             404: {
                 headers: {
                     [name: string]: unknown;
