@@ -48,7 +48,8 @@ fn failing(operations: &[Operation]) -> (u64, Vec<(u64, Vec<u8>)>, Vec<(u64, Vec
     block_on(async {
         let dir = quick_dir();
         let faults = Faults::default();
-        let (spool, mut reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+        let (spool, mut reader) =
+            Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
         assert_eq!(spool.append(vec![b"a".to_vec()]).await.unwrap(), Position(0));
         operations.iter().for_each(|operation| faults.plan(*operation));
         let error = spool.append(vec![b"failed".to_vec(); 2]).await.unwrap_err();
@@ -105,7 +106,8 @@ fn segment_that_cannot_be_created_fails_the_append_until_it_can() {
     block_on(async {
         let dir = quick_dir();
         let faults = Faults::default();
-        let (spool, mut reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+        let (spool, mut reader) =
+            Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
         spool.append(vec![vec![1; 250]]).await.unwrap();
         for _ in 0..3 {
             faults.plan(Operation::Create);
@@ -121,7 +123,8 @@ fn disk_whose_syncs_fail_for_long_leaves_no_heap_of_files() {
     block_on(async {
         let dir = quick_dir();
         let faults = Faults::default();
-        let (spool, reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+        let (spool, reader) =
+            Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
         spool.append(vec![b"a".to_vec()]).await.unwrap();
         for _ in 0..50 {
             faults.plan(Operation::Sync);
@@ -143,7 +146,8 @@ fn everyone_in_a_failed_group_is_told() {
     block_on(async {
         let dir = quick_dir();
         let faults = Faults::default();
-        let (spool, mut reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+        let (spool, mut reader) =
+            Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
         faults.plan(Operation::Sync);
         let appends: Vec<_> = (0..20_u8)
             .map(|at| {
@@ -169,7 +173,8 @@ fn commit_frees_segments_even_where_the_checkpoint_cannot_be_written() {
     block_on(async {
         let dir = quick_dir();
         let faults = Faults::default();
-        let (spool, mut reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+        let (spool, mut reader) =
+            Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
         for at in 0..20_u8 {
             spool.append(vec![vec![at; 100]]).await.unwrap();
         }
@@ -192,7 +197,7 @@ fn drop_is_counted_even_where_the_checkpoint_can_only_be_written_after_it() {
         let faults = Faults::default();
         let settings = Config { max_bytes: 1200, when_full: WhenFull::DropOldest, ..settings() };
         let (spool, reader) =
-            Spool::open_with(dir.path(), settings.clone(), faults.clone()).unwrap();
+            Spool::open_with(dir.path(), settings.clone(), faults.clone(), None).unwrap();
         faults.plan(Operation::Checkpoint);
         for at in 0..20_u8 {
             spool.append(vec![vec![at; 100]]).await.unwrap();
@@ -238,7 +243,8 @@ async fn run(steps: Vec<Step>) {
     let dir = quick_dir();
     let (mut kept, mut failed) = (Vec::new(), Vec::new());
     let mut faults = Faults::default();
-    let (mut spool, mut reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+    let (mut spool, mut reader) =
+        Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
     for step in steps {
         match step {
             Step::Append(record) => match spool.append(vec![record.clone(); 2]).await {
@@ -276,7 +282,8 @@ async fn run(steps: Vec<Step>) {
                     assert!(known || *at < committed || failed.contains(record), "number {at}");
                 }
                 assert!(kept.is_sorted_by(|(a, _), (b, _)| a < b));
-                (spool, reader) = Spool::open_with(dir.path(), settings(), faults.clone()).unwrap();
+                (spool, reader) =
+                    Spool::open_with(dir.path(), settings(), faults.clone(), None).unwrap();
             }
         }
     }

@@ -35,6 +35,7 @@ mod replay;
 mod scan;
 mod segment;
 mod state;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use inspect::{Inspection, inspect};
 pub use reader::{Chunk, Reader};
 pub use replay::replay;
+pub use tail::Tail;
 
 use faults::Faults;
 use segment::Frame;
@@ -130,11 +132,29 @@ impl Spool {
     /// # Errors
     /// [`OpenError`] where the directory cannot be used.
     pub fn open(dir: &Path, config: Config) -> Result<(Self, Reader), OpenError> {
-        Self::open_with(dir, config, Faults::default())
+        Self::open_with(dir, config, Faults::default(), None)
     }
 
-    fn open_with(dir: &Path, config: Config, faults: Faults) -> Result<(Self, Reader), OpenError> {
-        let recovered = recover::open(dir, &faults)?;
+    /// The same, and keeps committed records as [`Self::keep`] does from the
+    /// first moment on.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the directory cannot be used.
+    pub fn open_keeping(
+        dir: &Path,
+        config: Config,
+        from: Option<Position>,
+    ) -> Result<(Self, Reader), OpenError> {
+        Self::open_with(dir, config, Faults::default(), from)
+    }
+
+    fn open_with(
+        dir: &Path,
+        config: Config,
+        faults: Faults,
+        kept: Option<Position>,
+    ) -> Result<(Self, Reader), OpenError> {
+        let recovered = recover::open(dir, &faults, kept.map(|kept| kept.0))?;
         let shared = recovered.shared.clone();
         let longest_frame = writer::longest_frame(&config);
         let (queue, commands) = mpsc::channel(limits::QUEUED_COMMANDS);
@@ -177,6 +197,27 @@ impl Spool {
         done.await.map_err(|_| AppendError::Closed)?
     }
 
+    /// A second way to read: records from a number on, in order, committed or not,
+    /// as far as they are still there. One at a time.
+    #[must_use]
+    pub fn tail(&self, from: Position) -> Tail {
+        Tail::new(self.handle.clone(), from.0)
+    }
+
+    /// Keeps committed records from this number on for a tail, until the bound is
+    /// reached; `None` keeps none. What is freed by it is freed with the next
+    /// commit.
+    pub fn keep(&self, from: Option<Position>) {
+        self.handle.shared.state().kept = from.map(|from| from.0);
+    }
+
+    /// Where the first record is that is still there.
+    #[must_use]
+    pub fn oldest(&self) -> Position {
+        let state = self.handle.shared.state();
+        Position(state.segments.front().map_or(state.next, |oldest| oldest.first))
+    }
+
     /// Where the next record will be, after all that are durable.
     #[must_use]
     pub fn next(&self) -> Position {
@@ -203,7 +244,7 @@ impl Spool {
 impl Drop for Appenders {
     fn drop(&mut self) {
         self.0.state().orphaned = true;
-        self.0.changed.notify_one();
+        self.0.ring();
     }
 }
 

@@ -97,6 +97,7 @@ impl Reader {
                     from: self.ahead,
                     max_records: max_records.saturating_sub(self.ready.len()),
                     max_bytes: max_bytes.saturating_sub(self.ready_bytes),
+                    for_whom: ForWhom::Reader,
                 };
                 let open = self.open.take();
                 tokio::task::spawn_blocking(move || load.run(open))
@@ -197,35 +198,48 @@ impl Reader {
 
 /// A segment that is being read.
 #[derive(Debug)]
-struct Open {
+pub(crate) struct Open {
     first: u64,
-    scanner: Scanner<File>,
+    pub(crate) scanner: Scanner<File>,
 }
 
 /// What one load has found.
 #[derive(Debug)]
-struct Loaded {
-    open: Option<Open>,
-    records: Vec<(u64, Vec<u8>)>,
+pub(crate) struct Loaded {
+    pub(crate) open: Option<Open>,
+    pub(crate) records: Vec<(u64, Vec<u8>)>,
     /// Number of the next record to load.
-    ahead: u64,
-    error: Option<io::Error>,
+    pub(crate) ahead: u64,
+    pub(crate) error: Option<io::Error>,
 }
 
 /// One piece of blocking work: whole frames until a bound is reached.
-struct Load {
-    shared: Arc<Shared>,
-    from: u64,
-    max_records: usize,
-    max_bytes: usize,
+pub(crate) struct Load {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) from: u64,
+    pub(crate) max_records: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) for_whom: ForWhom,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForWhom {
+    /// The reader: nothing that is committed.
+    Reader,
+    /// The tail: also that.
+    Tail,
 }
 
 impl Load {
-    fn run(self, open: Option<Open>) -> Loaded {
+    pub(crate) fn run(self, open: Option<Open>) -> Loaded {
         let mut loaded = Loaded { open, records: Vec::new(), ahead: self.from, error: None };
         let mut bytes = 0;
         loop {
-            let plan = self.shared.state().plan(loaded.ahead);
+            let plan = match self.for_whom {
+                ForWhom::Reader => self.shared.state().plan(loaded.ahead),
+                ForWhom::Tail => self.shared.state().plan_anywhere(loaded.ahead),
+            };
             let (segment, from) = match plan {
                 Plan::Segment(segment, from) => (segment, from),
                 Plan::Nothing(next) => {

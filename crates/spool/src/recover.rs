@@ -38,7 +38,9 @@ struct Found {
 }
 
 /// Opens or creates the spool in `dir`.
-pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> {
+///
+/// Segments from `kept` on stay for a tail, also where they are committed.
+pub(crate) fn open(dir: &Path, faults: &Faults, kept: Option<u64>) -> Result<Recovered, OpenError> {
     let io = |source| OpenError::Io { path: dir.into(), source };
     make_dir(dir).map_err(io)?;
     let lock = lock(dir)?;
@@ -105,6 +107,7 @@ pub(crate) fn open(dir: &Path, faults: &Faults) -> Result<Recovered, OpenError> 
         state.segments.push_back(segment);
     }
     state.commit(known.committed.max(state.segments.front().map_or(0, |oldest| oldest.first)));
+    state.kept = kept;
     while let Some(consumed) = state.take_consumed() {
         std::fs::remove_file(segment::path(dir, consumed.first)).map_err(io)?;
     }

@@ -44,6 +44,9 @@ pub(crate) struct State {
     /// Numbers below it are durable or will never be used.
     pub(crate) next: u64,
     pub(crate) committed: u64,
+    /// Segments with this number or later ones stay for a tail, committed or not,
+    /// while there is room; `None`: nobody needs them.
+    pub(crate) kept: Option<u64>,
     /// Numbers from `committed` on that no record has, ascending.
     pub(crate) gaps: Vec<Range<u64>>,
     pub(crate) unused: u64,
@@ -100,13 +103,18 @@ impl State {
     /// The oldest segment, if there is another one and all of it is done with.
     pub(crate) fn take_consumed(&mut self) -> Option<Segment> {
         let oldest = self.segments.front()?;
-        let consumed = self.segments.len() > 1 && oldest.end <= self.committed;
+        let done = self.kept.map_or(self.committed, |kept| kept.min(self.committed));
+        let consumed = self.segments.len() > 1 && oldest.end <= done;
         if consumed { self.segments.pop_front() } else { None }
     }
 
-    /// Where to read the record `from` or the first one after it.
+    /// Where the reader reads the record `from` or the first one after it.
     pub(crate) fn plan(&self, from: u64) -> Plan {
-        let from = from.max(self.committed);
+        self.plan_anywhere(from.max(self.committed))
+    }
+
+    /// The same for a tail: also records that are committed.
+    pub(crate) fn plan_anywhere(&self, from: u64) -> Plan {
         let at = self.segments.partition_point(|segment| segment.end <= from);
         match self.segments.get(at) {
             Some(segment) => Plan::Segment(segment.clone(), from),
@@ -154,11 +162,19 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Rung when records became durable or the end came. One waiter: the reader.
     pub(crate) changed: Notify,
+    /// The same for the tail, one too.
+    pub(crate) grown: Notify,
 }
 
 impl Shared {
     pub(crate) fn new(dir: PathBuf, mark: u64, state: State) -> Self {
-        Self { dir, mark, state: Mutex::new(state), changed: Notify::new() }
+        Self { dir, mark, state: Mutex::new(state), changed: Notify::new(), grown: Notify::new() }
+    }
+
+    /// Rings for both.
+    pub(crate) fn ring(&self) {
+        self.changed.notify_one();
+        self.grown.notify_one();
     }
 
     /// Held for a few assignments, never across a read, write or await.

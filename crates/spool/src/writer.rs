@@ -212,6 +212,11 @@ impl Writer {
             if oldest.end > committed {
                 self.drop_unread(&oldest);
             }
+            {
+                // Taking records in goes before keeping them for a tail.
+                let mut state = self.shared.state();
+                state.kept = state.kept.map(|kept| kept.max(oldest.end));
+            }
             self.remove_consumed();
         }
         Ok(())
@@ -282,7 +287,7 @@ impl Writer {
             }
         }
         self.group_bytes = 0;
-        self.shared.changed.notify_one();
+        self.shared.ring();
         for (first, reply) in self.group.drain(..) {
             let _ = reply.send(Ok(Position(first)));
         }
@@ -452,6 +457,6 @@ impl Drop for Writer {
     /// However the thread ends, the reader does not wait for more.
     fn drop(&mut self) {
         self.shared.state().closed = true;
-        self.shared.changed.notify_one();
+        self.shared.ring();
     }
 }
