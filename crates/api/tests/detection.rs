@@ -33,7 +33,7 @@ async fn detecting() -> Doors {
     let detector = Detector::new(engine, Allowlist::new(vec![allowed]), policy);
     let here = Some(SensorId::new("edge-1").unwrap());
     let disabled = vec!["http-bad-bots".to_owned()];
-    doors.hub.set_up_detection(DetectionSetup { detector, disabled, here });
+    doors.hub.set_up_detection(DetectionSetup { detector, hub: None, disabled, here });
     doors
 }
 
@@ -168,7 +168,12 @@ async fn a_switch_is_there_after_a_restart() {
         let engine = Engine::new(shipped_scenarios().unwrap(), EngineOptions::default()).unwrap();
         let policy = Policy::new(PolicyConfig::default());
         let detector = Detector::new(engine, Allowlist::default(), policy);
-        hub.set_up_detection(DetectionSetup { detector, disabled: Vec::new(), here: None });
+        hub.set_up_detection(DetectionSetup {
+            detector,
+            hub: None,
+            disabled: Vec::new(),
+            here: None,
+        });
         if turn == 0 {
             let reached = hub.simulate(&me, "port-scan", true, now()).await.unwrap();
             assert_eq!(reached, None, "no detector runs here");

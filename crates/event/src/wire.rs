@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Event, EventId};
+use crate::{Event, EventId, EventKind};
 
 /// The version of the envelope and of the event form inside it.
 pub const VERSION: u32 = 1;
@@ -22,6 +22,9 @@ pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Longest JSON text of one event, in bytes: the text limit, six times (the
 /// worst case of JSON's `\u` escapes), and room for the rest.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+/// Bytes of an id as text.
+const ID_BYTES: usize = 26;
 
 /// A batch whose events are still raw text.
 #[derive(Debug, Deserialize)]
@@ -104,6 +107,16 @@ pub fn decode_event(text: &[u8]) -> Result<Event, EventError> {
 pub fn id_of(record: &[u8]) -> Option<EventId> {
     let id = record.strip_prefix(br#"{"id":""#)?.split(|byte| *byte == b'"').next()?;
     std::str::from_utf8(id).ok()?.parse().ok()
+}
+
+/// The kind of an encoded event, without decoding it; `None` where it is not as
+/// [`encode_event`] writes it, or of a kind that is not known.
+#[must_use]
+pub fn kind_of(record: &[u8]) -> Option<EventKind> {
+    let rest = record.strip_prefix(br#"{"id":""#)?;
+    let rest = rest.get(ID_BYTES..)?.strip_prefix(br#"","kind":""#)?;
+    let kind = rest.split(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(kind).ok()?.parse().ok()
 }
 
 /// Writes one event as JSON, the form it has in spools too.

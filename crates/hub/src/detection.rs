@@ -1,7 +1,8 @@
 //! Detection as the hub knows it: the scenarios in use, how often they have hit,
 //! which of them are simulated, and what a line would lead to.
 //!
-//! The hub counts nothing itself: agents do, and what they find comes as events.
+//! Most is counted by agents, and what they find comes as events; what the hub
+//! counts itself is in [`crate::correlation`].
 //! A switch is kept in the state; the detector of this process follows it by
 //! [`Hub::switches`](crate::Hub::switches).
 
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use palisade_event::{Domain, EventKind, ScenarioName, SensorId, Timestamp};
-use palisade_rules::scenario::GroupBy;
+use palisade_rules::scenario::{GroupBy, Runs};
 use palisade_rules::{
     Allowlist, Detector, ExplainedLine, Explainer, LineContext, LogFormat, Scenario, Shown,
     Switches,
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Permission, Principal};
+use crate::decisions::HUB;
 use crate::error::{AdminError, QueryError, StateError};
 use crate::query::Queries;
 
@@ -50,6 +52,9 @@ pub struct DetectionSetup {
     /// A detector that has seen nothing, with scenarios, allowlist and policy
     /// of the settings.
     pub detector: Detector,
+    /// The same with the scenarios that the hub itself counts; `None` where it
+    /// counts nothing.
+    pub hub: Option<Detector>,
     /// Scenarios that the settings do not use.
     pub disabled: Vec<String>,
     /// The sensor whose log lines are looked at in this process, where that is so.
@@ -118,6 +123,8 @@ pub struct ScenarioInfo {
 pub struct ScenarioRule {
     /// What it finds, in one sentence.
     pub description: String,
+    /// Who counts: `agent` or `hub`.
+    pub runs: &'static str,
     /// The way of counting.
     pub kind: &'static str,
     /// Which sightings count.
@@ -146,6 +153,7 @@ impl From<&Scenario> for ScenarioRule {
     fn from(scenario: &Scenario) -> Self {
         Self {
             description: scenario.description.to_string(),
+            runs: scenario.runs.as_str(),
             kind: scenario.rule.name(),
             filter: scenario.filter.text().to_owned(),
             then: scenario.rule.then().map(|filter| filter.text().to_owned()),
@@ -221,9 +229,19 @@ impl Detection {
         Ok(read.collect())
     }
 
-    /// The scenarios in use here; none before [`Self::set_up`].
-    fn scenarios(&self) -> &[Scenario] {
-        self.setup.get().map_or(&[], |setup| setup.detector.engine().scenarios())
+    /// The scenarios in use here, then those of the hub itself; none before
+    /// [`Self::set_up`].
+    fn scenarios(&self) -> impl Iterator<Item = &Scenario> {
+        self.setup.get().into_iter().flat_map(|setup| {
+            let hub = setup.hub.iter().flat_map(|hub| hub.engine().scenarios());
+            setup.detector.engine().scenarios().iter().chain(hub)
+        })
+    }
+
+    /// The detectors that switches reach: that of this process, and the hub's own.
+    fn reached(&self) -> Vec<String> {
+        let hub = self.setup.get().and_then(|setup| setup.hub.as_ref()).map(|_| HUB.to_owned());
+        self.here().map(ToString::to_string).into_iter().chain(hub).collect()
     }
 
     fn here(&self) -> Option<&SensorId> {
@@ -242,7 +260,7 @@ impl Detection {
         if !who.may(Permission::Administer) {
             return Err(AdminError::Forbidden);
         }
-        let scenario = self.scenarios().iter().find(|one| one.name.as_str() == name);
+        let scenario = self.scenarios().find(|one| one.name.as_str() == name);
         let Some(scenario) = scenario else {
             let known: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             return Err(AdminError::NotFound(format!("scenario '{known}' in use here")));
@@ -264,7 +282,10 @@ impl Detection {
             "simulation of a scenario was switched"
         );
         self.refresh().await?;
-        Ok(self.here().cloned())
+        match scenario.runs {
+            Runs::Agent => Ok(self.here().cloned()),
+            Runs::Hub => Ok(SensorId::new(HUB).ok()),
+        }
     }
 
     /// The scenarios with their alerts among the events that `query` finds.
@@ -290,7 +311,6 @@ impl Detection {
 
         let mut scenarios: Vec<ScenarioInfo> = self
             .scenarios()
-            .iter()
             .map(|scenario| ScenarioInfo {
                 rule: Some(scenario.into()),
                 simulated: switches.get(&scenario.name).copied().unwrap_or(scenario.simulation),
@@ -328,7 +348,7 @@ impl Detection {
         Ok(ScenarioList {
             scenarios,
             disabled: self.setup.get().map(|setup| setup.disabled.clone()).unwrap_or_default(),
-            detectors: detectors(&by_sensor, self.here()),
+            detectors: detectors(&by_sensor, &self.reached()),
             parsers: LogFormat::all().map(|format| format.to_string()).collect(),
         })
     }
@@ -409,26 +429,25 @@ fn inner(group: &Bucket) -> Vec<(String, u64)> {
     inner.iter().map(|group| (name(group), group.count)).collect()
 }
 
-fn detectors(by_sensor: &[Bucket], here: Option<&SensorId>) -> Vec<DetectorInfo> {
-    let is_here = |sensor: &str| here.is_some_and(|here| here.as_str() == sensor);
+fn detectors(by_sensor: &[Bucket], reached: &[String]) -> Vec<DetectorInfo> {
     // Behind the events of the demonstration there is nobody.
     let mut all: Vec<DetectorInfo> = by_sensor
         .iter()
         .map(|group| (name(group), group.count))
         .filter(|(sensor, _)| sensor != crate::DEMO_SENSOR)
-        .map(|(sensor, hits)| DetectorInfo { reached: is_here(&sensor), hits, sensor })
+        .map(|(sensor, hits)| DetectorInfo { reached: reached.contains(&sensor), hits, sensor })
         .collect();
-    if let Some(here) = here
-        && !all.iter().any(|detector| detector.reached)
-    {
-        all.push(DetectorInfo { sensor: here.to_string(), hits: 0, reached: true });
+    for sensor in reached {
+        if !all.iter().any(|detector| detector.sensor == *sensor) {
+            all.push(DetectorInfo { sensor: sensor.clone(), hits: 0, reached: true });
+        }
     }
     all.sort_by_key(|detector| !detector.reached);
     all
 }
 
 /// Resolves names of the allowlist, as the agent does.
-async fn resolve(list: &mut Allowlist) {
+pub(crate) async fn resolve(list: &mut Allowlist) {
     let names: Vec<String> = list.names().into_iter().take(MAX_NAMES).map(str::to_owned).collect();
     let all = async {
         for name in names {

@@ -13,13 +13,14 @@ use std::time::{Duration, SystemTime};
 
 use palisade_event::wire::Receipt;
 use palisade_event::{Domain, Event, EventId, PayloadHash, Timestamp};
-use palisade_spool::{Reader, Spool, WhenFull};
+use palisade_rules::Detector;
+use palisade_spool::{Position, Reader, Spool, WhenFull};
 use palisade_store::blob::Blobs;
 use palisade_store::query::{Aggregation, Cursor, Query};
 use palisade_store::state::{Payload, PayloadQuery, PayloadTotals, State};
 use palisade_store::{Aggregated, Domains, Page, Store};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
 use crate::blocklist::Blocklists;
 use crate::config::{Config, Home, NotifyConfig};
+use crate::correlation::{self, Correlation};
 use crate::cve::{CveInfo, Cves};
 use crate::decisions::Decisions;
 use crate::detection::Detection;
@@ -78,6 +80,8 @@ struct Inner {
     decisions: Arc<Decisions>,
     blocklists: Arc<Blocklists>,
     detection: Arc<Detection>,
+    /// Says once what the hub itself counts.
+    correlate: std::sync::Mutex<Option<oneshot::Sender<Option<Detector>>>>,
     notify: Arc<Notify>,
     notify_config: NotifyConfig,
     quarantine: Arc<Quarantine>,
@@ -578,8 +582,10 @@ impl Opened {
             max_bytes: config.spool.max_bytes,
             when_full: WhenFull::Refuse,
         };
-        let (spool, reader) =
-            Spool::open(&spool_dir, spool_config).map_err(|error| OpenError(error.to_string()))?;
+        // What correlation has not counted yet stays, from the first moment on.
+        let keep = correlation::position(&hub_dir).map(Position);
+        let (spool, reader) = Spool::open_keeping(&spool_dir, spool_config, keep)
+            .map_err(|error| OpenError(error.to_string()))?;
         let origin = Origin::open(&hub_dir)?;
         let outlets = Outlets::open(&hub_dir, &config.outbound, &origin)?;
         let store =
@@ -630,6 +636,7 @@ impl Opened {
         let outlets = Arc::new(self.outlets);
         let drain = CancellationToken::new();
         let handover = Arc::new(Handover::default());
+        let begin = self.reader.committed();
         let writer = Writer::new(
             self.reader,
             Parts {
@@ -663,6 +670,16 @@ impl Opened {
             origin: self.origin,
             closed: CancellationToken::new(),
         });
+        let correlation = Correlation {
+            spool: ingest.spool.clone(),
+            ingest: Arc::clone(&ingest),
+            metrics: Arc::clone(&metrics),
+            switches: detection.switches(),
+            folder: self.hub_dir.clone(),
+            begin,
+            stop: drain.clone(),
+        };
+        let (correlate, set_up) = oneshot::channel();
         let background = Background {
             started_at,
             store: Arc::clone(&self.store),
@@ -681,6 +698,7 @@ impl Opened {
             stop: drain.clone(),
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(correlation.run(set_up));
         tasks.spawn(writer.run());
         tasks.spawn(background.run());
         tasks.spawn(Arc::clone(&decisions).run(drain.clone()));
@@ -699,6 +717,7 @@ impl Opened {
                 decisions,
                 blocklists,
                 detection,
+                correlate: std::sync::Mutex::new(Some(correlate)),
                 notify,
                 notify_config: self.config.notify,
                 quarantine,

@@ -14,7 +14,7 @@ use palisade_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Identity, Permission, Principal};
-use crate::decisions::{BY, Decisions};
+use crate::decisions::{BY, Decisions, ORIGIN};
 use crate::error::IngestError;
 use crate::handover::Handover;
 use crate::lock::Locked;
@@ -97,7 +97,7 @@ struct Attribution {
     arrival: Arrival,
     sensor: Option<SensorId>,
     domain: Option<Domain>,
-    /// Whether it may say what an operator has decided.
+    /// Whether it may say what an operator or the hub has decided.
     speaks_for_operators: bool,
     now: Timestamp,
     oldest: Timestamp,
@@ -456,9 +456,13 @@ impl Attribution {
             event.sensor = sensor.clone();
         }
         event.domain = self.domain.unwrap_or(event.domain);
-        let decides = matches!(event.kind, EventKind::DecisionMade | EventKind::DecisionLifted);
+        let decides = matches!(
+            event.kind,
+            EventKind::DecisionMade | EventKind::DecisionLifted | EventKind::ScenarioTriggered
+        );
         if decides && !self.speaks_for_operators {
             event.attributes.remove(BY);
+            event.attributes.remove(ORIGIN);
         }
         (event.source_geo, event.target_geo) = (None, None);
         let encoded = wire::encode_event(&event);

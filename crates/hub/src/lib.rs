@@ -9,6 +9,7 @@ mod auth;
 mod background;
 mod blocklist;
 mod config;
+mod correlation;
 mod cve;
 mod decisions;
 mod detection;

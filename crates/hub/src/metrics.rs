@@ -53,6 +53,13 @@ pub(crate) struct Metrics {
     pub(crate) decisions_withheld: Counter,
     pub(crate) decisions_refused: Family<Reason, Counter>,
     pub(crate) decisions_active: Gauge,
+    pub(crate) correlation_counted: Counter,
+    pub(crate) correlation_left_out: Family<Reason, Counter>,
+    pub(crate) correlation_alerts: Counter,
+    pub(crate) correlation_decisions: Counter,
+    pub(crate) correlation_tracked: Gauge,
+    pub(crate) correlation_evicted: Gauge,
+    pub(crate) correlation_behind: Gauge,
     bouncer_dropped_packets: Family<Bouncer, Counter>,
     bouncer_dropped_bytes: Family<Bouncer, Counter>,
     bouncer_active: Family<Bouncer, Gauge>,
@@ -165,6 +172,41 @@ impl Metrics {
                 "Decisions that were not accepted"
             ),
             decisions_active: made!(Gauge::default(), "decisions_active", "Decisions in force"),
+            correlation_counted: made!(
+                Counter::default(),
+                "correlation_counted",
+                "Events that scenarios of the hub have counted"
+            ),
+            correlation_left_out: made!(
+                Family::default(),
+                "correlation_left_out",
+                "Events that scenarios of the hub have not counted"
+            ),
+            correlation_alerts: made!(
+                Counter::default(),
+                "correlation_alerts",
+                "Alerts of the hub's scenarios"
+            ),
+            correlation_decisions: made!(
+                Counter::default(),
+                "correlation_decisions",
+                "Decisions of the hub's scenarios"
+            ),
+            correlation_tracked: made!(
+                Gauge::default(),
+                "correlation_tracked",
+                "Sources that scenarios of the hub track"
+            ),
+            correlation_evicted: made!(
+                Gauge::default(),
+                "correlation_evicted",
+                "Sources that the hub's scenarios gave up as there were too many, since the start"
+            ),
+            correlation_behind: made!(
+                Gauge::default(),
+                "correlation_behind_records",
+                "Records of the spool that wait to be counted"
+            ),
             bouncer_dropped_packets: made!(
                 Family::default(),
                 "bouncer_dropped_packets",

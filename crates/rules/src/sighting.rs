@@ -24,6 +24,8 @@ pub struct Sighting<'a> {
     pub service: &'a str,
     /// The machine where it was seen.
     pub host: Option<&'a [u8]>,
+    /// The sensor whose event it is, where it is one.
+    pub sensor: Option<&'a [u8]>,
     /// Who did it; without an address nothing is counted by address.
     pub source: Option<IpAddr>,
     /// Where it was aimed: the port.
@@ -57,6 +59,7 @@ impl<'a> Sighting<'a> {
             at,
             service,
             host: None,
+            sensor: None,
             source: None,
             target_port: None,
             user: None,
@@ -103,6 +106,7 @@ impl<'a> From<&'a Event> for Sighting<'a> {
         let agent = event.fingerprints.as_deref().and_then(|prints| prints.user_agent.as_ref());
         Self {
             host: event.host.as_ref().map(|host| host.as_str().as_bytes()),
+            sensor: Some(event.sensor.as_str().as_bytes()),
             source: event.source.map(|source| source.address),
             target_port: event.target.and_then(|target| target.port),
             user: credentials.and_then(|given| given.username.as_ref()).map(Untrusted::as_bytes),

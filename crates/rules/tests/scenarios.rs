@@ -1,6 +1,6 @@
 //! The samples of `ruleset/scenarios`: each scenario has a log (`NAME.log`, as
 //! sshd writes it) or events (`NAME.events`, JSON lines), and `NAME.expected`
-//! has what all shipped scenarios make of it.
+//! has what all shipped scenarios that run where it does make of it.
 //!
 //! After a wanted change, `PALISADE_BLESS=1 cargo test -p palisade-rules`
 //! rewrites the expectations; read the difference before committing it.
@@ -11,14 +11,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use palisade_event::Event;
-use palisade_rules::scenario::{SHIPPED_SCENARIOS, shipped_scenarios};
+use palisade_rules::scenario::{Runs, SHIPPED_SCENARIOS, shipped_for};
 use palisade_rules::{
     Allowlist, Detector, Engine, EngineOptions, Finding, LineContext, Policy, PolicyConfig, Sight,
     Sighting, SyslogClock, sight_sshd,
 };
 
-fn detector() -> Detector {
-    let engine = Engine::new(shipped_scenarios().unwrap(), EngineOptions::default()).unwrap();
+fn detector(runs: Runs) -> Detector {
+    let engine = Engine::new(shipped_for(runs).unwrap(), EngineOptions::default()).unwrap();
     Detector::new(engine, Allowlist::default(), Policy::new(PolicyConfig::default()))
 }
 
@@ -38,8 +38,8 @@ fn show(detector: &Detector, findings: Vec<Finding>, out: &mut String) {
     }
 }
 
-fn of_log(bytes: &[u8]) -> String {
-    let mut detector = detector();
+fn of_log(bytes: &[u8], runs: Runs) -> String {
+    let mut detector = detector(runs);
     let mut out = String::new();
     let now = "2026-11-20T23:00:00Z".parse().unwrap();
     let mut clock = SyslogClock::new(LineContext { now, zone: jiff::tz::TimeZone::UTC });
@@ -56,8 +56,8 @@ fn of_log(bytes: &[u8]) -> String {
     out
 }
 
-fn of_events(bytes: &[u8]) -> String {
-    let mut detector = detector();
+fn of_events(bytes: &[u8], runs: Runs) -> String {
+    let mut detector = detector(runs);
     let mut out = String::new();
     for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         let event: Event = serde_json::from_slice(line).unwrap();
@@ -73,9 +73,10 @@ fn every_shipped_scenario_finds_what_its_sample_says_and_nothing_else() {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ruleset/scenarios"));
     for file in SHIPPED_SCENARIOS {
         let path = |end: &str| folder.join(format!("{}.{end}", file.name));
+        let runs = file.scenario().unwrap().runs;
         let got = match std::fs::read(path("log")) {
-            Ok(bytes) => of_log(&bytes),
-            Err(_) => of_events(&std::fs::read(path("events")).unwrap()),
+            Ok(bytes) => of_log(&bytes, runs),
+            Err(_) => of_events(&std::fs::read(path("events")).unwrap(), runs),
         };
         if std::env::var_os("PALISADE_BLESS").is_some() {
             std::fs::write(path("expected"), &got).unwrap();

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use palisade_rules::scenario::{SHIPPED_SCENARIOS, parse_scenario};
+use palisade_rules::scenario::{Runs, SHIPPED_SCENARIOS, parse_scenario};
 use palisade_rules::{
     AllowValue, Allowed, Allowlist, DEFAULT_MAX_TRACKED, Detector, Engine, EngineOptions,
     MAX_ALLOWED, Policy, PolicyConfig, Scenario,
@@ -197,7 +197,25 @@ impl DetectConfig {
         self.detector_of(self.load_scenarios_with(Some(jails.scenarios()))?, seed)
     }
 
+    /// A detector with the scenarios that are the hub's. Reads files.
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each.
+    pub fn hub_detector(&self, seed: u64) -> Result<Detector, Vec<String>> {
+        self.detector_for(Runs::Hub, self.load_scenarios()?, seed)
+    }
+
     fn detector_of(&self, scenarios: Vec<Scenario>, seed: u64) -> Result<Detector, Vec<String>> {
+        self.detector_for(Runs::Agent, scenarios, seed)
+    }
+
+    fn detector_for(
+        &self,
+        runs: Runs,
+        mut scenarios: Vec<Scenario>,
+        seed: u64,
+    ) -> Result<Detector, Vec<String>> {
+        scenarios.retain(|scenario| scenario.runs == runs);
         let options = EngineOptions { max_tracked: self.max_tracked, seed };
         let engine = Engine::new(scenarios, options).map_err(|error| vec![error.to_string()])?;
         Ok(Detector::new(engine, self.allowlist(), Policy::new(self.policy.clone())))

@@ -79,6 +79,9 @@ pub(crate) struct Scenario {
 pub(crate) struct ScenarioRule {
     /// What it finds, in one sentence.
     description: String,
+    /// Who counts: `agent`, each over what its machine sees, or `hub`, over what all see.
+    #[schema(example = "agent")]
+    runs: &'static str,
     /// The way of counting.
     #[schema(example = "leaky-bucket")]
     kind: &'static str,
@@ -255,6 +258,7 @@ impl From<palisade_hub::ScenarioRule> for ScenarioRule {
     fn from(rule: palisade_hub::ScenarioRule) -> Self {
         Self {
             description: rule.description,
+            runs: rule.runs,
             kind: rule.kind,
             filter: rule.filter,
             then: rule.then,

@@ -246,7 +246,14 @@ fn detection(settings: &Settings, here: Option<SensorId>) -> anyhow::Result<Dete
     let detector = detector.map_err(|mistakes| {
         anyhow::anyhow!("the scenarios have mistakes:\n  {}", mistakes.join("\n  "))
     })?;
-    Ok(DetectionSetup { detector, disabled: config.disable.clone(), here })
+    let hub = config.enabled.then(|| config.hub_detector(rand::random())).transpose();
+    let mut hub = hub.map_err(|mistakes| {
+        anyhow::anyhow!("the scenarios of the hub have mistakes:\n  {}", mistakes.join("\n  "))
+    })?;
+    if let Some(hub) = &mut hub {
+        hub.allowlist.set_system(palisade_agent::system_networks().networks);
+    }
+    Ok(DetectionSetup { detector, hub, disabled: config.disable.clone(), here })
 }
 
 /// What comes from a hub elsewhere: its decisions, over a connection of their

@@ -11,7 +11,7 @@ use palisade_event::{
 use palisade_store::state::{AllowEntry, Cover, DecisionQuery, DecisionRecord, State, StateError};
 
 use super::Decisions;
-use super::read::{BY, NOTE};
+use super::read::{BY, HUB, NOTE};
 use crate::auth::{Permission, Principal};
 use crate::error::{AdminError, IngestError};
 use crate::ingest::Ingest;
@@ -20,8 +20,6 @@ use crate::ingest::Ingest;
 pub const MAX_ALLOW_ENTRIES: u32 = 10_000;
 /// Scenario of what people decide.
 const MANUAL: &str = "manual";
-/// The sensor of the hub's own events.
-const SENSOR: &str = "hub";
 /// Decisions that a new entry of the allowlist ends at once.
 const MAX_ENDED: u32 = 10_000;
 
@@ -248,7 +246,7 @@ impl Desk<'_> {
 }
 
 fn sensor() -> Result<SensorId, AdminError> {
-    SensorId::new(SENSOR).map_err(|error| AdminError::Failed(error.to_string()))
+    SensorId::new(HUB).map_err(|error| AdminError::Failed(error.to_string()))
 }
 
 /// A text of somebody who may operate, bounded.

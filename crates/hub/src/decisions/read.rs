@@ -9,6 +9,11 @@ use palisade_store::state::Noting;
 /// The attribute with the operator's name. Ingest takes it away from whoever
 /// is no operator.
 pub(crate) const BY: &str = "by";
+/// The attribute that says who found it, where that was the hub itself; taken
+/// away like [`BY`].
+pub(crate) const ORIGIN: &str = "origin";
+/// What it says then; also the sensor of the hub's own events.
+pub(crate) const HUB: &str = "hub";
 /// The attribute with the operator's note.
 pub(super) const NOTE: &str = "note";
 
@@ -48,6 +53,7 @@ fn made(event: &Event) -> Result<Noting, Refusal> {
     decision.check().map_err(|text| Refusal { class: "malformed", text })?;
     let origin = match text(event, BY) {
         Some(name) => DecisionOrigin::Operator { name: cut(name) },
+        None if text(event, ORIGIN) == Some(HUB) => DecisionOrigin::Hub,
         None => DecisionOrigin::Sensor { name: event.sensor.clone(), host: event.host.clone() },
     };
     let note = text(event, NOTE).map(cut);
@@ -122,6 +128,10 @@ mod tests {
         assert!(
             matches!(&made.origin, DecisionOrigin::Sensor { name, .. } if name.as_str() == "web-1")
         );
+        let Noting::Made(made) = noting(&event.clone().with(ORIGIN, HUB)).unwrap().unwrap() else {
+            panic!()
+        };
+        assert_eq!(made.origin, DecisionOrigin::Hub);
         event = event.with(BY, "anna").with(NOTE, "by hand");
         let Noting::Made(made) = noting(&event).unwrap().unwrap() else { panic!() };
         assert_eq!(made.origin, DecisionOrigin::Operator { name: "anna".into() });

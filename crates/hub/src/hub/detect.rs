@@ -14,6 +14,12 @@ use crate::error::{AdminError, QueryError};
 impl Hub {
     /// Says which scenarios are in use here. Before this there are none.
     pub fn set_up_detection(&self, setup: DetectionSetup) {
+        let correlate = &self.inner.correlate;
+        let tell = correlate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(tell) = tell {
+            // An error means that the hub is ending.
+            let _ = tell.send(setup.hub.clone());
+        }
         self.inner.detection.set_up(setup);
     }
 

@@ -32,6 +32,10 @@ pub struct Hit {
     pub(super) has_path: bool,
     pub(super) port: Option<u16>,
     pub(super) asn: Option<u32>,
+    /// The machine where it was seen, else the sensor; the sensor. Hashed, and 0
+    /// where no scenario that looks at it counts them.
+    pub(super) host: u32,
+    pub(super) sensor: u32,
 }
 
 impl Hit {
@@ -55,6 +59,8 @@ impl Hit {
             has_path: false,
             port: None,
             asn: None,
+            host: 0,
+            sensor: 0,
         }
     }
 
@@ -64,6 +70,8 @@ impl Hit {
         match of {
             DistinctValue::User => self.user.map(|hash| (hash >> 32) as u32),
             DistinctValue::Path => self.has_path.then_some(self.path),
+            DistinctValue::Host => (self.host != 0).then_some(self.host),
+            DistinctValue::Sensor => (self.sensor != 0).then_some(self.sensor),
             DistinctValue::Port => self.port.map(u32::from),
             DistinctValue::Address => self.source.map(|source| match source {
                 IpAddr::V4(v4) => v4.to_bits(),
@@ -87,6 +95,8 @@ pub struct Matcher {
     /// Scenarios that need the hash of the login name, of the path.
     needs_user: u64,
     needs_path: u64,
+    /// Scenarios that count machines or sensors.
+    needs_place: u64,
     /// Scenarios that count faster who was banned before.
     pub(super) weighs_known: u64,
 }
@@ -143,6 +153,7 @@ impl Case {
 impl Matcher {
     pub(super) fn new(scenarios: Arc<[Scenario]>) -> Self {
         let (mut all, mut needs_user, mut needs_path, mut weighs_known) = (0, 0, 0, 0);
+        let mut needs_place = 0;
         let mut services: Vec<Box<[u8]>> = Vec::new();
         for (place, scenario) in scenarios.iter().enumerate() {
             all |= scenario.filter.kinds();
@@ -164,6 +175,9 @@ impl Matcher {
             }
             if of == Some(DistinctValue::Path) {
                 needs_path |= 1 << place;
+            }
+            if matches!(of, Some(DistinctValue::Host | DistinctValue::Sensor)) {
+                needs_place |= 1 << place;
             }
         }
         services.sort();
@@ -187,7 +201,16 @@ impl Matcher {
                 }
             }
         }
-        Self { scenarios, kinds: all, services, cases, needs_user, needs_path, weighs_known }
+        Self {
+            scenarios,
+            kinds: all,
+            services,
+            cases,
+            needs_user,
+            needs_path,
+            needs_place,
+            weighs_known,
+        }
     }
 
     /// What is known of a sighting by its kind, outcome and service.
@@ -237,6 +260,13 @@ impl Matcher {
         }
         let user = sighting.user.filter(|_| matched & self.needs_user != 0).map(hash);
         let path = (matched & self.needs_path != 0).then(|| sighting.path()).flatten();
+        let (mut host, mut sensor) = (0, 0);
+        if matched & self.needs_place != 0 {
+            // 0 is none; two that share a hash count as one.
+            let short = |text: &[u8]| ((hash(text) >> 32) as u32).max(1);
+            sensor = sighting.sensor.map_or(0, short);
+            host = sighting.host.map_or(sensor, short);
+        }
         Some(Hit {
             at: sighting.at,
             source: sighting.source.map(|source| source.to_canonical()),
@@ -248,6 +278,8 @@ impl Matcher {
             has_path: path.is_some(),
             port: sighting.target_port,
             asn: sighting.asn,
+            host,
+            sensor,
         })
     }
 }

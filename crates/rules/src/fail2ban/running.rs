@@ -131,6 +131,7 @@ impl RunningJail {
             ban: Some(secs(self.ban_time.of(0, 0.0).unwrap_or(MAX_FIND_SECS))),
             ban_time: Some(self.ban_time.clone()),
             simulation: false,
+            runs: crate::scenario::Runs::Agent,
             file: Some("fail2ban's configuration".into()),
         }
     }

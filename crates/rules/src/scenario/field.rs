@@ -48,6 +48,7 @@ fields! {
     Kind "kind" [] Keyword "What happened, such as auth.attempted (docs/EVENTS.md).";
     Service "service" ["analyzer", "daemon"] Keyword "The program that was attacked: the parser's name, such as sshd or nginx.";
     Host "host" [] Keyword "The machine where it was seen.";
+    Sensor "sensor" [] Keyword "The sensor that told of it: the name of its key.";
     Ip "ip" ["source", "source_ip"] Ip "The address it came from.";
     Port "port" ["target_port"] Integer "The port it was aimed at.";
     User "user" ["username", "login"] Text "The login name that was tried.";
@@ -80,6 +81,7 @@ impl SightingField {
                 (!sighting.service.is_empty()).then(|| text(sighting.service.as_bytes()))
             }
             Self::Host => sighting.host.map(text),
+            Self::Sensor => sighting.sensor.map(text),
             Self::Ip => sighting.source.map(|ip| Seen::Address(ip.to_canonical())),
             Self::Port => sighting.target_port.map(|port| Seen::Number(port.into())),
             Self::User => sighting.user.map(text),
@@ -158,7 +160,7 @@ mod tests {
             crate::scenario::parse_scenario(text, "docs/DETECT.md").unwrap();
             scenarios += 1;
         }
-        assert_eq!(scenarios, 3);
+        assert_eq!(scenarios, 4);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use palisade_event::{DecisionType, ScenarioName};
 use serde::Deserialize;
 
 use super::{
-    DistinctValue, GroupBy, MAX_DISTINCT_COUNT, MAX_WINDOW_COUNT, Rule, Scenario, SightingFilter,
-    Span,
+    DistinctValue, GroupBy, MAX_DISTINCT_COUNT, MAX_WINDOW_COUNT, Rule, Runs, Scenario,
+    SightingFilter, Span,
 };
 
 /// Longest scenario file, in bytes.
@@ -42,6 +42,8 @@ struct File {
     ban: Option<Span>,
     #[serde(default)]
     simulation: bool,
+    #[serde(default)]
+    runs: Runs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -107,6 +109,7 @@ pub fn parse_scenario(text: &str, place: &str) -> Result<Scenario, ScenarioError
         ban: file.ban,
         ban_time: None,
         simulation: file.simulation,
+        runs: file.runs,
         file: Some(place.into()),
         name: file.name,
     })
@@ -142,7 +145,7 @@ impl File {
                 let within = self.within.ok_or("within is missing, such as within = \"10m\"")?;
                 let of = self
                     .distinct
-                    .ok_or("distinct is missing: \"user\", \"path\", \"port\" or \"address\"")?;
+                    .ok_or("distinct is missing: \"user\", \"path\", \"port\", \"address\", \"host\" or \"sensor\"")?;
                 (&["count", "within", "distinct"], Rule::Distinct { of, count, within })
             }
             Kind::Rate => {

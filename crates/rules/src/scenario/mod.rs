@@ -24,7 +24,7 @@ pub use file::{ScenarioError, parse_scenario};
 pub use filter::SightingFilter;
 pub(crate) use filter::{Kinds, Test, kind_bit};
 pub(crate) use given::{Given, Known, KnownService};
-pub use shipped::{SHIPPED_SCENARIOS, Shipped, shipped_scenarios};
+pub use shipped::{SHIPPED_SCENARIOS, Shipped, shipped_for, shipped_scenarios};
 pub use span::{ParseSpanError, Span};
 
 /// Most scenarios of one engine: one bit each of what a sighting has matched.
@@ -58,8 +58,32 @@ pub struct Scenario {
     pub ban_time: Option<BanTime>,
     /// Its decisions are recorded and never carried out.
     pub simulation: bool,
+    /// Who counts for it.
+    pub runs: Runs,
     /// The file that it was read from; `None` where it is shipped.
     pub file: Option<Box<str>>,
+}
+
+/// Where a scenario is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runs {
+    /// On each machine, over what is seen there.
+    #[default]
+    Agent,
+    /// On the hub, over what all have seen.
+    Hub,
+}
+
+impl Runs {
+    /// Its name in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Hub => "hub",
+        }
+    }
 }
 
 /// Scenarios whose simulation was turned on or off, whatever their files say.
@@ -215,6 +239,10 @@ pub enum DistinctValue {
     Port,
     /// Addresses that they come from.
     Address,
+    /// Machines where they were seen; where that is not said, sensors.
+    Host,
+    /// Sensors that told of them.
+    Sensor,
 }
 
 impl DistinctValue {
@@ -224,6 +252,8 @@ impl DistinctValue {
             Self::Path => "paths",
             Self::Port => "ports",
             Self::Address => "addresses",
+            Self::Host => "machines",
+            Self::Sensor => "sensors",
         }
     }
 }

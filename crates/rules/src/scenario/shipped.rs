@@ -1,6 +1,6 @@
 //! The scenarios of `ruleset/scenarios`, part of the binary.
 
-use super::{Scenario, ScenarioError, parse_scenario};
+use super::{Runs, Scenario, ScenarioError, parse_scenario};
 
 /// A scenario file that is shipped.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +43,30 @@ shipped![
     "port-scan",
     "honeypot-touch",
     "repeat-offender",
+    "fleet-guessing",
+    "fleet-network-guessing",
+    "fleet-account-guessing",
+    "fleet-repeat-offender",
+    "fleet-honeypots",
 ];
 
-/// The shipped scenarios.
+/// The shipped scenarios that agents count.
 ///
 /// # Errors
 /// Never, as a test sees to.
 pub fn shipped_scenarios() -> Result<Vec<Scenario>, ScenarioError> {
-    SHIPPED_SCENARIOS.iter().map(Shipped::scenario).collect()
+    shipped_for(Runs::Agent)
+}
+
+/// The shipped scenarios that agents, or the hub, count.
+///
+/// # Errors
+/// Never, as a test sees to.
+pub fn shipped_for(runs: Runs) -> Result<Vec<Scenario>, ScenarioError> {
+    let mut all: Vec<Scenario> =
+        SHIPPED_SCENARIOS.iter().map(Shipped::scenario).collect::<Result<_, _>>()?;
+    all.retain(|scenario| scenario.runs == runs);
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -59,11 +75,13 @@ mod tests {
 
     #[test]
     fn every_shipped_file_is_a_scenario_of_its_name() {
-        let all = shipped_scenarios().unwrap();
-        for (scenario, file) in all.iter().zip(SHIPPED_SCENARIOS) {
+        for file in SHIPPED_SCENARIOS {
+            let scenario = file.scenario().unwrap();
             assert_eq!(scenario.name.as_str(), file.name);
             assert!(!scenario.description.is_empty());
         }
+        let count = |runs| shipped_for(runs).unwrap().len();
+        assert_eq!(count(Runs::Agent) + count(Runs::Hub), SHIPPED_SCENARIOS.len());
     }
 
     #[test]

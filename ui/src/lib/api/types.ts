@@ -2442,6 +2442,11 @@ export interface components {
              * @example leaky-bucket
              */
             kind: string;
+            /**
+             * @description Who counts: `agent`, each over what its machine sees, or `hub`, over what all see.
+             * @example agent
+             */
+            runs: string;
             /** @description Whether the settings have it simulated. */
             simulated_by_settings: boolean;
             /** @description Of a sequence, what comes last and makes the alert. */
