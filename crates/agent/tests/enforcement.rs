@@ -204,3 +204,50 @@ async fn ipset_keeps_packets_out() {
         .await;
     }
 }
+
+/// Ubuntu's firewall, whose files are the namespace's own copies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ufw_keeps_packets_out() {
+    if !inside("ufw_keeps_packets_out") {
+        return;
+    }
+    assert!(sh("command -v ufw"), "ufw is missing; `make test` installs it");
+    let folder = tempfile::tempdir().unwrap();
+    let copies = folder.path().display();
+    for path in ["/etc/ufw", "/etc/default"] {
+        assert!(sh(&format!(
+            "mkdir -p {copies}{path} && cp -a {path}/. {copies}{path}/ && mount --bind {copies}{path} {path}"
+        )));
+    }
+    assert!(sh("mount -t tmpfs none /run"));
+    assert!(sh("(ufw --force enable && ufw default allow incoming) > /dev/null"));
+    serve();
+    let attacker = Attacker::new();
+    let log = folder.path().join("auth.log");
+    append_text(&log, b"");
+    assert!(attacker.reaches(OURS) && attacker.reaches("[fd77::1]"), "nobody is banned yet");
+    let hub = MemoryHub::new(Mood::Takes);
+    let data = folder.path().join("data");
+    let running = Running::start(&enforcing(&log, Method::Ufw, "5s"), &data, hub.clone()).await;
+    attack(&log, THEIRS);
+    assert!(attacker.reaches_within(OURS, 10, false), "packets of the banned address stop");
+    assert!(attacker.reaches("[fd77::1]"), "other addresses are not touched");
+    assert!(attacker.reaches_within(OURS, 20, true), "the rule goes when the ban is over");
+    running.end().await;
+
+    let config = enforcing(&log, Method::Ufw, "1h");
+    let data = folder.path().join("long");
+    let running = Running::start(&config, &data, hub.clone()).await;
+    attack(&log, THEIRS);
+    attack(&log, THEIRS_6);
+    assert!(attacker.reaches_within(OURS, 10, false));
+    assert!(attacker.reaches_within("[fd77::1]", 10, false), "IPv6 as well");
+    running.crash();
+    let running = Running::start(&config, &data, hub.clone()).await;
+    let metrics = running.agent.metrics();
+    until(|| metrics.enforce_held.get() == 2, || "both are known after a crash".into()).await;
+    running.end().await;
+    assert!(!attacker.reaches(OURS), "and still kept out");
+    flush_enforced(&config.enforce, &data).await.unwrap();
+    assert!(attacker.reaches(OURS) && attacker.reaches("[fd77::1]"), "our rules are gone");
+}

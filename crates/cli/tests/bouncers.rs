@@ -14,47 +14,18 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::Palisade;
+use support::namespace::{self, inside, sh};
 
-const INSIDE: &str = "PALISADE_TEST_INSIDE_NAMESPACE";
 const PORT: u16 = 18_443;
 const OURS: &str = "10.78.0.1";
 const THEIRS: &str = "10.78.0.2";
 /// Longest wait for what a bouncer does at its next poll, each second.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs the test of that name in a namespace; `true` where this is inside.
-fn inside(test: &str, program: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let allowed = Command::new("unshare").args(["--map-root-user", "--net", "true"]).status();
-    if !allowed.is_ok_and(|status| status.success()) || !sh(&format!("command -v {program}")) {
-        eprintln!("not tested here: {program} or network namespaces are missing");
-        return false;
-    }
-    let status = Command::new("unshare")
-        .args(["--map-root-user", "--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed inside of its namespace");
-    false
-}
-
-fn sh(line: &str) -> bool {
-    let quiet =
-        Command::new("sh").args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::null()).status();
-    quiet.unwrap().success()
-}
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -73,7 +44,6 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        assert!(sh("ip link set lo up"));
         let home = tempfile::tempdir().unwrap();
         let config = format!(
             "data = \"{}/data\"\n[[api.listeners]]\naddress = \"127.0.0.1:{PORT}\"\ntls = false\n",
@@ -142,58 +112,6 @@ impl Drop for Bouncer {
     }
 }
 
-/// Another machine on a wire to this one.
-struct Attacker(Child);
-
-impl Attacker {
-    fn new() -> Self {
-        let mut child = Command::new("unshare")
-            .args(["--net", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It answers once it is in its namespace.
-        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let pid = child.id();
-        assert!(sh(&format!(
-            "ip link add ours type veth peer name theirs netns {pid} && \
-             ip addr add {OURS}/24 dev ours && ip link set ours up"
-        )));
-        let attacker = Self(child);
-        assert!(
-            attacker.sh(&format!("ip addr add {THEIRS}/24 dev theirs && ip link set theirs up"))
-        );
-        let listener = TcpListener::bind((OURS, 8077)).unwrap();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let _ = stream.read(&mut [0; 1024]);
-                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi");
-            }
-        });
-        attacker
-    }
-
-    fn sh(&self, line: &str) -> bool {
-        sh(&format!("nsenter --net=/proc/{}/ns/net sh -c '{line}'", self.0.id()))
-    }
-
-    /// Waits until its packets get through, or are dropped.
-    fn wait_reaches(&self, expected: bool, why: &str) {
-        let line =
-            format!("curl -s -o /dev/null --max-time 1 --connect-timeout 1 http://{OURS}:8077/");
-        until(why, || self.sh(&line) == expected);
-    }
-}
-
-impl Drop for Attacker {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
-
 fn firewall_config(host: &Host, key: &str) -> PathBuf {
     let text = format!(
         "mode: nftables\npid_dir: {home}/\nupdate_frequency: 1s\ndaemonize: false\nlog_mode: file\n\
@@ -210,38 +128,40 @@ fn firewall_config(host: &Host, key: &str) -> PathBuf {
 #[test]
 fn the_firewall_bouncer_drops_the_packets_of_who_is_banned() {
     let program = "crowdsec-firewall-bouncer";
-    if !inside("the_firewall_bouncer_drops_the_packets_of_who_is_banned", program) {
+    if !inside("the_firewall_bouncer_drops_the_packets_of_who_is_banned", &[program]) {
         return;
     }
     let mut host = Host::new();
-    let attacker = Attacker::new();
-    attacker.wait_reaches(true, "nobody is banned");
+    let attacker = namespace::Host::new();
+    attacker.wire("wire", &format!("{OURS}/24"), &format!("{THEIRS}/24"));
+    let reaches = |expected, why| attacker.wait_reaches((OURS, THEIRS), expected, why);
+    reaches(true, "nobody is banned");
     let config = firewall_config(&host, &host.key);
     let bouncer = Bouncer::start(program, &config);
     host.palisade(&["ban", THEIRS, "--for", "1h"]);
-    attacker.wait_reaches(false, "a ban drops packets");
+    reaches(false, "a ban drops packets");
     host.palisade(&["unban", THEIRS]);
-    attacker.wait_reaches(true, "a lift lets them through");
+    reaches(true, "a lift lets them through");
     // By its length.
     host.palisade(&["ban", THEIRS, "--for", "4s"]);
-    attacker.wait_reaches(false, "a short ban drops packets too");
-    attacker.wait_reaches(true, "it is over by itself");
+    reaches(false, "a short ban drops packets too");
+    reaches(true, "it is over by itself");
     // A network, of which this bouncer would take the first address alone.
     host.palisade(&["ban", "10.78.0.0/30", "--for", "1h"]);
-    attacker.wait_reaches(false, "an address of a small network");
+    reaches(false, "an address of a small network");
     // A restart of the hub, without a goodbye.
     host.crash();
     host.palisade(&["unban", "10.78.0.0/30"]);
-    attacker.wait_reaches(true, "a lift after a crash of the hub");
+    reaches(true, "a lift after a crash of the hub");
     host.palisade(&["ban", THEIRS, "--for", "1h"]);
-    attacker.wait_reaches(false, "a ban after a crash of the hub");
+    reaches(false, "a ban after a crash of the hub");
     // A restart of the bouncer.
     bouncer.stop();
     let bouncer = Bouncer::start(program, &config);
     std::thread::sleep(Duration::from_secs(2));
-    attacker.wait_reaches(false, "a bouncer that starts hears of all that is in force");
+    reaches(false, "a bouncer that starts hears of all that is in force");
     host.palisade(&["allow", "10.78.0.0/24"]);
-    attacker.wait_reaches(true, "whoever is spared gets in");
+    reaches(true, "whoever is spared gets in");
     bouncer.stop();
     // A wrong key: it says so and ends.
     let mut wrong = Bouncer::start(program, &firewall_config(&host, "wrong"));
@@ -253,7 +173,7 @@ fn the_firewall_bouncer_drops_the_packets_of_who_is_banned() {
 #[test]
 fn the_custom_bouncer_runs_its_program_for_each_ban_and_its_end() {
     let program = "crowdsec-custom-bouncer";
-    if !inside("the_custom_bouncer_runs_its_program_for_each_ban_and_its_end", program) {
+    if !inside("the_custom_bouncer_runs_its_program_for_each_ban_and_its_end", &[program]) {
         return;
     }
     let mut host = Host::new();

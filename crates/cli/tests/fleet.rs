@@ -1,49 +1,19 @@
 //! Ban everywhere, with the real binary: a hub and two agents in a network
 //! namespace, one of which keeps people out by nftables.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test that fails says where"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
 
 mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use palisade_event::Timestamp;
 use serde_json::Value;
+use support::namespace::{inside, sh};
 use support::{Palisade, append, cli, wait};
 
-const INSIDE: &str = "PALISADE_TEST_INSIDE_NAMESPACE";
 const PORT: u16 = 18_443;
-
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let unshare = || {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--net"]);
-        command
-    };
-    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
-        // As in a container without privileges.
-        eprintln!("not tested here: network namespaces are not allowed");
-        return false;
-    }
-    let status = unshare()
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed inside of its namespace");
-    false
-}
 
 fn hub(home: &Path) -> Palisade {
     let text = format!(
@@ -112,10 +82,9 @@ fn run(home: &Path, args: &[&str]) {
 
 #[test]
 fn what_one_server_sees_is_banned_on_all_of_them() {
-    if !inside("what_one_server_sees_is_banned_on_all_of_them") {
+    if !inside("what_one_server_sees_is_banned_on_all_of_them", &["nft"]) {
         return;
     }
-    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     let folder = tempfile::tempdir().unwrap();
     let home = |name: &str| {
         let home = folder.path().join(name);
@@ -148,7 +117,7 @@ fn what_one_server_sees_is_banned_on_all_of_them() {
 
     // An agent that is away hears of everything when it is back.
     agent_b.kill();
-    assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+    assert!(sh("nft flush ruleset"));
     run(&hub_home, &["unban", "198.51.100.8"]);
     run(&hub_home, &["ban", "2001:db8::7", "--for", "1h"]);
     let agent_b = agent(&b, &hub_home, "nftables");

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
 
+pub(crate) mod namespace;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -78,7 +80,12 @@ impl Palisade {
     }
 
     pub(crate) fn spawn(home: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
+        Self::spawn_by(Command::new(BINARY), home, args)
+    }
+
+    /// The same by a command that starts the binary.
+    pub(crate) fn spawn_by(mut command: Command, home: &Path, args: &[&str]) -> Self {
+        let mut child = command
             .args(args)
             .current_dir(home)
             .stdin(Stdio::piped())
