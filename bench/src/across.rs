@@ -8,6 +8,8 @@
 //!                                            host A: agent (a log), hub
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "waits for other processes, and sends at a steady rate")]
+
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

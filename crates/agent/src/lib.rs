@@ -14,6 +14,7 @@
 
 mod agent;
 mod backoff;
+mod clock;
 mod config;
 mod cursor;
 mod dead_letter;

@@ -105,16 +105,14 @@ from = "start"
         config
     }
 
-    /// The agent of host A or B; `path` is where programs are found.
-    fn agent(&self, name: &str, config: &Path, path: Option<&Path>) -> Palisade {
+    /// The agent of host A or B, with something in its environment.
+    fn agent(&self, name: &str, config: &Path, environment: &[(&str, String)]) -> Palisade {
         let mut command = if name == "host-b" {
             self.b.command(BINARY)
         } else {
             std::process::Command::new(BINARY)
         };
-        if let Some(path) = path {
-            command.env("PATH", format!("{}:{}", path.display(), std::env::var("PATH").unwrap()));
-        }
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let args = ["agent", "--config", config.to_str().unwrap()];
         let agent = Palisade::spawn_by(command, &self.home(name), &args);
         agent.wait_printed("ready");
@@ -143,8 +141,8 @@ fn a_line_on_one_host_stops_packets_on_another_until_the_ban_is_over() {
     }
     let mut fleet = Fleet::new();
     let (a, b) = (fleet.settings("host-a", "dry-run"), fleet.settings("host-b", "nftables"));
-    let _a = fleet.agent("host-a", &a, None);
-    let _b = fleet.agent("host-b", &b, None);
+    let _a = fleet.agent("host-a", &a, &[]);
+    let _b = fleet.agent("host-b", &b, &[]);
     fleet.wait(FIRST, true, "nobody is banned");
     fleet.attack("host-a", FIRST);
     fleet.wait(FIRST, false, "what A has seen is dropped on B");
@@ -184,7 +182,8 @@ fn an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back() 
     let slow = fleet.home("slow");
     fs::write(slow.join("nft"), "#!/bin/sh\nexec sleep 600\n").unwrap();
     assert!(sh(&format!("chmod +x {}/nft", slow.display())));
-    let agent = fleet.agent("host-b", &b, Some(&slow));
+    let path = format!("{}:{}", slow.display(), std::env::var("PATH").unwrap());
+    let agent = fleet.agent("host-b", &b, &[("PATH", path)]);
     fleet.attack("host-b", FIRST);
     fleet.cli(&["ban", SECOND, "--for", "1h"]);
     fleet.cli(&["ban", THIRD, "--for", "1h"]);
@@ -197,7 +196,7 @@ fn an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back() 
     });
     fleet.wait(FIRST, true, "nothing is in the firewall");
     agent.kill();
-    let agent = fleet.agent("host-b", &b, None);
+    let agent = fleet.agent("host-b", &b, &[]);
     fleet.wait(FIRST, false, "its own decision, after kill -9");
     fleet.wait(SECOND, false, "the hub's order, after kill -9");
     fleet.wait(THIRD, true, "what was lifted stays lifted");
@@ -206,7 +205,62 @@ fn an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back() 
     fleet.wait(FIRST, false, "the firewall outlives the agent");
     fleet.cli(&["unban", SECOND]);
     std::thread::sleep(Duration::from_millis(200));
-    let _agent = fleet.agent("host-b", &b, None);
+    let _agent = fleet.agent("host-b", &b, &[]);
     fleet.wait(SECOND, true, "a lift that came while it was away");
     fleet.wait(FIRST, false, "and nothing else");
+}
+
+/// The library that lies about the time, where it is installed.
+fn faketime() -> Option<String> {
+    let paths = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
+    let library = |folder| format!("{folder}/faketime/libfaketimeMT.so.1");
+    paths.into_iter().map(library).find(|path| Path::new(path).exists())
+}
+
+#[test]
+fn a_clock_that_is_set_makes_no_ban_longer_or_shorter() {
+    if !inside("a_clock_that_is_set_makes_no_ban_longer_or_shorter", &["nft", "curl"]) {
+        return;
+    }
+    let library = faketime().expect("faketime is missing; `make test` installs it");
+    let fleet = Fleet::new();
+    let b = fleet.settings("host-b", "nftables");
+    let clock = fleet.home("clock").join("clock");
+    let set = |offset: &str| {
+        let new = clock.with_extension("new");
+        fs::write(&new, offset).unwrap();
+        fs::rename(new, &clock).unwrap();
+    };
+    set("+0");
+    let environment = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    let agent = fleet.agent("host-b", &b, &environment);
+    let was_set = |times: usize| {
+        wait("the agent sees that its clock was set", || {
+            (agent.errors().matches("the clock was set").count() >= times).then_some(())
+        });
+    };
+    fleet.cli(&["ban", FIRST, "--for", "1h"]);
+    fleet.wait(FIRST, false, "a ban");
+    // A day ahead: the ban is not over. A day behind of that: a short ban ends.
+    set("+1d");
+    was_set(1);
+    assert!(!fleet.attacker.reaches(B, FIRST), "an hour is an hour");
+    fleet.cli(&["ban", SECOND, "--for", "1h"]);
+    fleet.wait(SECOND, false, "an order of a hub whose clock is a day behind");
+    fleet.cli(&["ban", THIRD, "--for", "8s"]);
+    fleet.wait(THIRD, false, "a short one");
+    set("-1d");
+    was_set(2);
+    fleet.wait(THIRD, true, "eight seconds are eight seconds");
+    assert!(!fleet.attacker.reaches(B, FIRST) && !fleet.attacker.reaches(B, SECOND));
+    // Whoever is banned again, by the agent itself, is banned again.
+    fleet.cli(&["unban", FIRST]);
+    fleet.wait(FIRST, true, "a lift by a hub whose clock is a day ahead");
+    fleet.attack("host-b", FIRST);
+    fleet.wait(FIRST, false, "a new offence");
 }

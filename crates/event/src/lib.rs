@@ -8,6 +8,7 @@
 
 mod attribute;
 mod catalogue;
+mod compact;
 mod decision;
 mod event;
 mod id;
@@ -24,6 +25,7 @@ pub mod wire;
 
 pub use attribute::AttributeValue;
 pub use catalogue::catalogue_markdown;
+pub use compact::{CompactTarget, CompactTime};
 pub use decision::{Decision, DecisionTarget, MAX_EVIDENCE, ParseTargetError, join as join_ids};
 pub use event::{
     Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision, Invalid,

@@ -10,6 +10,7 @@ mod engine;
 mod evidence;
 mod explain;
 pub mod fail2ban;
+mod offence;
 pub mod parser;
 mod policy;
 pub mod scenario;
@@ -30,13 +31,14 @@ pub use explain::{
     ExplainedAlert, ExplainedDecision, ExplainedLine, ExplainedScenario, ExplainedSighting,
     Explainer, Shown, SightingFields,
 };
+pub use offence::{OffenceList, Remembered};
 pub use parser::{
     BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineReader, LineState,
     LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed,
     Parser, ReadLine, Ruleset, RulesetError, SHIPPED_PARSERS, Sight, SyslogClock, SyslogFrames,
     UnknownFormat, parse_sshd, parse_sshd_message, received, sight_sshd,
 };
-pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig, Remembered};
+pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig};
 pub use scenario::{Scenario, Simulation, Switches};
 pub use sighting::Sighting;
 pub use strongmonitor::{StrongMonitor, read_strongmonitor};

@@ -7,13 +7,12 @@
 //! a ban is in force nobody is banned again, except for longer by a scenario
 //! that asks for more.
 
-use std::collections::HashMap;
-
 use palisade_event::{Decision, DecisionTarget, DecisionType, EventId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Alert, Group, stable_hash};
 use crate::fail2ban::BanTime;
+use crate::offence::{Offence, OffenceList, Offences, Remembered};
 use crate::scenario::{Scenario, Simulation, Span};
 
 /// Most targets whose bans are remembered; beyond them a tenth, those longest
@@ -71,52 +70,6 @@ impl PolicyConfig {
     }
 }
 
-/// What is remembered of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Offence {
-    bans: u32,
-    /// Seconds of the last ban before escalation: what its scenario asked for.
-    base_secs: u64,
-    until: Timestamp,
-    /// Whether that was a ban, and not another word.
-    ban: bool,
-    /// When it was decided.
-    from: Timestamp,
-    /// Whether it was heard of from the hub, and not decided here.
-    heard: bool,
-}
-
-/// What is remembered of a target, for a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remembered {
-    /// Who.
-    pub target: DecisionTarget,
-    /// How many decisions there were.
-    pub bans: u32,
-    /// Seconds that the last one lasted before it was made longer for repetition.
-    pub base_secs: u64,
-    /// When the last one ends.
-    pub until: Timestamp,
-    /// Whether the last decision was a ban.
-    #[serde(default = "yes")]
-    pub ban: bool,
-    /// When it was decided.
-    #[serde(default = "long_ago")]
-    pub from: Timestamp,
-    /// Whether it was heard of from the hub.
-    #[serde(default)]
-    pub heard: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn long_ago() -> Timestamp {
-    Timestamp::from_millis(0)
-}
-
 /// What became of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -144,14 +97,14 @@ fn jail_secs(time: &BanTime, bans: u32, target: &DecisionTarget) -> u64 {
 #[derive(Clone, Debug)]
 pub struct Policy {
     config: PolicyConfig,
-    offences: HashMap<DecisionTarget, Offence>,
+    offences: Offences,
 }
 
 impl Policy {
     /// A policy that remembers nobody.
     #[must_use]
     pub fn new(config: PolicyConfig) -> Self {
-        Self { config, offences: HashMap::new() }
+        Self { config, offences: Offences::default() }
     }
 
     /// Whom a decision after an alert is about.
@@ -178,7 +131,7 @@ impl Policy {
         };
         let base = scenario.ban.unwrap_or(self.config.ban);
         let base_secs = u64::from(base.as_secs());
-        let known = self.offences.get(&target).copied();
+        let known = self.offences.get(&target);
         let bans = match known {
             Some(offence) if !simulation.is_on() => {
                 if alert.at < offence.until {
@@ -251,9 +204,9 @@ impl Policy {
     }
 
     fn remember(&mut self, target: DecisionTarget, offence: Offence) {
-        if self.offences.len() >= MAX_OFFENDERS && !self.offences.contains_key(&target) {
+        if self.offences.len() >= MAX_OFFENDERS && self.offences.get(&target).is_none() {
             let mut all: Vec<(Timestamp, DecisionTarget)> =
-                self.offences.iter().map(|(target, offence)| (offence.until, *target)).collect();
+                self.offences.iter().map(|(target, offence)| (offence.until, target)).collect();
             let tenth = MAX_OFFENDERS / 10;
             all.select_nth_unstable(tenth);
             for (_, target) in all.iter().take(tenth) {
@@ -279,7 +232,7 @@ impl Policy {
             return false;
         }
         let until = decision.until();
-        let known = self.offences.get(&decision.target).copied();
+        let known = self.offences.get(&decision.target);
         let is_news = known.is_none_or(|known| known.until < until);
         if is_news {
             let bans = known.map_or(0, |known| known.bans).saturating_add(1);
@@ -296,23 +249,38 @@ impl Policy {
         is_news
     }
 
+    /// The clock was set by so many milliseconds: what is in force lasts as long
+    /// as before.
+    pub fn shift(&mut self, millis: i64) {
+        self.offences.change(|offence| {
+            offence.until = offence.until.plus_millis(millis);
+            offence.from = offence.from.plus_millis(millis);
+        });
+    }
+
     /// All that is remembered, in no particular order.
     pub fn save(&self) -> impl Iterator<Item = Remembered> + '_ {
-        self.offences.iter().map(|(target, offence)| Remembered {
-            target: *target,
-            bans: offence.bans,
-            base_secs: offence.base_secs,
-            until: offence.until,
-            ban: offence.ban,
-            from: offence.from,
-            heard: offence.heard,
-        })
+        self.offences.iter().map(Remembered::from)
+    }
+
+    /// The same, small, to be written while this one goes on.
+    #[must_use]
+    pub fn list(&self) -> OffenceList {
+        OffenceList(self.offences.clone())
     }
 
     /// Takes back what [`Self::save`] gave.
     pub fn load(&mut self, all: impl IntoIterator<Item = Remembered>) {
-        for Remembered { target, bans, base_secs, until, ban, from, heard } in all {
-            self.remember(target, Offence { bans, base_secs, until, ban, from, heard });
+        for remembered in all {
+            let (target, offence) = remembered.into();
+            self.remember(target, offence);
+        }
+    }
+
+    /// Takes back what [`Self::list`] gave.
+    pub fn load_list(&mut self, list: &OffenceList) {
+        for (target, offence) in list.0.iter() {
+            self.remember(target, offence);
         }
     }
 
@@ -320,21 +288,21 @@ impl Policy {
     pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (DecisionTarget, Timestamp)> {
         let holds = move |offence: &Offence| offence.ban && now < offence.until;
         let all = self.offences.iter().filter(move |(_, offence)| holds(offence));
-        all.map(|(target, offence)| (*target, offence.until))
+        all.map(|(target, offence)| (target, offence.until))
     }
 
     /// Who is banned at `now` because the hub said so.
     pub fn heard_of(&self, now: Timestamp) -> impl Iterator<Item = DecisionTarget> {
         let holds = move |offence: &Offence| offence.heard && offence.ban && now < offence.until;
-        self.offences.iter().filter(move |(_, offence)| holds(offence)).map(|(target, _)| *target)
+        self.offences.iter().filter(move |(_, offence)| holds(offence)).map(|(target, _)| target)
     }
 
     /// Ends what is in force about a target and was decided until `at`; it still
     /// counts for the next. Whether something ended.
     pub fn lift(&mut self, target: &DecisionTarget, at: Timestamp) -> bool {
-        match self.offences.get_mut(target) {
+        match self.offences.get(target) {
             Some(offence) if offence.from <= at && at < offence.until => {
-                offence.until = at;
+                self.offences.insert(*target, Offence { until: at, ..offence });
                 true
             }
             _ => false,
@@ -344,7 +312,7 @@ impl Policy {
     /// How many decisions are in force at `now`.
     #[must_use]
     pub fn in_force(&self, now: Timestamp) -> usize {
-        self.offences.values().filter(|offence| now < offence.until).count()
+        self.offences.iter().filter(|(_, offence)| now < offence.until).count()
     }
 
     /// How many decisions there were about a target.

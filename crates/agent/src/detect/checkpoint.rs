@@ -4,11 +4,11 @@
 //! the spool. A file that is damaged or of other scenarios is not used: then
 //! counting begins with what the spool still has.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
-use palisade_rules::{Detector, Remembered};
+use palisade_rules::{Detector, OffenceList};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -28,7 +28,7 @@ struct Header {
     format: u32,
     /// Number of the first record of the spool that is not in it.
     position: u64,
-    remembered: Vec<Remembered>,
+    remembered: OffenceList,
     /// How far the hub's feed of decisions is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     feed: Option<u64>,
@@ -50,7 +50,7 @@ impl Snapshot {
         let header = Header {
             format: FORMAT,
             position,
-            remembered: detector.policy.save().collect(),
+            remembered: detector.policy.list(),
             feed,
             engine_bytes: engine.len() as u64,
             engine_sha256: hex(&engine),
@@ -90,46 +90,53 @@ pub(super) fn path(folder: &Path) -> PathBuf {
 
 /// Reads the state back into a detector. Blocks.
 pub(super) fn load(path: &Path, detector: &mut Detector) -> Loaded {
-    let bytes = match read(path) {
-        Ok(Some(bytes)) => bytes,
+    let loaded = match open(path) {
+        Ok(Some(file)) => parse(file, detector),
         Ok(None) => return Loaded::default(),
+        Err(error) => Err(error),
+    };
+    match loaded {
+        Ok(loaded) => {
+            if loaded.position.is_none() {
+                tracing::warn!(path = %path.display(), "the state of detection is of other scenarios or damaged; it is rebuilt from the spool");
+            }
+            loaded
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "the state of detection cannot be read; it is rebuilt from the spool");
-            return Loaded::default();
+            Loaded::default()
         }
-    };
-    let loaded = parse(&bytes, detector).unwrap_or_default();
-    if loaded.position.is_none() {
-        tracing::warn!(path = %path.display(), "the state of detection is of other scenarios or damaged; it is rebuilt from the spool");
     }
-    loaded
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_BYTES => {
+fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
+    match File::open(path) {
+        Ok(file) if file.metadata()?.len() > MAX_BYTES => {
             Err(io::Error::new(io::ErrorKind::InvalidData, "too long to be ours"))
         }
-        Ok(_) => fs::read(path).map(Some),
+        Ok(file) => Ok(Some(BufReader::new(file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn parse(bytes: &[u8], detector: &mut Detector) -> Option<Loaded> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let (header, engine) = (bytes.get(..end)?, bytes.get(end + 1..)?);
-    let header: Header = serde_json::from_slice(header).ok()?;
+/// Nothing is taken over from a file that is damaged.
+fn parse(mut file: impl BufRead, detector: &mut Detector) -> io::Result<Loaded> {
+    let mut json = serde_json::Deserializer::from_reader(&mut file);
+    let Ok(header) = Header::deserialize(&mut json) else { return Ok(Loaded::default()) };
+    let mut engine = Vec::new();
+    file.read_to_end(&mut engine)?;
+    let Some((b'\n', engine)) = engine.split_first() else { return Ok(Loaded::default()) };
     if header.format != FORMAT
         || header.engine_bytes != engine.len() as u64
         || header.engine_sha256 != hex(engine)
     {
-        return None;
+        return Ok(Loaded::default());
     }
     // Bans outlive a change of scenarios; counts do not.
-    detector.policy.load(header.remembered);
+    detector.policy.load_list(&header.remembered);
     let is_counted = detector.engine_mut().counter().restore(engine);
-    Some(Loaded { position: is_counted.then_some(header.position), feed: header.feed })
+    Ok(Loaded { position: is_counted.then_some(header.position), feed: header.feed })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -138,6 +145,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use palisade_event::{EventKind, Timestamp};
     use palisade_rules::Sighting;
 

@@ -26,6 +26,7 @@ use super::checkpoint::{self, Snapshot};
 use super::enforced::Enforced;
 use super::heard::Heard;
 use super::{SystemNetworks, system_networks};
+use crate::clock::Clocks;
 use crate::metrics::Metrics;
 
 /// Ids of events that are remembered to know a line that is read again.
@@ -73,6 +74,7 @@ pub(crate) struct Stage {
     switches: watch::Receiver<Switches>,
     enforced: Enforced,
     heard: Heard,
+    clocks: Clocks,
     metrics: Arc<Metrics>,
     /// Looks at the machine for as long as the stage is there.
     _refresh: tokio_util::task::AbortOnDropHandle<()>,
@@ -130,6 +132,7 @@ impl Stage {
             switches,
             enforced,
             heard: Heard::new(loaded.feed),
+            clocks: Clocks::now(),
             metrics,
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
@@ -198,6 +201,10 @@ impl Stage {
 
     /// Takes over what is newly known of the machine, and what was switched.
     fn look_around(&mut self) {
+        let step = self.clocks.step();
+        if step != 0 {
+            self.detector.policy.shift(step);
+        }
         if self.switches.has_changed().unwrap_or(false) {
             self.detector.simulate(&self.switches.borrow_and_update());
         }

@@ -6,26 +6,26 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use ipnet::IpNet;
-use palisade_event::{DecisionTarget, Timestamp};
+use palisade_event::{CompactTarget, CompactTime, DecisionTarget, Timestamp};
 
 use super::{Change, Held};
 
 /// In place of a time: not wanted, or not there.
-const NONE: i64 = i64::MIN;
+const NONE: CompactTime = CompactTime::MAX;
 /// The end of what has none, in milliseconds since 1970: the year 9999.
-const NEVER: i64 = 253_402_207_200_000;
+const NEVER_MS: i64 = 253_402_207_200_000;
 /// An end that differs by less, in milliseconds, is the same.
-const TOLERANCE: i64 = 3_000;
+const TOLERANCE: u64 = 3_000;
 /// Ends that are over or changed and still in line, beside as many as are held.
 const STALE_ENDS: usize = 1_024;
 
-/// About one target; times in milliseconds since 1970.
+/// About one target.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     /// Until when it is to be kept out.
-    wanted: i64,
+    wanted: CompactTime,
     /// Until when the firewall keeps it out, as far as we know.
-    there: i64,
+    there: CompactTime,
     /// The listing in which it was seen last.
     round: u8,
 }
@@ -33,11 +33,11 @@ struct Entry {
 /// Who is to be kept out, until when, and who is.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    entries: HashMap<DecisionTarget, Entry>,
+    entries: HashMap<CompactTarget, Entry>,
     /// How many are wanted.
     held: usize,
     /// The ends, the first first. One that is not its entry's end is stale.
-    ends: BinaryHeap<Reverse<(i64, DecisionTarget)>>,
+    ends: BinaryHeap<Reverse<(CompactTime, CompactTarget)>>,
     most: usize,
     round: u8,
 }
@@ -53,10 +53,6 @@ pub(super) enum Taken {
     Instead(DecisionTarget),
 }
 
-fn time(millis: i64) -> Option<Timestamp> {
-    (millis != NONE).then(|| Timestamp::from_millis(millis))
-}
-
 impl Ledger {
     /// An empty one that holds at most so many.
     pub(super) fn new(most: usize) -> Self {
@@ -69,45 +65,48 @@ impl Ledger {
         }
     }
 
-    fn entry(&mut self, target: DecisionTarget) -> &mut Entry {
+    fn entry(&mut self, target: CompactTarget) -> &mut Entry {
         let round = self.round;
         self.entries.entry(target).or_insert(Entry { wanted: NONE, there: NONE, round })
     }
 
     /// Forgets a target that is neither wanted nor there.
-    fn tidy(&mut self, target: &DecisionTarget) {
-        if self.entries.get(target).is_some_and(|e| e.wanted == NONE && e.there == NONE) {
-            self.entries.remove(target);
+    fn tidy(&mut self, target: CompactTarget) {
+        if self.entries.get(&target).is_some_and(|e| e.wanted == NONE && e.there == NONE) {
+            self.entries.remove(&target);
         }
     }
 
     /// Keeps somebody out until then.
     pub(super) fn ban(&mut self, target: DecisionTarget, until: Timestamp) -> Taken {
-        let until = until.as_millis();
+        let (target, until) = (CompactTarget::from(target), until.into());
         let entry = self.entry(target);
-        if entry.wanted >= until {
+        let is_new = entry.wanted == NONE;
+        if !is_new && entry.wanted >= until {
             return Taken::Known;
         }
-        let is_new = entry.wanted == NONE;
         entry.wanted = until;
         self.held += usize::from(is_new);
         self.ends.push(Reverse((until, target)));
         if self.held > self.most
             && let Some((_, first)) = self.first_end()
         {
-            self.lift(&first);
-            return Taken::Instead(first);
+            self.let_in(first);
+            return Taken::Instead(first.into());
         }
         if self.ends.len() > 2 * self.held + STALE_ENDS {
-            let ends = self.entries.iter().filter(|(_, entry)| entry.wanted != NONE);
-            self.ends = ends.map(|(target, entry)| Reverse((entry.wanted, *target))).collect();
+            self.line_up();
         }
         Taken::New
     }
 
     /// Lets somebody in again; whether they were kept out.
     pub(super) fn lift(&mut self, target: &DecisionTarget) -> bool {
-        let Some(entry) = self.entries.get_mut(target).filter(|entry| entry.wanted != NONE) else {
+        self.let_in((*target).into())
+    }
+
+    fn let_in(&mut self, target: CompactTarget) -> bool {
+        let Some(entry) = self.entries.get_mut(&target).filter(|entry| entry.wanted != NONE) else {
             return false;
         };
         entry.wanted = NONE;
@@ -117,7 +116,7 @@ impl Ledger {
     }
 
     /// The first end that is still one.
-    fn first_end(&mut self) -> Option<(i64, DecisionTarget)> {
+    fn first_end(&mut self) -> Option<(CompactTime, CompactTarget)> {
         while let Some(Reverse((until, target))) = self.ends.peek().copied() {
             if self.entries.get(&target).is_some_and(|entry| entry.wanted == until) {
                 return Some((until, target));
@@ -131,17 +130,36 @@ impl Ledger {
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<DecisionTarget> {
         let mut over = Vec::new();
         while let Some((until, target)) = self.first_end()
-            && until <= now.as_millis()
+            && until <= now.into()
         {
-            self.lift(&target);
-            over.push(target);
+            self.let_in(target);
+            over.push(target.into());
         }
         over
     }
 
+    /// The clock was set by so many milliseconds: what is in force lasts as long
+    /// as before. The kernel goes by a clock that nobody sets.
+    pub(super) fn shift(&mut self, millis: i64) {
+        for entry in self.entries.values_mut() {
+            for time in [&mut entry.wanted, &mut entry.there] {
+                if *time != NONE && *time != Timestamp::from_millis(NEVER_MS).into() {
+                    *time = Timestamp::from(*time).plus_millis(millis).into();
+                }
+            }
+        }
+        self.line_up();
+    }
+
+    /// Makes the line of ends anew, without stale ones.
+    fn line_up(&mut self) {
+        let wanted = self.entries.iter().filter(|(_, entry)| entry.wanted != NONE);
+        self.ends = wanted.map(|(target, entry)| Reverse((entry.wanted, *target))).collect();
+    }
+
     /// When the next one is over.
     pub(super) fn next_end(&mut self) -> Option<Timestamp> {
-        self.first_end().map(|(until, _)| Timestamp::from_millis(until))
+        self.first_end().map(|(until, _)| until.into())
     }
 
     /// How many are to be kept out.
@@ -151,14 +169,14 @@ impl Ledger {
 
     /// The networks, wanted or there.
     pub(super) fn nets(&self) -> impl Iterator<Item = DecisionTarget> + '_ {
-        self.entries.keys().filter(|target| matches!(target, DecisionTarget::Range(_))).copied()
+        self.entries.keys().filter(|target| target.is_net()).map(|target| (*target).into())
     }
 
     /// Networks that lie within another one: they are left to that one, because
     /// sets of networks take no overlaps. When it is over they are there again.
     pub(super) fn hidden(&self) -> HashSet<DecisionTarget> {
-        let net = |(target, entry): (&DecisionTarget, &Entry)| match target {
-            DecisionTarget::Range(net) if entry.wanted != NONE => Some(*net),
+        let net = |(target, entry): (&CompactTarget, &Entry)| match (*target).into() {
+            DecisionTarget::Range(net) if entry.wanted != NONE => Some(net),
             _ => None,
         };
         let mut nets: Vec<IpNet> = self.entries.iter().filter_map(net).collect();
@@ -183,25 +201,25 @@ impl Ledger {
         target: DecisionTarget,
         hidden: &HashSet<DecisionTarget>,
     ) -> Option<Change> {
-        let entry = self.entries.get(&target)?;
+        let entry = self.entries.get(&target.into())?;
         let wanted = if hidden.contains(&target) { NONE } else { entry.wanted };
-        let replaces = entry.there != NONE;
-        (wanted != entry.there).then(|| Change { target, until: time(wanted), replaces })
+        let until = (wanted != NONE).then(|| wanted.into());
+        (wanted != entry.there).then(|| Change { target, until, replaces: entry.there != NONE })
     }
 
     /// What is to be ordered about all.
     pub(super) fn changes(&self) -> Vec<Change> {
         let hidden = self.hidden();
-        self.entries.keys().filter_map(|target| self.change(*target, &hidden)).collect()
+        self.entries.keys().filter_map(|target| self.change((*target).into(), &hidden)).collect()
     }
 
     /// Notes what the firewall does about a target from now on.
     pub(super) fn done(&mut self, target: DecisionTarget, until: Option<Timestamp>) {
-        let round = self.round;
+        let (round, target) = (self.round, target.into());
         let entry = self.entry(target);
-        entry.there = until.map_or(NONE, |until| until.as_millis());
+        entry.there = until.map_or(NONE, CompactTime::from);
         entry.round = round;
-        self.tidy(&target);
+        self.tidy(target);
     }
 
     /// Begins to compare with what the firewall lists.
@@ -212,11 +230,12 @@ impl Ledger {
     /// The firewall has this. What ends when it should counts as just that.
     pub(super) fn listed(&mut self, target: DecisionTarget, held: &Held) {
         let round = self.round;
-        let until = held.until.map_or(NEVER, |until| until.as_millis());
-        let entry = self.entry(target);
+        let until = held.until.unwrap_or(Timestamp::from_millis(NEVER_MS));
+        let entry = self.entry(target.into());
         entry.round = round;
-        let is_same = entry.wanted != NONE && until.abs_diff(entry.wanted) <= TOLERANCE as u64;
-        entry.there = if is_same { entry.wanted } else { until };
+        let wanted = Timestamp::from(entry.wanted).as_millis();
+        let is_same = entry.wanted != NONE && until.as_millis().abs_diff(wanted) <= TOLERANCE;
+        entry.there = if is_same { entry.wanted } else { until.into() };
     }
 
     /// All that the firewall has was listed. Gives how many of those who are to
@@ -380,8 +399,22 @@ mod tests {
     }
 
     #[test]
+    fn a_ban_lasts_as_long_though_the_clock_is_set() {
+        let mut ledger = Ledger::new(10);
+        ledger.ban(target("192.0.2.1"), at(1_000));
+        ledger.ban(target("192.0.2.2"), at(2_000));
+        ledger.done(target("192.0.2.1"), Some(at(1_000)));
+        ledger.shift(86_400_000);
+        assert_eq!(shown(&ledger), ["192.0.2.2 until 88400, false"], "nothing for the first");
+        assert_eq!(ledger.expire(at(87_399)), []);
+        assert_eq!(ledger.expire(at(87_400)), [target("192.0.2.1")]);
+        ledger.shift(-86_400_000);
+        assert_eq!(ledger.next_end(), Some(at(2_000)));
+    }
+
+    #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<(DecisionTarget, Entry)>() <= 48);
-        assert!(size_of::<(i64, DecisionTarget)>() <= 32);
+        assert_eq!(size_of::<(CompactTarget, Entry)>(), 30);
+        assert_eq!(size_of::<(CompactTime, CompactTarget)>(), 23);
     }
 }

@@ -37,6 +37,7 @@ use self::ipset::Ipset;
 use self::ledger::{Ledger, Taken};
 use self::nftables::Nftables;
 use crate::backoff::Backoff;
+use crate::clock::Clocks;
 use crate::metrics::Metrics;
 
 pub use config::{EnforceConfig, Method};
@@ -262,6 +263,7 @@ pub(crate) struct Enforcer {
     /// The name of our table, taken: another agent would undo what this one does.
     lock_name: Option<String>,
     failing: bool,
+    clocks: Clocks,
 }
 
 impl Enforcer {
@@ -279,6 +281,7 @@ impl Enforcer {
             metrics,
             lock_name: named.then(|| format!("palisade-enforce-{}", config.table)),
             failing: false,
+            clocks: Clocks::now(),
         }
     }
 
@@ -310,6 +313,14 @@ impl Enforcer {
                 () = cancel.cancelled() => return,
                 () = orders.changed.notified() => {}
                 () = tokio::time::sleep_until(wake) => {}
+            }
+            let step = self.clocks.step();
+            if step != 0 {
+                tracing::warn!(
+                    seconds = step / 1000,
+                    "the clock was set; bans last as long as before"
+                );
+                self.ledger.shift(step);
             }
             let touched = self.take_orders();
             if Instant::now() >= look {
