@@ -8,7 +8,10 @@
 //!                                            host A: agent (a log), hub
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "waits for other processes, and sends at a steady rate")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "waits for other processes, and sends at a steady rate"
+)]
 
 use std::fs;
 use std::io::Write as _;

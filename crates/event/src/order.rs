@@ -136,6 +136,17 @@ pub enum FeedError {
 }
 
 impl DecisionFeed {
+    /// Moves all times by so many milliseconds: to the clock of another machine.
+    pub fn shift(&mut self, millis: i64) {
+        for change in &mut self.changes {
+            let time = match &mut change.change {
+                Change::Made(made) => &mut made.decision.from,
+                Change::Lifted(lift) => &mut lift.at,
+            };
+            *time = time.plus_millis(millis);
+        }
+    }
+
     /// Reads a page and checks every limit: order, targets, durations, texts.
     ///
     /// # Errors

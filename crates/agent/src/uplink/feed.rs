@@ -6,17 +6,22 @@
 //! ```
 
 use std::future::Future;
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::DATE;
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
-use palisade_event::{DecisionFeed, FeedError};
+use jiff::fmt::rfc2822;
+use palisade_event::{DecisionFeed, FeedError, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HttpError, HttpUplink};
 use crate::backoff::{Backoff, LONGEST};
 
+/// Clocks that differ by less are the same, in milliseconds.
+const SAME_CLOCK_MS: u64 = 5_000;
 /// How long the hub may hold a question while there is nothing new.
 const WAIT_SECS: u64 = 30;
 
@@ -84,10 +89,18 @@ impl Follow for HttpUplink {
             .uri(path)
             .body(Full::new(Bytes::new()))
             .map_err(|error| unreachable(error.to_string()))?;
-        let answer = self.request(request).await;
-        let (status, body) = answer.map_err(|error: HttpError| unreachable(error.to_string()))?;
+        let answer = self.exchange(request).await;
+        let (status, headers, body) =
+            answer.map_err(|error: HttpError| unreachable(error.to_string()))?;
         match status {
-            StatusCode::OK => Ok(DecisionFeed::decode(&body)?),
+            StatusCode::OK => {
+                let mut page = DecisionFeed::decode(&body)?;
+                let ahead = ahead_of(&headers, Timestamp::from(SystemTime::now()));
+                if ahead != 0 {
+                    page.shift(ahead);
+                }
+                Ok(page)
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(FollowError::Unauthorised(status))
             }
@@ -97,6 +110,16 @@ impl Follow for HttpUplink {
             status => Err(unreachable(status.to_string())),
         }
     }
+}
+
+/// By how many milliseconds the clock of this machine is ahead of the hub's; 0
+/// where they agree. What is to last an hour lasts an hour here too.
+fn ahead_of(headers: &HeaderMap, now: Timestamp) -> i64 {
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(date) = date.and_then(|date| rfc2822::parse(date).ok()) else { return 0 };
+    let ahead = now.as_millis().saturating_sub(date.timestamp().as_millisecond());
+    // The header has whole seconds, and an answer takes its time.
+    if ahead.unsigned_abs() < SAME_CLOCK_MS { 0 } else { ahead }
 }
 
 /// Follows the feed from a position until it is to stop, or nobody takes pages
@@ -158,9 +181,25 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
-    use palisade_event::{Change, DecisionChange, Lift, Timestamp};
+    use palisade_event::{Change, DecisionChange, Lift};
 
     use super::*;
+
+    #[test]
+    fn a_hub_with_another_clock_is_understood() {
+        let now = Timestamp::from_millis(784_111_777_900);
+        let ahead = |date: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, date.parse().unwrap());
+            ahead_of(&headers, now)
+        };
+        assert_eq!(ahead("Sun, 06 Nov 1994 08:49:37 GMT"), 0);
+        assert_eq!(ahead("Sun, 06 Nov 1994 08:49:34 GMT"), 0);
+        assert_eq!(ahead("Sun, 06 Nov 1994 07:49:37 GMT"), 3_600_900);
+        assert_eq!(ahead("Mon, 07 Nov 1994 08:49:37 GMT"), -86_399_100);
+        assert_eq!(ahead("yesterday"), 0);
+        assert_eq!(ahead_of(&HeaderMap::new(), now), 0);
+    }
 
     /// Gives what it has, and notes what it was asked.
     struct Script {

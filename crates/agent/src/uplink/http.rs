@@ -189,7 +189,7 @@ impl HttpUplink {
     }
 
     /// One request and its answer, on the kept connection or a new one.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), HttpError> {
