@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outbound::{self, OutboundConfig};
+use crate::outbound::{self, DecisionWebhook, OutboundConfig};
 
 /// Smallest bound of the hub's spool: one whole batch must fit, twice.
 const MIN_SPOOL_BYTES: u64 = 64 * 1024 * 1024;
@@ -41,6 +41,8 @@ pub struct Config {
     pub home: Option<Home>,
     /// Where events are forwarded to. Default: nowhere.
     pub outbound: Vec<OutboundConfig>,
+    /// Who is told of decisions. Default: nobody.
+    pub webhooks: Vec<DecisionWebhook>,
 }
 
 /// Settings of the queue between ingest and store.
@@ -199,6 +201,7 @@ impl Config {
             }
         }
         mistakes.extend(outbound::mistakes(&self.outbound));
+        mistakes.extend(outbound::hook_mistakes(&self.webhooks, &self.outbound));
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 }

@@ -587,7 +587,9 @@ impl Opened {
         let (spool, reader) = Spool::open_keeping(&spool_dir, spool_config, keep)
             .map_err(|error| OpenError(error.to_string()))?;
         let origin = Origin::open(&hub_dir)?;
-        let outlets = Outlets::open(&hub_dir, &config.outbound, &origin)?;
+        let hooks = config.webhooks.iter().map(crate::outbound::DecisionWebhook::target);
+        let targets: Vec<_> = config.outbound.iter().cloned().chain(hooks).collect();
+        let outlets = Outlets::open(&hub_dir, &targets, &origin)?;
         let store =
             Store::open(&store_dir, &config.store).map_err(|error| OpenError(error.to_string()))?;
         Ok(Self {

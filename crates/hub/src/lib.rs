@@ -63,8 +63,8 @@ pub use live::{Live, LiveItem};
 pub use lock::DataLock;
 pub use notify::{Announcement, Outbox};
 pub use outbound::{
-    Forwarder, OutboundConfig, OutboundKind, OutboundStatus, SendError, Sent, Transport, VIA,
-    read_secret,
+    DecisionWebhook, DecisionWebhookKind, Forwarder, News, Occasion, OutboundConfig, OutboundKind,
+    OutboundStatus, SendError, Sent, Transport, VIA, read_secret,
 };
 pub use palisade_rules::{
     ExplainedAlert, ExplainedDecision, ExplainedLine, ExplainedScenario, ExplainedSighting,

@@ -109,7 +109,7 @@ fn text(cve: &CveInfo, attempt: u32, url: Option<String>) -> String {
 }
 
 /// As Slack's text wants it, and without its marks.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() && !"*_`~@|".contains(*c))
         .flat_map(|c| match c {

@@ -4,8 +4,8 @@
 //! is tried again later; a restart goes on where it was. Nothing of an answer
 //! but its status and `Retry-After` is read.
 
-mod message;
-mod post;
+pub(crate) mod message;
+pub(crate) mod post;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -98,7 +98,7 @@ impl Sender {
 
 /// HMAC-SHA-256 over the time, a dot and the body, in hex: a receiver refuses
 /// what is old, so that nobody sends it again.
-fn sign(secret: &[u8], sent_at: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &[u8], sent_at: &str, body: &[u8]) -> String {
     // A key may have any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
     mac.update(sent_at.as_bytes());

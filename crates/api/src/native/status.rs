@@ -45,7 +45,7 @@ pub(crate) struct OutboundStatus {
     /// Its name.
     #[schema(value_type = String, example = "headquarters")]
     name: palisade_event::SensorId,
-    /// What is spoken with it: palisade, ews, hpfeeds or dshield.
+    /// What is spoken with it: palisade, ews, hpfeeds, dshield, webhook or slack.
     #[schema(value_type = String, example = "palisade")]
     kind: palisade_hub::OutboundKind,
     /// Events that wait for it.

@@ -54,7 +54,8 @@ impl Post {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             host == "localhost" || host.parse().is_ok_and(|a: std::net::IpAddr| a.is_loopback())
         };
-        if !speaks_tls && !local(authority.host()) {
+        let anywhere = config.webhook.as_ref().is_some_and(|hook| hook.allow_http);
+        if !speaks_tls && !anywhere && !local(authority.host()) {
             return Err(wrong("must be https://; http:// is for loopback addresses alone"));
         }
         let port = authority.port_u16().unwrap_or(if speaks_tls { 443 } else { 80 });
@@ -85,6 +86,31 @@ impl Post {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), SendError> {
+        let (head, body) = self.exchange(content_type, headers, body).await?;
+        Ok((head.status, body.map_err(SendError::later)?))
+    }
+
+    /// Sends a body and reads the head of the answer; of its body only so much
+    /// that the connection can be kept. Redirects are not followed.
+    ///
+    /// # Errors
+    /// [`SendError::Later`] where there is no answer.
+    pub(super) async fn tell(
+        &mut self,
+        content_type: &'static str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(StatusCode, HeaderMap), SendError> {
+        let (head, _) = self.exchange(content_type, headers, body).await?;
+        Ok((head.status, head.headers))
+    }
+
+    async fn exchange(
+        &mut self,
+        content_type: &'static str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(http::response::Parts, Result<Bytes, String>), SendError> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.path.as_str())
@@ -100,11 +126,13 @@ impl Post {
             let (mut sender, driver) = self.connected().await?;
             let failed = |error: hyper::Error| SendError::later(error.to_string());
             let answer = sender.send_request(request).await.map_err(failed)?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| SendError::later(error.to_string()))?.to_bytes();
-            self.connection = Some((sender, driver));
-            Ok((status, body))
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = body.map(|body| body.to_bytes()).map_err(|error| error.to_string());
+            if body.is_ok() {
+                self.connection = Some((sender, driver));
+            }
+            Ok((head, body))
         };
         timeout(ANSWER_TIMEOUT, work)
             .await

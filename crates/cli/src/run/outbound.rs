@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use palisade_agent::{HttpUplink, HubConfig, SendError as UplinkError, Uplink as _};
-use palisade_api::outbound::{Dshield, Ews, Hpfeeds};
+use palisade_api::outbound::{Dshield, Ews, Hpfeeds, Slack, Webhook};
 use palisade_event::{Event, wire};
 use palisade_hub::{Hub, OutboundConfig, OutboundKind, SendError, Sent, Transport};
 use tokio::task::JoinSet;
@@ -34,7 +34,8 @@ pub(crate) fn start(hub: &Hub, cancel: &CancellationToken) -> anyhow::Result<For
     for forwarder in hub.forwarders() {
         let config = forwarder.config().clone();
         let wrong = |error: String| {
-            anyhow::anyhow!(error).context(format!("[[hub.outbound]] '{}'", config.name))
+            let section = if config.webhook.is_some() { "webhooks" } else { "outbound" };
+            anyhow::anyhow!(error).context(format!("[[hub.{section}]] '{}'", config.name))
         };
         let cancel = cancel.clone();
         match config.kind {
@@ -53,6 +54,14 @@ pub(crate) fn start(hub: &Hub, cancel: &CancellationToken) -> anyhow::Result<For
             }
             OutboundKind::Dshield => {
                 let way = Dshield::new(&config, &client_tls).map_err(wrong)?;
+                tasks.spawn(forwarder.run(way, cancel));
+            }
+            OutboundKind::Webhook => {
+                let way = Webhook::new(hub.clone(), &config, &client_tls).map_err(wrong)?;
+                tasks.spawn(forwarder.run(way, cancel));
+            }
+            OutboundKind::Slack => {
+                let way = Slack::new(hub.clone(), &config, &client_tls).map_err(wrong)?;
                 tasks.spawn(forwarder.run(way, cancel));
             }
         }

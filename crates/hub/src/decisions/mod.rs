@@ -30,7 +30,7 @@ pub use feed::FeedPage;
 pub(crate) use operate::Desk;
 pub use operate::{Ban, MAX_ALLOW_ENTRIES, NewAllowEntry};
 pub use pull::{MAX_PULLED, Pull, Told};
-pub(crate) use read::{BY, HUB, ORIGIN};
+pub(crate) use read::{BY, HUB, ORIGIN, noting};
 use ring::Ring;
 use waiting::Waiting;
 

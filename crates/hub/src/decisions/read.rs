@@ -19,7 +19,7 @@ pub(super) const NOTE: &str = "note";
 
 /// Why a decision is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// For metrics.
     pub(super) class: &'static str,
     /// For the log.
@@ -27,7 +27,7 @@ pub(super) struct Refusal {
 }
 
 /// What an event tells; `None` where it tells of no decision.
-pub(super) fn noting(event: &Event) -> Option<Result<Noting, Refusal>> {
+pub(crate) fn noting(event: &Event) -> Option<Result<Noting, Refusal>> {
     match event.kind {
         EventKind::DecisionMade => Some(made(event)),
         EventKind::DecisionLifted => Some(lifted(event)),

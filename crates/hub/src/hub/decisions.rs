@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use palisade_event::{DecisionTarget, Timestamp};
+use palisade_event::{DecisionTarget, Event, Timestamp};
 use palisade_store::state::{
     AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
 };
@@ -12,7 +12,8 @@ use palisade_store::state::{
 use super::Hub;
 use crate::auth::Principal;
 use crate::decisions::{Ban, Desk, FeedPage, NewAllowEntry, Pull, Told};
-use crate::error::{AdminError, QueryError};
+use crate::error::{AdminError, QueryError, StateError};
+use crate::outbound::{News, news};
 
 impl Hub {
     fn desk(&self) -> Desk<'_> {
@@ -117,6 +118,14 @@ impl Hub {
         wait: Duration,
     ) -> Result<FeedPage, QueryError> {
         self.inner.decisions.feed(who, after, snapshot, wait).await
+    }
+
+    /// What there is to tell a webhook of an event.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn decision_news(&self, event: &Event) -> Result<News, StateError> {
+        Ok(news(&self.inner.state, event).await?)
     }
 
     /// What a CrowdSec bouncer has not heard yet; at its start all that is in

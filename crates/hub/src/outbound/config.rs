@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Most targets.
 const MAX_TARGETS: usize = 16;
 /// Smallest queue of a target, in bytes.
-const MIN_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const MIN_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest secret file, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
 /// Where DShield takes reports.
@@ -29,6 +29,12 @@ pub enum OutboundKind {
     Hpfeeds,
     /// DShield (SANS ISC): reports of connections.
     Dshield,
+    /// A webhook on decisions; settings have it as such.
+    #[serde(skip_deserializing)]
+    Webhook,
+    /// The same in the form of Slack.
+    #[serde(skip_deserializing)]
+    Slack,
 }
 
 impl OutboundKind {
@@ -40,6 +46,8 @@ impl OutboundKind {
             Self::Ews => "ews",
             Self::Hpfeeds => "hpfeeds",
             Self::Dshield => "dshield",
+            Self::Webhook => "webhook",
+            Self::Slack => "slack",
         }
     }
 }
@@ -99,6 +107,9 @@ pub struct OutboundConfig {
     /// without it such events are left out, and counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ip: Option<IpAddr>,
+    /// The webhook that this is the queue of.
+    #[serde(skip)]
+    pub webhook: Option<Box<super::webhook::DecisionWebhook>>,
 }
 
 fn max_bytes() -> u64 {

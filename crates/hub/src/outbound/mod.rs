@@ -1,5 +1,5 @@
 //! Forwarding: events that match a target's query go on to another hub, an EWS
-//! backend, an hpfeeds broker or DShield.
+//! backend, an hpfeeds broker or DShield; and decisions to webhooks.
 //!
 //! Data flows: writer → [`Outlets::pass_on`] → the target's spool (fsync) →
 //! [`Forwarder`] → [`Transport`] → far side. The writer frees the hub's spool only
@@ -20,6 +20,7 @@ mod forward;
 mod loss;
 mod origin;
 mod outlet;
+mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) use origin::Origin;
 pub use origin::VIA;
 pub use outlet::OutboundStatus;
 pub(crate) use outlet::Outlet;
+pub use webhook::{DecisionWebhook, DecisionWebhookKind, News, Occasion};
+pub(crate) use webhook::{hook_mistakes, news};
 
 use crate::error::OpenError;
 use crate::ingest::Ingest;

@@ -109,8 +109,8 @@ impl Outlet {
         let (spool, reader) =
             Spool::open(&dir, settings).map_err(|error| OpenError(error.to_string()))?;
         let except = match config.except_sensors.is_empty() {
-            true => vec![config.name.clone()],
-            false => config.except_sensors.clone(),
+            true if config.webhook.is_none() => vec![config.name.clone()],
+            _ => config.except_sensors.clone(),
         };
         Ok(Self {
             query: config.filter().map_err(OpenError)?,
@@ -130,6 +130,9 @@ impl Outlet {
     }
 
     fn is_for(&self, event: &Event) -> bool {
+        if let Some(hook) = &self.config.webhook {
+            return hook.is_for(&self.query, event);
+        }
         self.query.matches(event)
             && !self.except.contains(&event.sensor)
             && !Origin::is_tired(event)

@@ -2014,7 +2014,7 @@ export interface components {
             /** @description Why the last delivery failed; absent where it did not. */
             error?: string;
             /**
-             * @description What is spoken with it: palisade, ews, hpfeeds or dshield.
+             * @description What is spoken with it: palisade, ews, hpfeeds, dshield, webhook or slack.
              * @example palisade
              */
             kind: string;
