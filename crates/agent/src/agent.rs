@@ -26,7 +26,7 @@ use crate::source::glob::GlobTask;
 use crate::source::journal::JournalTask;
 use crate::source::syslog::SyslogTask;
 use crate::source::{Keepers, Outlet, Registry, stdin};
-use crate::uplink::{FeedPosition, Follow, HttpUplink, Target, Uplink, follow};
+use crate::uplink::{Follow, HttpUplink, Target, Uplink, follow, report_effect};
 use crate::zone;
 
 /// Pages of decisions that wait to be carried out.
@@ -56,10 +56,13 @@ pub enum StartError {
 /// What an agent is told from outside while it runs.
 #[derive(Debug)]
 pub struct Guidance<F> {
-    /// Which scenarios are simulated.
-    pub switches: watch::Receiver<Switches>,
+    /// Which scenarios are simulated, where the hub is in this process; a hub
+    /// elsewhere says it with its decisions.
+    pub switches: Option<watch::Receiver<Switches>>,
     /// The hub whose decisions are carried out here too.
     pub decisions: Option<F>,
+    /// The same hub by another connection, to tell it what comes of them.
+    pub effect: Option<F>,
 }
 
 /// A running agent. Dropping it stops everything at once, as a crash would;
@@ -70,6 +73,8 @@ pub struct Agent {
     _resolving: Vec<AbortOnDropHandle<()>>,
     /// Asks the hub for decisions; ends with the token.
     _listening: Option<AbortOnDropHandle<()>>,
+    /// Tells the hub what comes of them; ends with the token.
+    _telling: Option<AbortOnDropHandle<()>>,
     pipeline: AbortOnDropHandle<()>,
     enforcer: AbortOnDropHandle<()>,
     keepers: Arc<Keepers>,
@@ -96,9 +101,7 @@ impl Agent {
         events: mpsc::Receiver<Event>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
-        // Whoever could switch anything is gone.
-        let (_, switches) = watch::channel(Switches::new());
-        let guidance = Guidance { switches, decisions: None::<HttpUplink> };
+        let guidance = Guidance { switches: None, decisions: None::<HttpUplink>, effect: None };
         Self::guided(config, data_dir, sensor, uplink, events, guidance, cancel)
     }
 
@@ -116,7 +119,7 @@ impl Agent {
         guidance: Guidance<F>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
-        let Guidance { switches, decisions } = guidance;
+        let Guidance { switches, decisions, effect } = guidance;
         config.validate().map_err(StartError::Config)?;
         let folder = data_dir.join("agent");
         let cursors = folder.join("cursors");
@@ -153,6 +156,12 @@ impl Agent {
             false => (None, Vec::new()),
         };
         let (spool, reader) = Spool::open(&folder.join("spool"), settings)?;
+        let telling = effect.filter(|_| config.detect.enabled).map(|hub| {
+            let (metrics, who) = (Arc::clone(&metrics), (config.enforce.method, host.clone()));
+            let stop = cancel.clone();
+            let tell = async move { report_effect(&hub, metrics, who, stop).await };
+            AbortOnDropHandle::new(tokio::spawn(tell))
+        });
         let enforcer = Enforcer::new(&config.enforce, &folder, orders, Arc::clone(&metrics));
         let (outlet, items) = Outlet::new(sensor.clone(), Arc::clone(&metrics), cancel.clone());
 
@@ -190,7 +199,7 @@ impl Agent {
         };
         let enforcer = enforcer.run(cancel.clone());
         let (pages, heard) = mpsc::channel(FEED_PAGES);
-        let position = FeedPosition { after: pipeline.feed_cursor(), snapshot: None };
+        let position = pipeline.feed_position();
         let stop = cancel.clone();
         let listening = decisions.filter(|_| config.detect.enabled).map(|hub| {
             let listen = async move { follow(&hub, position, pages, stop).await };
@@ -201,6 +210,7 @@ impl Agent {
             sources,
             _resolving: resolving,
             _listening: listening,
+            _telling: telling,
             pipeline: AbortOnDropHandle::new(tokio::spawn(pipeline)),
             enforcer: AbortOnDropHandle::new(tokio::spawn(enforcer)),
             keepers,

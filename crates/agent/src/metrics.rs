@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::enforce::Effect;
+
 /// A number that only grows, or is set to what is there now.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -98,4 +100,6 @@ pub struct Metrics {
     pub orders_refused: Counter,
     /// Log sources that cannot be read now.
     pub sources_failing: Counter,
+    /// What comes of decisions here, for the hub.
+    pub(crate) effect: Effect,
 }

@@ -27,6 +27,7 @@ use crate::fail2ban::{Asked, Spare};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::source::{Item, Line, Place, Source};
+use crate::uplink::FeedPosition;
 
 /// Most events of one append.
 const MAX_BATCH_EVENTS: usize = 512;
@@ -162,8 +163,12 @@ impl Pipeline {
     }
 
     /// How far the hub's feed of decisions is carried out.
-    pub(crate) fn feed_cursor(&self) -> Option<u64> {
-        self.stage.as_ref().and_then(Stage::feed_cursor)
+    pub(crate) fn feed_position(&self) -> FeedPosition {
+        FeedPosition {
+            after: self.stage.as_ref().and_then(Stage::feed_cursor),
+            snapshot: None,
+            directions: self.stage.as_ref().and_then(Stage::directions),
+        }
     }
 
     /// Waits for something, then takes what else is there.
@@ -352,7 +357,7 @@ impl Pipeline {
         if let Some(stage) = &mut self.stage {
             stage.release();
             if let Some(page) = &page {
-                stage.hear(page);
+                stage.hear(page).await;
             }
         }
         self.save_detection(false).await;

@@ -80,8 +80,11 @@ async fn simulation_that_is_switched_reaches_a_detector_that_runs() {
     let cancel = tokio_util::sync::CancellationToken::new();
     let (config, data) = (detecting(&log), folder.path().join("data"));
     let sensor = SensorId::new("test").unwrap();
-    let guidance =
-        palisade_agent::Guidance { switches, decisions: None::<palisade_agent::HttpUplink> };
+    let guidance = palisade_agent::Guidance {
+        switches: Some(switches),
+        decisions: None::<palisade_agent::HttpUplink>,
+        effect: None,
+    };
     let agent =
         Agent::guided(&config, &data, sensor, hub.clone(), receiver, guidance, cancel.clone())
             .unwrap();

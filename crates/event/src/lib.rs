@@ -10,6 +10,8 @@ mod attribute;
 mod catalogue;
 mod compact;
 mod decision;
+mod directions;
+mod effect;
 mod event;
 mod id;
 mod kind;
@@ -27,6 +29,14 @@ pub use attribute::AttributeValue;
 pub use catalogue::catalogue_markdown;
 pub use compact::{CompactTarget, CompactTime};
 pub use decision::{Decision, DecisionTarget, MAX_EVIDENCE, ParseTargetError, join as join_ids};
+pub use directions::{
+    DIRECTIONS_HEADER, DirectedEntry, Directions, MAX_DIRECTED, MAX_DIRECTED_REASON_BYTES,
+    MAX_SWITCHED,
+};
+pub use effect::{
+    DroppedPackets, EffectError, EffectReceipt, EffectReport, Failing, MAX_EFFECT_BYTES,
+    MAX_EFFECT_TARGETS, MAX_REFUSALS, MAX_REFUSED_TARGETS, Refused, report_text,
+};
 pub use event::{
     Attributes, Credentials, Domain, Event, Fingerprints, Geo, GeoPrecision, Invalid,
     MAX_ATTRIBUTE_NAME_BYTES, MAX_ATTRIBUTES, MAX_EVENT_TEXT_BYTES, MAX_TEXT_BYTES, Outcome,

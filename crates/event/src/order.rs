@@ -3,13 +3,17 @@
 //! A hub numbers every change; an agent asks for those after the one it has
 //! seen last and carries them out. Data flows from the hub to agents; what an
 //! agent decides goes the other way, as an event.
+//!
+//! A later hub may tell of more than this agent knows: fields that are not known
+//! are left alone, and so are changes of another kind. What is known must fit.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Decision, DecisionTarget, HostName, SensorId, Timestamp};
+use crate::{Decision, DecisionTarget, Directions, HostName, SensorId, Timestamp};
 
 /// Most changes of one page of the feed.
 pub const MAX_FEED_CHANGES: usize = 2_000;
@@ -47,7 +51,6 @@ pub enum DecisionOrigin {
 
 /// A decision that is to be carried out everywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct MadeDecision {
     /// What, to whom, for how long.
     pub decision: Decision,
@@ -60,7 +63,6 @@ pub struct MadeDecision {
 
 /// Everything that is in force about a target ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Lift {
     /// Whose decisions end.
     pub target: DecisionTarget,
@@ -74,7 +76,7 @@ pub struct Lift {
 }
 
 /// What has changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// A decision is in force.
@@ -82,11 +84,38 @@ pub enum Change {
     /// Decisions about somebody are over before their time. The end of a
     /// decision in its time is no change: who carries it out knows when it is.
     Lifted(Lift),
+    /// Something that only a later version knows; it has no meaning here.
+    Unknown {},
+}
+
+impl<'de> Deserialize<'de> for Change {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct One;
+        impl<'de> Visitor<'de> for One {
+            type Value = Change;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("one change, such as {\"made\": …}")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Change, A::Error> {
+                let name: Option<Box<str>> = map.next_key()?;
+                let change = match name.as_deref() {
+                    Some("made") => Change::Made(map.next_value()?),
+                    Some("lifted") => Change::Lifted(map.next_value()?),
+                    Some(_) => map.next_value::<IgnoredAny>().map(|_| Change::Unknown {})?,
+                    None => return Err(serde::de::Error::custom("a change is missing")),
+                };
+                match map.next_key::<IgnoredAny>()? {
+                    None => Ok(change),
+                    Some(_) => Err(serde::de::Error::custom("a change is one thing")),
+                }
+            }
+        }
+        deserializer.deserialize_map(One)
+    }
 }
 
 /// A change with its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DecisionChange {
     /// Grows from change to change, with gaps.
     pub seq: u64,
@@ -96,7 +125,6 @@ pub struct DecisionChange {
 
 /// One page of the feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DecisionFeed {
     /// What to ask after next.
     pub cursor: u64,
@@ -111,6 +139,10 @@ pub struct DecisionFeed {
     /// page has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<u64>,
+    /// What holds beside decisions, before the changes of this page are carried
+    /// out; where the asker has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Box<Directions>>,
 }
 
 /// A page of the feed cannot be understood.
@@ -125,6 +157,9 @@ pub enum FeedError {
     /// Not the JSON of a page.
     #[error("the page cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// What it directs breaks a limit.
+    #[error("directions: {0}")]
+    Directions(&'static str),
     /// A change is out of order or breaks a limit.
     #[error("change {seq}: {rule}")]
     Unfit {
@@ -142,8 +177,12 @@ impl DecisionFeed {
             let time = match &mut change.change {
                 Change::Made(made) => &mut made.decision.from,
                 Change::Lifted(lift) => &mut lift.at,
+                Change::Unknown {} => continue,
             };
             *time = time.plus_millis(millis);
+        }
+        for entry in self.directions.iter_mut().flat_map(|directions| &mut directions.allow) {
+            entry.until = entry.until.map(|until| until.plus_millis(millis));
         }
     }
 
@@ -167,6 +206,9 @@ impl DecisionFeed {
             }
             last = *seq;
             change.check().map_err(unfit)?;
+        }
+        if let Some(directions) = &page.directions {
+            directions.check().map_err(FeedError::Directions)?;
         }
         Ok(page)
     }
@@ -198,6 +240,7 @@ impl Change {
                     }
             }
             Self::Lifted(lift) => lift.by.len() <= MAX_NOTE_BYTES && fits(&lift.reason),
+            Self::Unknown {} => true,
         };
         if texts { Ok(()) } else { Err("a text is longer than 500 bytes") }
     }
@@ -337,7 +380,7 @@ mod tests {
         let cursor = changes.len() as u64 + 6;
         let number = |(seq, change)| DecisionChange { seq, change };
         let changes = (7..).zip(changes).map(number).collect();
-        DecisionFeed { cursor, changes, reset: false, snapshot: None }
+        DecisionFeed { cursor, changes, ..DecisionFeed::default() }
     }
 
     #[test]
@@ -400,7 +443,42 @@ mod tests {
         assert!(matches!(DecisionFeed::decode(&many.encode()), Err(FeedError::TooMany(_))));
         let long = vec![b' '; MAX_FEED_BYTES + 1];
         assert!(matches!(DecisionFeed::decode(&long), Err(FeedError::TooLong(_))));
-        assert!(DecisionFeed::decode(b"{\"cursor\":1,\"changes\":[],\"x\":1}").is_err());
+        for malformed in ["{}", "[]", r#"{"made":{}}"#, r#"{"made":1,"lifted":1}"#, "\"x\""] {
+            let text = format!(r#"{{"cursor":9,"changes":[{{"seq":8,"change":{malformed}}}]}}"#);
+            assert!(DecisionFeed::decode(text.as_bytes()).is_err(), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_hub_tells_stops_nobody() {
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&page(vec![made("198.51.100.7", 60), lifted(None)]).encode())
+                .unwrap();
+        json["more"] = serde_json::json!({"x": [1]});
+        json["changes"][0]["change"]["made"]["more"] = 7.into();
+        json["changes"][1]["change"] = serde_json::json!({"grounded": {"plane": [1, 2]}});
+        let read = DecisionFeed::decode(json.to_string().as_bytes()).unwrap();
+        assert!(matches!(read.changes[0].change, Change::Made(_)));
+        assert_eq!(read.changes[1].change, Change::Unknown {});
+        assert_eq!(DecisionFeed::decode(&read.encode()).unwrap(), read);
+    }
+
+    #[test]
+    fn directions_come_with_a_page_and_break_no_limit() {
+        let entry = |target: &str| crate::DirectedEntry {
+            target: target.parse().unwrap(),
+            reason: Some("office".into()),
+            until: Some(Timestamp::from_millis(1_795_201_635_000)),
+        };
+        let with = |allow| {
+            let simulate = [(ScenarioName::new("port-scan").unwrap(), true)].into();
+            let directions = Some(Box::new(Directions { version: 7, allow, simulate }));
+            DecisionFeed { directions, ..page(vec![]) }
+        };
+        let good = with(vec![entry("192.0.2.0/24")]);
+        assert_eq!(DecisionFeed::decode(&good.encode()).unwrap(), good);
+        let bad = with(vec![entry("0.0.0.0/0")]);
+        assert!(matches!(DecisionFeed::decode(&bad.encode()), Err(FeedError::Directions(_))));
     }
 
     #[test]

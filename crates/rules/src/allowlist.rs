@@ -15,6 +15,8 @@ use ipnet::IpNet;
 use palisade_event::{DecisionTarget, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::hub_list::{HubAllowed, HubList};
+
 /// Most entries of a list.
 pub const MAX_ALLOWED: usize = 10_000;
 /// Most addresses that are kept of one name.
@@ -156,6 +158,9 @@ pub struct Allowlist {
     /// What this machine must not cut off: its own addresses, gateways,
     /// resolvers, and who administers it.
     system: Vec<(IpNet, Box<str>)>,
+    /// Whom the hub spares.
+    hub: HubList,
+    hub_is_unknown: bool,
 }
 
 impl Allowlist {
@@ -163,7 +168,7 @@ impl Allowlist {
     #[must_use]
     pub fn new(mut entries: Vec<Allowed>) -> Self {
         entries.truncate(MAX_ALLOWED);
-        Self { entries, resolved: BTreeMap::new(), system: Vec::new() }
+        Self { entries, ..Self::default() }
     }
 
     /// The entries.
@@ -199,6 +204,19 @@ impl Allowlist {
         self.system = networks;
     }
 
+    /// Replaces whom the hub spares; `None` where that was known once and cannot
+    /// be read any more, and then nobody is banned.
+    pub fn set_hub(&mut self, entries: Option<Vec<HubAllowed>>) {
+        self.hub_is_unknown = entries.is_none();
+        self.hub = HubList::new(entries.unwrap_or_default());
+    }
+
+    /// The clock was set by so many milliseconds: what the hub spares for a time
+    /// is spared as long as it was. Ends in the settings are of that clock.
+    pub fn shift_hub(&mut self, millis: i64) {
+        self.hub.shift(millis);
+    }
+
     /// What the list says of a suspect.
     #[must_use]
     pub fn check(&self, suspect: &Suspect<'_>, now: Timestamp) -> Spared {
@@ -216,7 +234,13 @@ impl Allowlist {
                 }
             }
         }
-        let mut unknown = None;
+        if let Some(entry) = target.and_then(|target| self.hub.spares(&target, now)) {
+            return Spared::By(match &*entry.reason {
+                "" => format!("{}, by the hub", entry.target),
+                reason => format!("{}, by the hub: {reason}", entry.target),
+            });
+        }
+        let mut unknown = self.hub_is_unknown.then(|| "whom the hub spares".to_owned());
         for entry in self.entries.iter().filter(|entry| entry.holds(now)) {
             let spares = match &entry.value {
                 AllowValue::Network(net) => target.is_some_and(|target| touches(&target, net)),
@@ -348,6 +372,28 @@ mod tests {
         let guest = Suspect { source: "192.0.2.9".parse().ok(), ..Suspect::default() };
         assert_eq!(list.check(&guest, now), Spared::By("192.0.2.9".into()));
         assert_eq!(list.check(&guest, Timestamp::from_millis(1000)), Spared::No);
+    }
+
+    #[test]
+    fn the_hub_spares_beside_the_own_list_and_what_it_said_must_be_known() {
+        let mut list = list(&["192.0.2.1"]);
+        let entry = |until| crate::HubAllowed {
+            target: "198.51.100.0/24".parse().unwrap(),
+            reason: "office".into(),
+            until,
+        };
+        list.set_hub(Some(vec![entry(Some(Timestamp::from_millis(5)))]));
+        let suspect =
+            Suspect { target: Some("198.51.100.7".parse().unwrap()), ..Suspect::default() };
+        let said = Spared::By("198.51.100.0/24, by the hub: office".into());
+        assert_eq!(list.check(&suspect, Timestamp::from_millis(4)), said);
+        assert_eq!(list.check(&suspect, Timestamp::from_millis(5)), Spared::No);
+        assert!(spared(&list, "192.0.2.1"), "the own list goes on");
+        list.set_hub(None);
+        let unknown = Spared::Unknown("whom the hub spares".into());
+        assert_eq!(list.check(&suspect, Timestamp::from_millis(4)), unknown);
+        list.set_hub(Some(Vec::new()));
+        assert_eq!(list.check(&suspect, Timestamp::from_millis(4)), Spared::No);
     }
 
     #[test]

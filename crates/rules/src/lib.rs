@@ -10,6 +10,7 @@ mod engine;
 mod evidence;
 mod explain;
 pub mod fail2ban;
+mod hub_list;
 mod offence;
 pub mod parser;
 mod policy;
@@ -31,6 +32,7 @@ pub use explain::{
     ExplainedAlert, ExplainedDecision, ExplainedLine, ExplainedScenario, ExplainedSighting,
     Explainer, Shown, SightingFields,
 };
+pub use hub_list::HubAllowed;
 pub use offence::{OffenceList, Remembered};
 pub use parser::{
     BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineReader, LineState,

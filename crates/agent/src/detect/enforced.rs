@@ -66,17 +66,23 @@ impl Enforced {
         }
     }
 
-    /// Lets in whom the allowlist spares now.
-    pub(super) fn spare(&self, policy: &mut Policy, allowlist: &Allowlist, now: Timestamp) {
+    /// Lets in whom the allowlist spares now; who that is, and by which entry.
+    pub(super) fn spare(
+        &self,
+        policy: &mut Policy,
+        allowlist: &Allowlist,
+        now: Timestamp,
+    ) -> Vec<(DecisionTarget, String)> {
         let spared: Vec<(DecisionTarget, String)> = policy
             .banned(now)
             .filter_map(|(target, _)| Some((target, spares(allowlist, target, now)?)))
             .collect();
-        for (target, entry) in spared {
+        for (target, entry) in &spared {
             tracing::warn!(%target, entry, "somebody who is banned is allowed now, and is let in");
-            policy.lift(&target, now);
-            self.orders.lift(target);
+            policy.lift(target, now);
+            self.orders.lift(*target);
         }
+        spared
     }
 
     /// Orders something at once.

@@ -29,7 +29,7 @@ impl Heard {
         self.cursor.filter(|_| self.named.is_none())
     }
 
-    /// Carries a page out. Gives how many of its orders are not obeyed.
+    /// Carries a page out. Gives the orders that are not obeyed, and why.
     pub(super) fn take(
         &mut self,
         page: &DecisionFeed,
@@ -37,11 +37,11 @@ impl Heard {
         allowlist: &Allowlist,
         enforced: &Enforced,
         now: Timestamp,
-    ) -> u64 {
+    ) -> Vec<(DecisionTarget, String)> {
         if page.reset && self.named.is_none() {
             self.named = Some(HashSet::new());
         }
-        let mut refused = 0;
+        let mut refused = Vec::new();
         for DecisionChange { change, .. } in &page.changes {
             match change {
                 Change::Made(made) => {
@@ -50,13 +50,13 @@ impl Heard {
                         named.insert(decision.target);
                     }
                     if let Err(reason) = obey(decision, policy, allowlist, enforced, now) {
-                        refused += 1;
                         tracing::warn!(
                             target = %decision.target,
                             scenario = decision.scenario.as_str(),
                             reason,
                             "an order of the hub is not obeyed"
                         );
+                        refused.push((decision.target, reason));
                     }
                 }
                 Change::Lifted(Lift { target, at, .. }) => {
@@ -65,6 +65,9 @@ impl Heard {
                         tracing::info!(%target, "the hub lets somebody in again");
                         enforced.lift(*target);
                     }
+                }
+                Change::Unknown {} => {
+                    tracing::warn!("the hub tells of something that only a later version knows");
                 }
             }
         }
@@ -150,9 +153,10 @@ mod tests {
         fn take(&mut self, cursor: u64, reset: bool, changes: Vec<Change>) -> u64 {
             let numbered = |(n, change)| DecisionChange { seq: cursor - 50 + n, change };
             let changes = (0..).zip(changes).map(numbered).collect();
-            let page = DecisionFeed { cursor, changes, reset, snapshot: None };
+            let page = DecisionFeed { cursor, changes, reset, ..DecisionFeed::default() };
             let now = Timestamp::from_millis(NOW);
-            self.heard.take(&page, &mut self.policy, &self.allowlist, &self.enforced, now)
+            let Self { heard, policy, allowlist, enforced, .. } = self;
+            heard.take(&page, policy, allowlist, enforced, now).len() as u64
         }
 
         /// Orders since the last time, as text.

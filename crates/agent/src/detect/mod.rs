@@ -6,6 +6,7 @@
 //! written to the log as what would be done.
 
 mod checkpoint;
+mod directions;
 mod enforced;
 mod heard;
 mod stage;

@@ -14,7 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::wire::decode_event;
-use palisade_event::{DecisionFeed, Event, EventId, EventKind, HostName, SensorId, Timestamp};
+use palisade_event::{
+    Change, DecisionChange, DecisionFeed, Directions, Event, EventId, EventKind, HostName,
+    SensorId, Timestamp,
+};
 use palisade_rules::{
     AllowValue, Allowlist, Detector, Finding, Hit, Matcher, Origin, Sighting, Switches, Verdict,
 };
@@ -23,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::{self, Snapshot};
+use super::directions::Directed;
 use super::enforced::Enforced;
 use super::heard::Heard;
 use super::{SystemNetworks, system_networks};
@@ -71,7 +75,10 @@ pub(crate) struct Stage {
     saving: Option<JoinHandle<io::Result<()>>>,
     save_failing: bool,
     surroundings: watch::Receiver<Surroundings>,
-    switches: watch::Receiver<Switches>,
+    /// Where the hub is in this process, its switches; otherwise they come with
+    /// its directions.
+    switches: Option<watch::Receiver<Switches>>,
+    directed: Directed,
     enforced: Enforced,
     heard: Heard,
     clocks: Clocks,
@@ -88,10 +95,15 @@ impl Stage {
         mut detector: Detector,
         folder: &Path,
         (sensor, host): (SensorId, Option<HostName>),
-        (mut switches, enforced): (watch::Receiver<Switches>, Enforced),
+        (mut switches, enforced): (Option<watch::Receiver<Switches>>, Enforced),
         metrics: Arc<Metrics>,
     ) -> (Self, Vec<Event>) {
-        detector.simulate(&switches.borrow_and_update());
+        let (directed, spares) = Directed::open(folder);
+        match &mut switches {
+            Some(switches) => detector.simulate(&switches.borrow_and_update()),
+            None => detector.simulate(directed.switches()),
+        }
+        detector.allowlist.set_hub(spares);
         let system = system_networks();
         for problem in &system.problems {
             tracing::warn!(
@@ -114,7 +126,7 @@ impl Stage {
         let (tell, surroundings) = watch::channel(Surroundings { system, names: Vec::new() });
         let refresh = tokio::spawn(refresh(names, enforced.hub(), tell));
         let needs_user = needs_user(&detector.allowlist);
-        let stage = Self {
+        let mut stage = Self {
             detector,
             matcher,
             needs_user,
@@ -130,6 +142,7 @@ impl Stage {
             save_failing: false,
             surroundings,
             switches,
+            directed,
             enforced,
             heard: Heard::new(loaded.feed),
             clocks: Clocks::now(),
@@ -137,7 +150,9 @@ impl Stage {
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
         let events = missing.iter().flat_map(|finding| stage.events(finding)).collect();
+        stage.spare();
         stage.enforced.begin(&stage.detector.policy, now());
+        stage.metrics.effect.heard(stage.heard.cursor(), stage.directed.version());
         stage.publish();
         (stage, events)
     }
@@ -184,13 +199,50 @@ impl Stage {
         self.heard.cursor()
     }
 
+    /// The directions of the hub that hold here.
+    pub(crate) fn directions(&self) -> Option<u64> {
+        self.directed.version()
+    }
+
     /// Carries out what the hub tells, as far as this machine lets it.
-    pub(crate) fn hear(&mut self, page: &DecisionFeed) {
+    pub(crate) async fn hear(&mut self, page: &DecisionFeed) {
         self.look_around();
+        if let Some(directions) = &page.directions {
+            let spares = self.directed.take(directions);
+            tracing::info!(
+                version = directions.version,
+                spared = spares.len(),
+                switched = directions.simulate.len(),
+                "the hub directs whom to spare and what to simulate"
+            );
+            self.detector.allowlist.set_hub(Some(spares));
+            if self.switches.is_none() {
+                self.detector.simulate(&directions.simulate);
+            }
+            self.spare();
+            self.directed.keep(Directions::clone(directions)).await;
+        }
         let Detector { policy, allowlist, .. } = &mut self.detector;
         let refused = self.heard.take(page, policy, allowlist, &self.enforced, now());
-        self.metrics.orders_refused.add(refused);
+        for DecisionChange { change, .. } in &page.changes {
+            if let Change::Made(made) = change {
+                self.metrics.effect.obey(&made.decision.target);
+            }
+        }
+        self.metrics.orders_refused.add(refused.len() as u64);
+        for (target, reason) in refused {
+            self.metrics.effect.refuse(target, &reason);
+        }
+        self.metrics.effect.heard(self.heard.cursor(), self.directed.version());
         self.changed = true;
+    }
+
+    /// Lets in whom the allowlist spares by now.
+    fn spare(&mut self) {
+        let Detector { policy, allowlist, .. } = &mut self.detector;
+        for (target, entry) in self.enforced.spare(policy, allowlist, now()) {
+            self.metrics.effect.refuse(target, &format!("allowed by {entry}"));
+        }
     }
 
     /// The events that [`Self::count`] gave are durable: what was decided is
@@ -204,9 +256,12 @@ impl Stage {
         let step = self.clocks.step();
         if step != 0 {
             self.detector.policy.shift(step);
+            self.detector.allowlist.shift_hub(step);
         }
-        if self.switches.has_changed().unwrap_or(false) {
-            self.detector.simulate(&self.switches.borrow_and_update());
+        if let Some(switches) = &mut self.switches
+            && switches.has_changed().unwrap_or(false)
+        {
+            self.detector.simulate(&switches.borrow_and_update());
         }
         if !self.surroundings.has_changed().unwrap_or(false) {
             return;
@@ -216,8 +271,7 @@ impl Stage {
         for (name, addresses) in new.names {
             self.detector.allowlist.resolve(&name, &addresses);
         }
-        let Detector { policy, allowlist, .. } = &mut self.detector;
-        self.enforced.spare(policy, allowlist, now());
+        self.spare();
     }
 
     fn events(&self, finding: &Finding) -> Vec<Event> {

@@ -49,6 +49,21 @@ pub enum Method {
     Command,
 }
 
+impl Method {
+    /// Its word in the settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry-run",
+            Self::Nftables => "nftables",
+            Self::Ipset => "ipset",
+            Self::Ufw => "ufw",
+            Self::HostsDeny => "hosts-deny",
+            Self::Command => "command",
+        }
+    }
+}
+
 impl Default for EnforceConfig {
     fn default() -> Self {
         Self {

@@ -15,6 +15,7 @@
 
 mod command;
 mod config;
+mod effect;
 mod hosts_deny;
 mod ipset;
 mod ledger;
@@ -41,10 +42,14 @@ use crate::clock::Clocks;
 use crate::metrics::Metrics;
 
 pub use config::{EnforceConfig, Method};
+pub(crate) use effect::Effect;
 
 /// Time between two looks at the rules, and at all that is in the firewall.
 const LOOK: Duration = Duration::from_secs(5);
 const RECONCILE: Duration = Duration::from_secs(60);
+/// So few bans cost nothing to look at, and what they drop is told soon.
+const FEW: usize = 1_000;
+const RECONCILE_FEW: Duration = Duration::from_secs(10);
 /// Most targets that wait here; orders about others are dropped, and counted.
 const MAX_PENDING: usize = 1_000_000;
 
@@ -342,12 +347,14 @@ impl Enforcer {
             };
             match done {
                 Ok(()) => {
+                    self.metrics.effect.works();
                     if std::mem::take(&mut self.failing) {
                         tracing::info!("bans are enforced again");
                     }
                     backoff.reset();
                     if is_due {
-                        reconcile = Instant::now() + RECONCILE;
+                        let few = (1..=FEW).contains(&self.ledger.len());
+                        reconcile = Instant::now() + if few { RECONCILE_FEW } else { RECONCILE };
                     }
                 }
                 Err(reason) => {
@@ -361,6 +368,7 @@ impl Enforcer {
 
     fn failed(&mut self, reason: &str) {
         self.metrics.enforce_failures.one();
+        self.metrics.effect.fails(reason);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(
                 reason,
@@ -442,14 +450,16 @@ impl Enforcer {
     async fn reconcile(&mut self) -> Result<(), String> {
         self.backend.prepare().await?;
         if !matches!(self.backend, Backend::DryRun) {
-            let (ledger, mut dropped) = (&mut self.ledger, 0);
+            let (ledger, mut dropped, mut counted) = (&mut self.ledger, 0, Vec::new());
             ledger.begin_listing();
             let mut take = |target, held: Held| {
                 dropped += held.dropped;
+                counted.extend((held.dropped > 0).then_some((target, held.dropped)));
                 ledger.listed(target, &held);
             };
             self.backend.list(now(), &mut take).await?;
             self.metrics.enforce_dropped_packets.set(dropped);
+            self.metrics.effect.count(counted.into_iter());
             let gone = self.ledger.end_listing();
             if gone > 0 {
                 tracing::warn!(

@@ -9,11 +9,13 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::DATE;
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use jiff::fmt::rfc2822;
-use palisade_event::{DecisionFeed, FeedError, Timestamp};
+use palisade_event::{
+    DIRECTIONS_HEADER, DecisionFeed, EffectReceipt, EffectReport, FeedError, Timestamp,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,13 +34,20 @@ pub struct FeedPosition {
     pub after: Option<u64>,
     /// `snapshot` of the page before.
     pub snapshot: Option<u64>,
+    /// The directions that the agent has.
+    pub directions: Option<u64>,
 }
 
 impl FeedPosition {
     /// Where to go on after a page.
     #[must_use]
-    pub fn after(page: &DecisionFeed) -> Self {
-        Self { after: Some(page.cursor), snapshot: page.snapshot }
+    pub fn next(self, page: &DecisionFeed) -> Self {
+        let directed = page.directions.as_ref().map(|directions| directions.version);
+        Self {
+            after: Some(page.cursor),
+            snapshot: page.snapshot,
+            directions: directed.or(self.directions),
+        }
     }
 }
 
@@ -72,6 +81,15 @@ pub trait Follow: Send + Sync + 'static {
         &self,
         position: FeedPosition,
     ) -> impl Future<Output = Result<DecisionFeed, FollowError>> + Send;
+
+    /// Tells what is carried out here.
+    ///
+    /// # Errors
+    /// [`FollowError`]: the hub does not know it.
+    fn report(
+        &self,
+        report: &EffectReport,
+    ) -> impl Future<Output = Result<EffectReceipt, FollowError>> + Send;
 }
 
 /// A connection of its own is needed: one that waits holds up everything else.
@@ -87,28 +105,48 @@ impl Follow for HttpUplink {
         let unreachable = |reason: String| FollowError::Unreachable(reason);
         let request = Request::builder()
             .uri(path)
+            // A hub that does not know of it looks at no such header.
+            .header(
+                DIRECTIONS_HEADER,
+                match position.directions {
+                    Some(version) => version.to_string(),
+                    None => "none".to_owned(),
+                },
+            )
             .body(Full::new(Bytes::new()))
             .map_err(|error| unreachable(error.to_string()))?;
-        let answer = self.exchange(request).await;
-        let (status, headers, body) =
-            answer.map_err(|error: HttpError| unreachable(error.to_string()))?;
-        match status {
-            StatusCode::OK => {
-                let mut page = DecisionFeed::decode(&body)?;
-                let ahead = ahead_of(&headers, Timestamp::from(SystemTime::now()));
-                if ahead != 0 {
-                    page.shift(ahead);
-                }
-                Ok(page)
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(FollowError::Unauthorised(status))
-            }
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                Err(FollowError::Missing(status))
-            }
-            status => Err(unreachable(status.to_string())),
+        let (headers, body) = fetched(self.exchange(request).await)?;
+        let mut page = DecisionFeed::decode(&body)?;
+        let ahead = ahead_of(&headers, Timestamp::from(SystemTime::now()));
+        if ahead != 0 {
+            page.shift(ahead);
         }
+        Ok(page)
+    }
+
+    async fn report(&self, report: &EffectReport) -> Result<EffectReceipt, FollowError> {
+        let unreachable = |reason: String| FollowError::Unreachable(reason);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/decisions/effect")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(report.encode())))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let (_, body) = fetched(self.exchange(request).await)?;
+        serde_json::from_slice(&body).map_err(|error| unreachable(error.to_string()))
+    }
+}
+
+type Fetched = (StatusCode, HeaderMap, Bytes);
+
+fn fetched(answer: Result<Fetched, HttpError>) -> Result<(HeaderMap, Bytes), FollowError> {
+    let (status, headers, body) =
+        answer.map_err(|error| FollowError::Unreachable(error.to_string()))?;
+    match status {
+        StatusCode::OK => Ok((headers, body)),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FollowError::Unauthorised(status)),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(FollowError::Missing(status)),
+        status => Err(FollowError::Unreachable(status.to_string())),
     }
 }
 
@@ -144,7 +182,7 @@ pub async fn follow(
                     tracing::info!("decisions come from the hub again");
                 }
                 (backoff, told) = (Backoff::default(), false);
-                let next = FeedPosition::after(&page);
+                let next = position.next(&page);
                 let news = page.reset || !page.changes.is_empty() || next != position;
                 position = next;
                 if !news {
@@ -181,7 +219,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
-    use palisade_event::{Change, DecisionChange, Lift};
+    use palisade_event::{Change, DecisionChange, Directions, Lift};
 
     use super::*;
 
@@ -216,6 +254,10 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+
+        async fn report(&self, _: &EffectReport) -> Result<EffectReceipt, FollowError> {
+            std::future::pending().await
+        }
     }
 
     fn page(cursor: u64, snapshot: Option<u64>) -> DecisionFeed {
@@ -226,7 +268,7 @@ mod tests {
             reason: None,
         };
         let changes = vec![DecisionChange { seq: cursor, change: Change::Lifted(lift) }];
-        DecisionFeed { cursor, changes, reset: snapshot.is_some(), snapshot }
+        DecisionFeed { cursor, changes, reset: snapshot.is_some(), snapshot, directions: None }
     }
 
     #[tokio::test]
@@ -238,7 +280,11 @@ mod tests {
             Err(FollowError::Unreachable("away".into())),
             Ok(page(12, None)),
             Ok(empty.clone()),
-            Ok(DecisionFeed { cursor: 13, ..DecisionFeed::default() }),
+            Ok(DecisionFeed {
+                cursor: 13,
+                directions: Some(Box::new(Directions { version: 4, ..Directions::default() })),
+                ..DecisionFeed::default()
+            }),
         ]);
         let script = Script { answers: Mutex::new(answers), asked: Mutex::default() };
         let (sender, mut pages) = mpsc::channel::<DecisionFeed>(8);
@@ -255,7 +301,7 @@ mod tests {
         let ((), cursors) = tokio::join!(following, took);
         assert_eq!(cursors, [5, 9, 12, 13], "a page without news is not handed on");
         let asked = script.asked.lock().unwrap();
-        let at = |after, snapshot| FeedPosition { after, snapshot };
+        let at = |after, snapshot| FeedPosition { after, snapshot, directions: None };
         let expected = [
             at(None, None),
             at(Some(5), Some(9)),
@@ -265,5 +311,7 @@ mod tests {
             at(Some(12), None),
         ];
         assert_eq!(asked.get(..6).unwrap(), expected);
+        let directed = asked.get(6).is_none_or(|asked| asked.directions == Some(4));
+        assert!(directed, "{asked:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The way to the hub: over HTTP, or a function call inside one process.
 
+mod effect;
 mod feed;
 mod http;
 mod tls;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use palisade_event::wire::Receipt;
 
+pub(crate) use effect::report_effect;
 pub use feed::{FeedPosition, Follow, FollowError, follow};
 pub(crate) use http::Target;
 pub use http::{HttpError, HttpUplink};
