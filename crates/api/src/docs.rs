@@ -47,6 +47,8 @@ use crate::router::App;
         native::decisions::ban,
         native::decisions::lift,
         native::decisions::feed,
+        native::effect::show,
+        native::effect::take,
         native::allowlist::list,
         native::allowlist::add,
         native::allowlist::remove,

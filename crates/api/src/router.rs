@@ -198,8 +198,8 @@ fn guarded(app: &App, routes: Router<App>) -> Router {
 
 fn native_routes() -> Router<App> {
     use native::{
-        aggregate, allowlist, bouncers, cves, decisions, events, ews_users, explain, fields,
-        ingest, keys, logs, quarantine, query, sensors, session,
+        aggregate, allowlist, bouncers, cves, decisions, effect, events, ews_users, explain,
+        fields, ingest, keys, logs, quarantine, query, sensors, session,
     };
     use native::{payloads, saved_queries, scenarios, status, stream, users};
     Router::new()
@@ -215,6 +215,7 @@ fn native_routes() -> Router<App> {
         .route("/stream", get(stream::open))
         .route("/bouncers", get(bouncers::list))
         .route("/decisions", get(decisions::list).post(decisions::ban))
+        .route("/decisions/effect", get(effect::show).post(effect::take))
         .route("/decisions/{*target}", delete(decisions::lift))
         .route("/allowlist", get(allowlist::list).post(allowlist::add))
         .route("/allowlist/{*target}", delete(allowlist::remove))

@@ -4,7 +4,7 @@
 //! Most is counted by agents, and what they find comes as events; what the hub
 //! counts itself is in [`crate::correlation`].
 //! A switch is kept in the state; the detector of this process follows it by
-//! [`Hub::switches`](crate::Hub::switches).
+//! [`Hub::switches`](crate::Hub::switches), agents elsewhere by the change feed.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -44,7 +44,7 @@ const MAX_ADDRESSES: usize = 5;
 /// Detectors that are named.
 const MAX_DETECTORS: usize = 100;
 /// What switches are called in the state.
-const PREFIX: &str = "simulate/";
+pub(crate) const SWITCHES: &str = "simulate/";
 
 /// What the composition root knows of detection.
 #[derive(Clone, Debug)]
@@ -93,8 +93,10 @@ pub struct DetectorInfo {
     pub sensor: String,
     /// Its hits in the range.
     pub hits: u64,
-    /// Whether switches reach it.
+    /// Whether switches reach it: it is here, or an agent that goes by them.
     pub reached: bool,
+    /// Whether it is in this process.
+    pub here: bool,
 }
 
 /// A scenario and what it has found.
@@ -220,10 +222,10 @@ impl Detection {
     }
 
     async fn stored(&self) -> Result<Vec<(ScenarioName, SimulationSwitch)>, Broken> {
-        let stored = self.state.meta_below(PREFIX).await?;
+        let stored = self.state.meta_below(SWITCHES).await?;
         // What was written here can be read; a later version may write more.
         let read = stored.into_iter().filter_map(|(name, value)| {
-            let name = ScenarioName::new(name.strip_prefix(PREFIX)?).ok()?;
+            let name = ScenarioName::new(name.strip_prefix(SWITCHES)?).ok()?;
             Some((name, serde_json::from_str(&value).ok()?))
         });
         Ok(read.collect())
@@ -248,8 +250,7 @@ impl Detection {
         self.setup.get().and_then(|setup| setup.here.as_ref())
     }
 
-    /// Turns simulation of a scenario on or off. Gives the detectors that hear
-    /// of it.
+    /// Turns simulation of a scenario on or off. Gives the detector of this process.
     pub(crate) async fn simulate(
         &self,
         who: &Principal,
@@ -265,7 +266,7 @@ impl Detection {
             let known: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             return Err(AdminError::NotFound(format!("scenario '{known}' in use here")));
         };
-        let key = format!("{PREFIX}{}", scenario.name);
+        let key = format!("{SWITCHES}{}", scenario.name);
         if simulated == scenario.simulation {
             self.state.remove_meta(&key).await?;
         } else {
@@ -294,6 +295,7 @@ impl Detection {
         queries: &Queries,
         who: &Principal,
         query: Query,
+        followers: &[SensorId],
     ) -> Result<ScenarioList, QueryError> {
         private(who)?;
         let stored = self.stored().await.map_err(StateError::from)?;
@@ -348,7 +350,7 @@ impl Detection {
         Ok(ScenarioList {
             scenarios,
             disabled: self.setup.get().map(|setup| setup.disabled.clone()).unwrap_or_default(),
-            detectors: detectors(&by_sensor, &self.reached()),
+            detectors: detectors(&by_sensor, &self.reached(), followers),
             parsers: LogFormat::all().map(|format| format.to_string()).collect(),
         })
     }
@@ -429,20 +431,32 @@ fn inner(group: &Bucket) -> Vec<(String, u64)> {
     inner.iter().map(|group| (name(group), group.count)).collect()
 }
 
-fn detectors(by_sensor: &[Bucket], reached: &[String]) -> Vec<DetectorInfo> {
+fn detectors(
+    by_sensor: &[Bucket],
+    reached: &[String],
+    followers: &[SensorId],
+) -> Vec<DetectorInfo> {
+    let follows = |sensor: &str| followers.iter().any(|one| one.as_str() == sensor);
+    let detector = |sensor: String, hits| DetectorInfo {
+        reached: reached.contains(&sensor) || follows(&sensor),
+        here: reached.contains(&sensor),
+        hits,
+        sensor,
+    };
     // Behind the events of the demonstration there is nobody.
     let mut all: Vec<DetectorInfo> = by_sensor
         .iter()
         .map(|group| (name(group), group.count))
         .filter(|(sensor, _)| sensor != crate::DEMO_SENSOR)
-        .map(|(sensor, hits)| DetectorInfo { reached: reached.contains(&sensor), hits, sensor })
+        .map(|(sensor, hits)| detector(sensor, hits))
         .collect();
-    for sensor in reached {
-        if !all.iter().any(|detector| detector.sensor == *sensor) {
-            all.push(DetectorInfo { sensor: sensor.clone(), hits: 0, reached: true });
+    let followers = followers.iter().map(ToString::to_string);
+    for sensor in reached.iter().cloned().chain(followers) {
+        if !all.iter().any(|known| known.sensor == sensor) {
+            all.push(detector(sensor, 0));
         }
     }
-    all.sort_by_key(|detector| !detector.reached);
+    all.sort_by_key(|detector| (!detector.here, !detector.reached));
     all
 }
 

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::decisions::DecisionEffect;
 use crate::alerts::Alerts;
 use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;

@@ -43,14 +43,17 @@ pub use config::{
     Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
 };
 pub use cve::CveInfo;
-pub use decisions::{Ban, FeedPage, MAX_ALLOW_ENTRIES, MAX_PULLED, NewAllowEntry, Pull, Told};
+pub use decisions::{
+    Ban, FeedPage, FeedQuestion, HostEffect, HostState, MAX_ALLOW_ENTRIES, MAX_PULLED,
+    NewAllowEntry, Pull, TargetEffect, Told,
+};
 pub use detection::{
     DetectionSetup, DetectorInfo, MAX_EXPLAINED_BYTES, MAX_EXPLAINED_LINES, ScenarioInfo,
     ScenarioList, ScenarioRule, SimulationSwitch,
 };
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use feed::{Feed, FeedItem};
-pub use hub::Hub;
+pub use hub::{DecisionEffect, Hub};
 pub use ingest::Unfit;
 pub use lines::{
     LinesReceipt, MAX_BODY_EVENTS, MAX_BODY_LINES, Source as LineSource, read_log_line,
@@ -74,7 +77,8 @@ pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::Ranges;
 pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
 pub use palisade_store::state::{
-    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
+    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionCounts, DecisionQuery,
+    DecisionRecord, Which,
 };
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;

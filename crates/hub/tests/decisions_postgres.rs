@@ -51,7 +51,7 @@ async fn ask(hub: &Hub, after: Option<u64>) -> DecisionFeed {
 }
 
 async fn active(hub: &Hub) -> usize {
-    let query = DecisionQuery { active_at: Some(now()), ..Default::default() };
+    let query = DecisionQuery { which: Some(Which::Active(now())), ..Default::default() };
     hub.decisions(&local(), &query, 100).await.map_or(0, |found| found.len())
 }
 

@@ -247,7 +247,7 @@ on_both! {
             (1..=250).map(|n| ban(n, &format!("192.0.2.{}", n % 250), 100)).collect();
         note(state, &all, 100).await;
         note(state, &[ban(900, "192.0.2.0/24", 100), ban(901, "2001:db8::7", 100)], 101).await;
-        let mut query = DecisionQuery { active_at: Some(at(102)), ..Default::default() };
+        let mut query = DecisionQuery { which: Some(Which::Active(at(102))), ..Default::default() };
         let mut seen = std::collections::HashSet::new();
         loop {
             let page = state.decisions(&query, 100).await.unwrap();
@@ -270,7 +270,7 @@ on_both! {
         assert_eq!(state.active_about(&about, at(9_000)).await.unwrap().len(), 0);
         let none = DecisionQuery { scenario: Some("x".into()), ..Default::default() };
         assert!(state.decisions(&none, 10).await.unwrap().is_empty());
-        let past = DecisionQuery { past_at: Some(at(9_000)), ..Default::default() };
+        let past = DecisionQuery { which: Some(Which::Past(at(9_000))), ..Default::default() };
         assert_eq!(state.decisions(&past, 1_000).await.unwrap().len(), 252);
     }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderValue, StatusCode, header};
-use palisade_event::{DecisionOrigin, DecisionTarget, MAX_FEED_BYTES, Timestamp};
-use palisade_hub::{Ban, DecisionQuery, DecisionRecord, Permission};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use palisade_event::{
+    DIRECTIONS_HEADER, DecisionOrigin, DecisionTarget, EventId, MAX_FEED_BYTES, MAX_NOTE_BYTES,
+    Timestamp,
+};
+use palisade_hub::{Ban, DecisionQuery, DecisionRecord, FeedQuestion, Permission, Which};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,9 +34,13 @@ const DEFAULT_BAN_SECS: u64 = 4 * 60 * 60;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DecisionParameters {
-    /// Those in force (default), those that are not, or all.
+    /// Those in force (default), those that are not (`past`: `ended`, `simulated` and `withheld`
+    /// ones), or all.
     #[param(inline)]
     state: Option<WhichState>,
+    /// The id of one decision.
+    #[param(value_type = Option<String>)]
+    id: Option<EventId>,
     /// An address or a network: decisions about it, around it or within it.
     #[param(example = "198.51.100.7")]
     target: Option<String>,
@@ -41,6 +48,8 @@ pub(crate) struct DecisionParameters {
     scenario: Option<String>,
     /// The sensor or the operator that made them.
     origin: Option<String>,
+    /// A part of the target, scenario, reason, note, sensor, operator or host, whatever the case.
+    find: Option<String>,
     /// Decisions, 1 to 1,000, default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -56,6 +65,12 @@ pub(crate) enum WhichState {
     Active,
     /// Over, simulated, or withheld by the allowlist.
     Past,
+    /// Over or lifted.
+    Ended,
+    /// Recorded alone.
+    Simulated,
+    /// Withheld by the allowlist.
+    Withheld,
     /// Both.
     All,
 }
@@ -68,6 +83,22 @@ pub(crate) struct DecisionPage {
     /// Cursor of the next page, if there may be one.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are in all, whatever was asked for.
+    counts: Counts,
+}
+
+/// How many decisions there are of each sort.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DecisionCounts)]
+pub(crate) struct Counts {
+    /// In force.
+    active: u64,
+    /// Over or lifted.
+    ended: u64,
+    /// Recorded alone.
+    simulated: u64,
+    /// Withheld by the allowlist.
+    withheld: u64,
 }
 
 /// A decision.
@@ -121,6 +152,9 @@ pub(crate) struct DecisionInfo {
     /// The entry of the allowlist that withholds it.
     #[schema(required)]
     withheld: Option<String>,
+    /// Packets that bans of the target have dropped on all hosts, as far as agents have told since
+    /// this hub was started.
+    dropped_packets: u64,
 }
 
 /// Who made a decision.
@@ -138,7 +172,7 @@ pub(crate) struct Origin {
 }
 
 impl DecisionInfo {
-    fn of(record: DecisionRecord, now: Timestamp) -> Self {
+    fn of(record: DecisionRecord, dropped_packets: u64, now: Timestamp) -> Self {
         let active = record.is_active(now);
         let (decision, origin) = (record.made.decision, record.made.origin);
         let origin = match origin {
@@ -172,6 +206,7 @@ impl DecisionInfo {
             ended_by: record.ended_by,
             end_reason: record.end_reason,
             withheld: record.withheld,
+            dropped_packets,
         }
     }
 }
@@ -219,14 +254,24 @@ pub(crate) async fn list(
         }
         None => None,
     };
-    let (active_at, past_at) = match asked.state.unwrap_or(WhichState::Active) {
-        WhichState::Active => (Some(now), None),
-        WhichState::Past => (None, Some(now)),
-        WhichState::All => (None, None),
+    let which = match asked.state.unwrap_or(WhichState::Active) {
+        WhichState::Active => Some(Which::Active(now)),
+        WhichState::Past => Some(Which::Past(now)),
+        WhichState::Ended => Some(Which::Ended(now)),
+        WhichState::Simulated => Some(Which::Simulated),
+        WhichState::Withheld => Some(Which::Withheld),
+        WhichState::All => None,
     };
+    let find = asked.find.filter(|text| !text.trim().is_empty());
+    if find.as_ref().is_some_and(|text| text.len() > MAX_NOTE_BYTES || text.contains('\0')) {
+        return Err(Problem::unprocessable(format!(
+            "find has at most {MAX_NOTE_BYTES} bytes and no NUL."
+        )));
+    }
     let query = DecisionQuery {
-        active_at,
-        past_at,
+        id: asked.id.map(|id| id.to_string()),
+        which,
+        find: find.map(|text| text.trim().to_owned()),
         target: asked.target.as_deref().map(target).transpose()?,
         scenario: asked.scenario,
         origin: asked.origin,
@@ -239,8 +284,23 @@ pub(crate) async fn list(
         }
         _ => None,
     };
-    let decisions = found.into_iter().map(|record| DecisionInfo::of(record, now)).collect();
-    Ok(axum::Json(DecisionPage { decisions, next }))
+    let counts = app.hub.decision_counts(&caller.who, now).await?;
+    let targets: Vec<DecisionTarget> =
+        found.iter().map(|record| record.made.decision.target).collect();
+    let packets = app.hub.dropped_packets(&targets);
+    let decisions = found.into_iter().zip(packets);
+    Ok(axum::Json(DecisionPage {
+        decisions: decisions
+            .map(|(record, packets)| DecisionInfo::of(record, packets, now))
+            .collect(),
+        next,
+        counts: Counts {
+            active: counts.active,
+            ended: counts.ended,
+            simulated: counts.simulated,
+            withheld: counts.withheld,
+        },
+    }))
 }
 
 /// A ban by hand.
@@ -287,7 +347,7 @@ pub(crate) async fn ban(
     let duration_secs = duration_secs.unwrap_or(DEFAULT_BAN_SECS);
     let ban = Ban { target: target(&text)?, duration_secs, reason, note };
     let made = app.hub.ban(&caller.who, ban, now).await?;
-    Ok((StatusCode::CREATED, axum::Json(DecisionInfo::of(made, now))).into_response())
+    Ok((StatusCode::CREATED, axum::Json(DecisionInfo::of(made, 0, now))).into_response())
 }
 
 /// Why a ban is lifted.
@@ -361,12 +421,18 @@ pub(crate) struct DecisionFeed {
     /// More pages of a reset follow: ask with it beside the cursor.
     #[schema(nullable = false)]
     snapshot: Option<u64>,
+    /// What holds beside decisions, where the asker has another one:
+    /// `{"version": 7, "allow": [{"target": …, "reason": …, "until": …}], "simulate": {"port-scan": true}}`.
+    #[schema(nullable = false)]
+    directions: Option<serde_json::Value>,
 }
 
 /// Wait for changes
 ///
 /// For agents: what was decided and lifted after a cursor, in order; waits while there is nothing
-/// new. Needs a key with the scope `decisions` or `ingest`.
+/// new. With the header `palisade-directions` (the version that the agent has, or `none`) also whom
+/// the hub spares and which scenarios it has switched, where that is another version. Needs a key
+/// with the scope `decisions` or `ingest`.
 #[utoipa::path(
     get, path = "/api/v1/decisions/feed", tag = "decisions", operation_id = "followDecisions",
     security(("key" = [])),
@@ -380,11 +446,16 @@ pub(crate) struct DecisionFeed {
 pub(crate) async fn feed(
     State(app): State<App>,
     caller: Caller,
+    headers: HeaderMap,
     Parameters(asked): Parameters<FeedParameters>,
 ) -> Result<Response, Problem> {
     caller.require(Permission::Decisions)?;
     let wait = Duration::from_secs(asked.wait.unwrap_or(0).min(MAX_WAIT_SECS));
-    let asks = app.hub.decision_feed(&caller.who, asked.after, asked.snapshot, wait);
+    // What is no number is no version that anybody has.
+    let directions = headers.get(DIRECTIONS_HEADER);
+    let directions = directions.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
+    let asked = FeedQuestion { after: asked.after, snapshot: asked.snapshot, directions };
+    let asks = app.hub.follow_decisions(&caller.who, asked, wait);
     let page = tokio::select! {
         page = asks => page?,
         // Nobody waits for a hub that is stopping.

@@ -9,6 +9,7 @@ pub(crate) mod blocklist;
 pub(crate) mod bouncers;
 pub(crate) mod cves;
 pub(crate) mod decisions;
+pub(crate) mod effect;
 pub(crate) mod events;
 pub(crate) mod ews_users;
 pub(crate) mod explain;

@@ -44,9 +44,11 @@ pub(crate) struct Detector {
     sensor: String,
     /// Its hits in the range.
     hits: u64,
-    /// Whether switches of simulation reach it. Those of agents elsewhere are in
-    /// their own settings.
+    /// Whether switches of simulation reach it: it is here, or an agent that is
+    /// there and takes them.
     reached: bool,
+    /// Whether it is in this process.
+    here: bool,
 }
 
 /// A scenario and what it has found.
@@ -160,7 +162,8 @@ pub(crate) struct Simulated {
     scenario: String,
     /// As it is now.
     simulated: bool,
-    /// The detectors that follow at once: the one of this process, where it has one.
+    /// The detectors that follow at once: the one of this process, where it has
+    /// one, and agents that are there.
     reached: Vec<String>,
 }
 
@@ -213,8 +216,8 @@ pub(crate) async fn simulate(
     Segment(name): Segment,
     Json(asked): Json<Simulate>,
 ) -> Result<axum::Json<Simulated>, Problem> {
-    let here = app.hub.simulate(&caller.who, &name, asked.simulated, auth::now()).await?;
-    let reached = here.iter().map(ToString::to_string).collect();
+    let follow = app.hub.simulate(&caller.who, &name, asked.simulated, auth::now()).await?;
+    let reached = follow.iter().map(ToString::to_string).collect();
     Ok(axum::Json(Simulated { scenario: name, simulated: asked.simulated, reached }))
 }
 
@@ -224,6 +227,7 @@ impl From<palisade_hub::ScenarioList> for ScenarioList {
             sensor: detector.sensor,
             hits: detector.hits,
             reached: detector.reached,
+            here: detector.here,
         };
         Self {
             scenarios: list.scenarios.into_iter().map(Into::into).collect(),

@@ -19,8 +19,7 @@ use anyhow::Context as _;
 use palisade_agent::{Follow, Guidance};
 use palisade_event::{Event, HostName, SensorId};
 use palisade_hub::{DetectionSetup, Hub, Principal};
-use palisade_rules::Switches;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +68,11 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let who = Principal::local(Some(sensor));
     hub.note_sensor_version(&who, env!("CARGO_PKG_VERSION"));
     let uplink = LocalUplink::new(hub.clone(), who);
-    let guidance = Guidance { switches: hub.switches(), decisions: Some(uplink.clone()) };
+    let guidance = Guidance {
+        switches: Some(hub.switches()),
+        decisions: Some(uplink.clone()),
+        effect: Some(uplink.clone()),
+    };
     let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
     let server = tokio::spawn(server.run(doors.clone()));
@@ -256,11 +259,11 @@ fn detection(settings: &Settings, here: Option<SensorId>) -> anyhow::Result<Dete
     Ok(DetectionSetup { detector, hub, disabled: config.disable.clone(), here })
 }
 
-/// What comes from a hub elsewhere: its decisions, over a connection of their
-/// own. Nobody switches scenarios from there.
+/// What comes from a hub elsewhere and goes there, each over a connection of its
+/// own: its decisions with its switches, and what comes of them here.
 fn remote_guidance(settings: &Settings) -> anyhow::Result<Guidance<palisade_agent::HttpUplink>> {
-    let switches = watch::channel(Switches::new()).1;
-    Ok(Guidance { switches, decisions: Some(remote_uplink(settings)?) })
+    let (decisions, effect) = (Some(remote_uplink(settings)?), Some(remote_uplink(settings)?));
+    Ok(Guidance { switches: None, decisions, effect })
 }
 
 /// Starts the agent on the configured sources, or on those found here.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use palisade_agent::{FeedPosition, Follow, FollowError, SendError, Uplink};
-use palisade_event::DecisionFeed;
 use palisade_event::wire::Receipt;
-use palisade_hub::{Hub, IngestError, Principal};
+use palisade_event::{DecisionFeed, EffectReceipt, EffectReport, Timestamp};
+use palisade_hub::{FeedQuestion, Hub, IngestError, Principal};
 
 /// How long a question waits while there is nothing new.
 const WAIT: Duration = Duration::from_secs(30);
@@ -40,10 +40,17 @@ impl Uplink for LocalUplink {
 
 impl Follow for LocalUplink {
     async fn page(&self, position: FeedPosition) -> Result<DecisionFeed, FollowError> {
-        let FeedPosition { after, snapshot } = position;
-        let page = self.hub.decision_feed(&self.who, after, snapshot, WAIT).await;
+        let FeedPosition { after, snapshot, directions } = position;
+        let asked = FeedQuestion { after, snapshot, directions: Some(directions) };
+        let page = self.hub.follow_decisions(&self.who, asked, WAIT).await;
         let page = page.map_err(|error| FollowError::Unreachable(error.to_string()))?;
         // The same checks as for one that came by network.
         Ok(DecisionFeed::decode(&page.encode())?)
+    }
+
+    async fn report(&self, report: &EffectReport) -> Result<EffectReceipt, FollowError> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let taken = self.hub.take_effect(&self.who, report.clone(), now);
+        taken.map_err(|error| FollowError::Unreachable(error.to_string()))
     }
 }

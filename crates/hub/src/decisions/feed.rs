@@ -1,6 +1,7 @@
 //! The change feed as agents ask for it: what came after a cursor, or what is
 //! in force; with a wait while there is nothing new.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::{Domain, MAX_FEED_CHANGES, Timestamp};
@@ -8,6 +9,7 @@ use palisade_store::state::{Heard, StateError, made_change};
 use tokio::time::Instant;
 
 use super::Decisions;
+use super::directions::Written as Directed;
 use super::ring::Written;
 use crate::auth::{Permission, Principal};
 use crate::error::QueryError;
@@ -16,6 +18,18 @@ use crate::error::QueryError;
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// While changes come one after the other, those of so long share a page.
 const TOGETHER: Duration = Duration::from_millis(40);
+
+/// What somebody asks the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedQuestion {
+    /// `cursor` of the page before; without it all that is in force is told.
+    pub after: Option<u64>,
+    /// `snapshot` of the page before.
+    pub snapshot: Option<u64>,
+    /// The directions that the asker has, or that it has none; without it the
+    /// asker knows nothing of directions and is told none.
+    pub directions: Option<Option<u64>>,
+}
 
 /// One page of the feed: what [`palisade_event::DecisionFeed`] reads.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +41,7 @@ pub struct FeedPage {
     /// See [`palisade_event::DecisionFeed::snapshot`].
     pub snapshot: Option<u64>,
     changes: Vec<Written>,
+    directions: Option<Arc<Directed>>,
 }
 
 impl FeedPage {
@@ -46,10 +61,15 @@ impl FeedPage {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let bytes: usize = self.changes.iter().map(|change| change.text.len() + 1).sum();
-        let mut text = Vec::with_capacity(bytes + 96);
+        let directed = self.directions.as_ref().map_or(0, |directions| directions.text.len());
+        let mut text = Vec::with_capacity(bytes + directed + 128);
         text.extend(format!("{{\"cursor\":{},\"reset\":{}", self.cursor, self.reset).bytes());
         if let Some(snapshot) = self.snapshot {
             text.extend(format!(",\"snapshot\":{snapshot}").bytes());
+        }
+        if let Some(directions) = &self.directions {
+            text.extend(b",\"directions\":");
+            text.extend(&directions.text);
         }
         text.extend(b",\"changes\":[");
         for (index, change) in self.changes.iter().enumerate() {
@@ -81,32 +101,38 @@ impl Decisions {
     pub(crate) async fn feed(
         &self,
         who: &Principal,
-        after: Option<u64>,
-        snapshot: Option<u64>,
+        asked: FeedQuestion,
         wait: Duration,
     ) -> Result<FeedPage, QueryError> {
         if !who.may(Permission::Decisions) || !who.sees(Domain::Private) {
             return Err(QueryError::Forbidden);
         }
-        let Some(mut cursor) = after else {
+        let Some(mut cursor) = asked.after else {
             // The decisions in force now; what comes meanwhile follows.
-            return Ok(self.all(0, self.told_so_far()).await?);
+            let page = self.all(0, self.told_so_far()).await?;
+            return Ok(self.directed(page, asked).await);
         };
-        if let Some(until) = snapshot {
-            return Ok(self.all(cursor, until).await?);
+        if let Some(until) = asked.snapshot {
+            let page = self.all(cursor, until).await?;
+            return Ok(self.directed(page, asked).await);
         }
         let deadline = Instant::now() + wait;
         let mut news = self.head.subscribe();
+        let mut directed = self.directing.subscribe();
         let mut busy = false;
         loop {
             news.mark_unchanged();
+            directed.mark_unchanged();
             let now = Timestamp::from(std::time::SystemTime::now());
             let Some(page) = self.after(cursor, now).await? else {
-                return Ok(self.all(0, self.told_so_far()).await?);
+                let page = self.all(0, self.told_so_far()).await?;
+                return Ok(self.directed(page, asked).await);
             };
+            // After the changes, so that what it says is not older than they are.
+            let page = self.directed(page, asked).await;
             cursor = page.cursor;
             let over = Instant::now() >= deadline || self.closed.is_cancelled();
-            if !page.is_empty() || over {
+            if !page.is_empty() || page.directions.is_some() || over {
                 return Ok(page);
             }
             tokio::select! {
@@ -120,10 +146,21 @@ impl Decisions {
                     }
                     busy = true;
                 }
+                // Who has no use for it asks on.
+                Ok(()) = directed.changed() => {}
                 () = tokio::time::sleep_until(deadline) => {}
                 () = self.closed.cancelled() => {}
             }
         }
+    }
+
+    /// The page with directions, where the asker has others.
+    async fn directed(&self, mut page: FeedPage, asked: FeedQuestion) -> FeedPage {
+        if let Some(known) = asked.directions {
+            let now = Timestamp::from(std::time::SystemTime::now());
+            page.directions = self.directing.news(known, now).await;
+        }
+        page
     }
 
     /// What came after a cursor; `None` where the hub cannot say what is missing.
@@ -174,6 +211,7 @@ impl Decisions {
             reset: true,
             snapshot: more.then_some(until),
             changes,
+            directions: None,
         })
     }
 

@@ -8,6 +8,8 @@
 //! writer brings waits in a file.
 
 mod bouncers;
+mod directions;
+mod effect;
 mod feed;
 mod operate;
 mod pull;
@@ -20,15 +22,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_event::{Event, EventId, Timestamp};
+use palisade_event::{
+    DecisionTarget, EffectReceipt, EffectReport, Event, EventId, SensorId, Timestamp,
+};
 use palisade_store::state::{Engine, Heard, Noted, Noting, State, StateError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Principal;
+use crate::error::QueryError;
 use crate::metrics::{Metrics, Reason};
-pub use feed::FeedPage;
-pub(crate) use operate::Desk;
+use directions::Directing;
+use effect::Effects;
+pub use effect::{HostEffect, HostState, TargetEffect};
+pub use feed::{FeedPage, FeedQuestion};
 pub use operate::{Ban, MAX_ALLOW_ENTRIES, NewAllowEntry};
+pub(crate) use operate::{Desk, reads};
 pub use pull::{MAX_PULLED, Pull, Told};
 pub(crate) use read::{BY, HUB, ORIGIN, noting};
 use ring::Ring;
@@ -67,6 +76,8 @@ pub(crate) struct Decisions {
     /// Who holds it notes and fills the ring, so that the ring is in order.
     turn: tokio::sync::Mutex<()>,
     waiting: Waiting,
+    directing: Directing,
+    effects: Effects,
     closed: CancellationToken,
 }
 
@@ -80,6 +91,8 @@ impl Decisions {
     ) -> Result<Self, StateError> {
         let (queue, queued) = mpsc::channel(QUEUED_DECISIONS);
         let head = state.decision_head().await?;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let directing = Directing::open(state, now).await?;
         let decisions = Self {
             state: state.clone(),
             metrics,
@@ -90,6 +103,8 @@ impl Decisions {
             head: watch::Sender::new(head),
             turn: tokio::sync::Mutex::default(),
             waiting: Waiting::new(file),
+            directing,
+            effects: Effects::default(),
             closed,
         };
         decisions.retry().await?;
@@ -223,6 +238,11 @@ impl Decisions {
             match self.state.changes_after(from, limit, now).await? {
                 Heard::Changes(changes, head) => {
                     let full = changes.len() >= BATCH;
+                    if !changes.is_empty() {
+                        // Who hears of a ban must have heard that its target is
+                        // not spared any more.
+                        self.directing.refresh(now).await?;
+                    }
                     let last = self.ring().extend(changes);
                     if !full {
                         // What is over since is in no change.
@@ -281,6 +301,9 @@ impl Decisions {
                     drop(turn);
                 }
                 _ = retries.tick() => {
+                    let now = Timestamp::from(std::time::SystemTime::now());
+                    // The state says itself that it is away.
+                    drop(self.directing.refresh(now).await);
                     if let Err(error) = self.retry().await {
                         tracing::warn!(%error, "decisions wait until they can be noted");
                     }
@@ -302,6 +325,45 @@ impl Decisions {
         let active = self.state.active_decisions(now).await?;
         self.metrics.decisions_active.set(i64::try_from(active).unwrap_or(i64::MAX));
         Ok(())
+    }
+
+    /// What was changed is told to agents at once. Where that fails they hear of
+    /// it when the state answers again.
+    pub(crate) async fn direct(&self, now: Timestamp) {
+        if let Err(error) = self.directing.refresh(now).await {
+            tracing::warn!(%error, "agents do not hear at once of what was changed");
+        }
+    }
+
+    /// See [`crate::Hub::take_effect`].
+    pub(crate) fn take_effect(
+        &self,
+        who: &Principal,
+        report: EffectReport,
+        now: Timestamp,
+    ) -> Result<EffectReceipt, QueryError> {
+        let sensor = effect::reporter(who).ok_or(QueryError::Forbidden)?;
+        Ok(self.effects.take(sensor, report, *self.head.borrow(), now))
+    }
+
+    /// What agents have told, by name; the last number and the directions.
+    pub(crate) fn effects(
+        &self,
+        target: Option<&DecisionTarget>,
+        now: Timestamp,
+    ) -> (Vec<HostEffect>, u64, u64) {
+        let (head, directions) = (*self.head.borrow(), self.directing.version());
+        (self.effects.list(target, (head, directions), now), head, directions)
+    }
+
+    /// Packets that bans of targets have dropped on all hosts.
+    pub(crate) fn packets(&self, targets: &[DecisionTarget]) -> Vec<u64> {
+        self.effects.packets(targets)
+    }
+
+    /// Agents that are there and do what they are directed to.
+    pub(crate) fn followers(&self, now: Timestamp) -> Vec<SensorId> {
+        self.effects.followers(now)
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

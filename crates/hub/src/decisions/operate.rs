@@ -220,6 +220,8 @@ impl Desk<'_> {
             }
             other => other?,
         }
+        // Agents spare them before they let them in, so that none bans them again.
+        self.decisions.direct(now).await;
         let mut freed = std::collections::BTreeSet::new();
         for cover in [Cover::Around, Cover::Inside] {
             let found = self.state.active_covering(&new.target, cover, MAX_ENDED, now).await?;
@@ -236,9 +238,11 @@ impl Desk<'_> {
         &self,
         who: &Principal,
         target: &DecisionTarget,
+        now: Timestamp,
     ) -> Result<(), AdminError> {
         operates(who)?;
         if self.state.remove_allow_entry(target).await? {
+            self.decisions.direct(now).await;
             return Ok(());
         }
         Err(AdminError::NotFound(format!("entry {target} on the allowlist")))
@@ -263,7 +267,7 @@ fn text(text: Option<String>, what: &str) -> Result<Option<String>, AdminError> 
     Ok(text)
 }
 
-pub(super) fn reads(who: &Principal) -> Result<(), AdminError> {
+pub(crate) fn reads(who: &Principal) -> Result<(), AdminError> {
     if who.may(Permission::Read) && who.sees(Domain::Private) {
         return Ok(());
     }

@@ -27,7 +27,7 @@ impl Written {
     pub(super) fn new(change: &DecisionChange) -> Self {
         let until = match &change.change {
             Change::Made(made) => Some(made.decision.until()),
-            Change::Lifted(_) => None,
+            Change::Lifted(_) | Change::Unknown {} => None,
         };
         // Writing to memory can only fail for map keys that are no strings; there are none.
         let text = serde_json::to_vec(change).unwrap_or_default();

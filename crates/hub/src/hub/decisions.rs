@@ -4,16 +4,34 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use palisade_event::{DecisionTarget, Event, Timestamp};
+use palisade_event::{DecisionTarget, EffectReceipt, EffectReport, Event, Timestamp};
 use palisade_store::state::{
-    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionQuery, DecisionRecord,
+    AllowEntry, Bouncer, BouncerUsage, Cover, DecisionCounts, DecisionQuery, DecisionRecord,
 };
 
 use super::Hub;
 use crate::auth::Principal;
-use crate::decisions::{Ban, Desk, FeedPage, NewAllowEntry, Pull, Told};
+use crate::decisions::{
+    Ban, Desk, FeedPage, FeedQuestion, HostEffect, NewAllowEntry, Pull, TargetEffect, Told,
+};
 use crate::error::{AdminError, QueryError, StateError};
 use crate::outbound::{News, news};
+
+/// What comes of decisions on the hosts.
+#[derive(Clone, Debug)]
+pub struct DecisionEffect {
+    /// Each agent, and what it does about the target that is asked about, where
+    /// that is banned.
+    pub hosts: Vec<(HostEffect, Option<TargetEffect>)>,
+    /// The last number that a decision was given.
+    pub head: u64,
+    /// The directions that hold now.
+    pub directions: u64,
+    /// Whether the target is banned.
+    pub is_active: bool,
+    /// Packets of the target that were dropped on all hosts.
+    pub packets: u64,
+}
 
 impl Hub {
     fn desk(&self) -> Desk<'_> {
@@ -100,7 +118,7 @@ impl Hub {
         who: &Principal,
         target: &DecisionTarget,
     ) -> Result<(), AdminError> {
-        self.desk().disallow(who, target).await
+        self.desk().disallow(who, target, Timestamp::from(std::time::SystemTime::now())).await
     }
 
     /// What has changed after a cursor, waiting up to `wait` while nothing has;
@@ -117,7 +135,91 @@ impl Hub {
         snapshot: Option<u64>,
         wait: Duration,
     ) -> Result<FeedPage, QueryError> {
-        self.inner.decisions.feed(who, after, snapshot, wait).await
+        let asked = FeedQuestion { after, snapshot, directions: None };
+        self.inner.decisions.feed(who, asked, wait).await
+    }
+
+    /// The same for those who also know of directions: whom the hub spares, and
+    /// which scenarios it has switched. A page has them where the asker has others.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn follow_decisions(
+        &self,
+        who: &Principal,
+        asked: FeedQuestion,
+        wait: Duration,
+    ) -> Result<FeedPage, QueryError> {
+        self.inner.decisions.feed(who, asked, wait).await
+    }
+
+    /// An agent tells what it carries out. Needs [`crate::Permission::Decisions`]
+    /// and the private domain.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub fn take_effect(
+        &self,
+        who: &Principal,
+        report: EffectReport,
+        now: Timestamp,
+    ) -> Result<EffectReceipt, QueryError> {
+        self.inner.decisions.take_effect(who, report, now)
+    }
+
+    /// What agents have told of what they carry out, by name; of a target also
+    /// what they do about it. Needs [`crate::Permission::Read`] and the private
+    /// domain.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn decision_effect(
+        &self,
+        who: &Principal,
+        target: Option<&DecisionTarget>,
+        now: Timestamp,
+    ) -> Result<DecisionEffect, AdminError> {
+        crate::decisions::reads(who)?;
+        let active = match target {
+            Some(target) => self.inner.state.active_about(&[target.to_string()], now).await?,
+            None => Vec::new(),
+        };
+        // All of them act alike on a host; the last one must have been heard.
+        let last = active.iter().filter_map(|record| record.seq).max();
+        let (hosts, head, directions) = self.inner.decisions.effects(target, now);
+        let of = |host: HostEffect| {
+            let about = target.zip(last).map(|(target, seq)| host.about(target, seq));
+            (host, about)
+        };
+        let packets = target.map(|target| self.inner.decisions.packets(&[*target]));
+        Ok(DecisionEffect {
+            hosts: hosts.into_iter().map(of).collect(),
+            head,
+            directions,
+            is_active: last.is_some(),
+            packets: packets.and_then(|all| all.first().copied()).unwrap_or(0),
+        })
+    }
+
+    /// Packets that bans of targets have dropped on all hosts, as far as agents
+    /// have told.
+    #[must_use]
+    pub fn dropped_packets(&self, targets: &[DecisionTarget]) -> Vec<u64> {
+        self.inner.decisions.packets(targets)
+    }
+
+    /// How many decisions there are of each sort. Needs
+    /// [`crate::Permission::Read`] and the private domain.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn decision_counts(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<DecisionCounts, AdminError> {
+        crate::decisions::reads(who)?;
+        Ok(self.inner.state.decision_counts(now).await?)
     }
 
     /// What there is to tell a webhook of an event.

@@ -39,11 +39,13 @@ impl Hub {
         who: &Principal,
         query: Query,
     ) -> Result<ScenarioList, QueryError> {
-        self.inner.detection.list(&self.inner.queries, who, query).await
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let followers = self.inner.decisions.followers(now);
+        self.inner.detection.list(&self.inner.queries, who, query, &followers).await
     }
 
-    /// Turns simulation of a scenario on or off, for good. Gives the detector
-    /// that follows, where one runs in this process. Needs
+    /// Turns simulation of a scenario on or off, for good. Gives the detectors
+    /// that follow: that of this process, and agents that are there. Needs
     /// [`crate::Permission::Administer`].
     ///
     /// # Errors
@@ -54,8 +56,12 @@ impl Hub {
         scenario: &str,
         simulated: bool,
         now: Timestamp,
-    ) -> Result<Option<SensorId>, AdminError> {
-        self.inner.detection.simulate(who, scenario, simulated, now).await
+    ) -> Result<Vec<SensorId>, AdminError> {
+        let here = self.inner.detection.simulate(who, scenario, simulated, now).await?;
+        self.inner.decisions.direct(now).await;
+        let mut followers = self.inner.decisions.followers(now);
+        followers.retain(|follower| here.as_ref() != Some(follower));
+        Ok(here.into_iter().chain(followers).collect())
     }
 
     /// Each step from lines of a log to decisions; at most

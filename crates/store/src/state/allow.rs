@@ -3,7 +3,7 @@
 
 use palisade_event::{DecisionTarget, Timestamp};
 
-use super::sql::{Purpose, Row, Tx, sql};
+use super::sql::{Purpose, Row, Target, Tx, sql};
 use super::{State, StateError, parsed};
 
 /// Most entries that are looked at.
@@ -66,15 +66,7 @@ impl State {
     /// # Errors
     /// [`StateError`]
     pub async fn allow_entries(&self, now: Timestamp) -> Result<Vec<AllowEntry>, StateError> {
-        sql("SELECT * FROM allow_entry WHERE until_at IS NULL OR until_at > $1
-             ORDER BY value LIMIT $2")
-        .bind(now.as_millis())
-        .bind(MAX_READ)
-        .rows(&self.db)
-        .await?
-        .iter()
-        .map(entry)
-        .collect()
+        entries(&self.db, now).await
     }
 
     /// Removes an entry. Returns whether it was there.
@@ -107,18 +99,42 @@ pub(super) async fn targets(
             .iter()
             .map(|row| parsed(&row.get::<String>("value")?, "target"))
             .collect::<Result<Vec<_>, _>>()?;
-    let operators = sql("SELECT DISTINCT s.address FROM session s
+    targets.extend(operators(tx, now).await?);
+    Ok(targets)
+}
+
+/// Entries that spare somebody at `now`, by target.
+pub(super) async fn entries<'t>(
+    on: impl Into<Target<'t>>,
+    now: Timestamp,
+) -> Result<Vec<AllowEntry>, StateError> {
+    sql("SELECT * FROM allow_entry WHERE until_at IS NULL OR until_at > $1
+         ORDER BY value LIMIT $2")
+    .bind(now.as_millis())
+    .bind(MAX_READ)
+    .rows(on)
+    .await?
+    .iter()
+    .map(entry)
+    .collect()
+}
+
+/// Where operators are signed in from.
+pub(super) async fn operators(
+    tx: &mut Tx,
+    now: Timestamp,
+) -> Result<Vec<DecisionTarget>, StateError> {
+    sql("SELECT DISTINCT s.address FROM session s
          JOIN account a ON a.name = s.account
          WHERE s.address IS NOT NULL AND s.expires_at > $1 AND s.last_seen > $2
-           AND a.role IN ('operator', 'admin') AND a.disabled = 0 LIMIT 1000")
+           AND a.role IN ('operator', 'admin') AND a.disabled = 0 ORDER BY s.address LIMIT 1000")
     .bind(now.as_millis())
     .bind(now.plus_millis(-SEEN_MILLIS).as_millis())
     .rows(tx)
-    .await?;
-    for row in operators {
-        targets.push(parsed(&row.get::<String>("address")?, "address")?);
-    }
-    Ok(targets)
+    .await?
+    .iter()
+    .map(|row| parsed(&row.get::<String>("address")?, "address"))
+    .collect()
 }
 
 fn entry(row: &Row) -> Result<AllowEntry, StateError> {

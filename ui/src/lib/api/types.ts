@@ -221,6 +221,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/decisions/effect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What comes of decisions
+         * @description How each agent does with what was decided, by its newest report; with `target` also what it does
+         *     about somebody. Agents report every 15 seconds, and soon after something has changed.
+         */
+        get: operations["decisionEffect"];
+        put?: never;
+        /**
+         * Report what is carried out
+         * @description For agents. The newest report of each counts. Needs a key with the scope `decisions` or `ingest`.
+         */
+        post: operations["reportEffect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/decisions/feed": {
         parameters: {
             query?: never;
@@ -231,7 +256,9 @@ export interface paths {
         /**
          * Wait for changes
          * @description For agents: what was decided and lifted after a cursor, in order; waits while there is nothing
-         *     new. Needs a key with the scope `decisions` or `ingest`.
+         *     new. With the header `palisade-directions` (the version that the agent has, or `none`) also whom
+         *     the hub spares and which scenarios it has switched, where that is another version. Needs a key
+         *     with the scope `decisions` or `ingest`.
          */
         get: operations["followDecisions"];
         put?: never;
@@ -1312,6 +1339,12 @@ export interface components {
             alert: string;
             /**
              * Format: int64
+             * @description Packets that bans of the target have dropped on all hosts, as far as agents have told since
+             *     this hub was started.
+             */
+            dropped_packets: number;
+            /**
+             * Format: int64
              * @description For how long, in seconds, as it was decided.
              */
             duration_secs: number;
@@ -1360,6 +1393,29 @@ export interface components {
             /** @description The entry of the allowlist that withholds it. */
             withheld: string | null;
         };
+        /** @description How many decisions there are of each sort. */
+        DecisionCounts: {
+            /**
+             * Format: int64
+             * @description In force.
+             */
+            active: number;
+            /**
+             * Format: int64
+             * @description Over or lifted.
+             */
+            ended: number;
+            /**
+             * Format: int64
+             * @description Recorded alone.
+             */
+            simulated: number;
+            /**
+             * Format: int64
+             * @description Withheld by the allowlist.
+             */
+            withheld: number;
+        };
         /** @description A page of the change feed. */
         DecisionFeed: {
             /**
@@ -1372,6 +1428,11 @@ export interface components {
              * @description What to ask after next.
              */
             cursor: number;
+            /**
+             * @description What holds beside decisions, where the asker has another one:
+             *     `{"version": 7, "allow": [{"target": …, "reason": …, "until": …}], "simulate": {"port-scan": true}}`.
+             */
+            directions?: unknown;
             /** @description The hub does not know the cursor: this page and those after it have all that is in force. */
             reset: boolean;
             /**
@@ -1391,6 +1452,8 @@ export interface components {
         };
         /** @description One page of decisions, the last noted first. */
         DecisionPage: {
+            /** @description How many there are in all, whatever was asked for. */
+            counts: components["schemas"]["DecisionCounts"];
             /** @description The decisions. */
             decisions: components["schemas"]["Decision"][];
             /** @description Cursor of the next page, if there may be one. */
@@ -1398,14 +1461,16 @@ export interface components {
         };
         /** @description Somebody who detects. */
         Detector: {
+            /** @description Whether it is in this process. */
+            here: boolean;
             /**
              * Format: int64
              * @description Its hits in the range.
              */
             hits: number;
             /**
-             * @description Whether switches of simulation reach it. Those of agents elsewhere are in
-             *     their own settings.
+             * @description Whether switches of simulation reach it: it is here, or an agent that is
+             *     there and takes them.
              */
             reached: boolean;
             /** @description The sensor. */
@@ -1416,6 +1481,174 @@ export interface components {
          * @enum {string}
          */
         Domain: "community" | "private";
+        /** @description What comes of decisions on the hosts. */
+        Effect: {
+            /**
+             * Format: int64
+             * @description The version of the directions that hold now.
+             */
+            directions: number;
+            /**
+             * Format: int64
+             * @description The number of the last change.
+             */
+            head: number;
+            /** @description Each agent that has reported in the last 24 hours, by name. */
+            hosts: components["schemas"]["EffectHost"][];
+            target: components["schemas"]["EffectTarget"] | null;
+        };
+        /** @description What a host does about a banned target. */
+        EffectAbout: {
+            /**
+             * Format: int64
+             * @description Packets that its ban has dropped.
+             */
+            dropped_packets: number;
+            /** @description Why it is refused or fails. */
+            reason: string | null;
+            /**
+             * @description `carried-out`, `dry-run`, `refused`, `failing`, `behind` (not heard yet) or `silent`.
+             * @example carried-out
+             */
+            state: string;
+        };
+        /** @description An agent, and how it does. */
+        EffectHost: {
+            about: components["schemas"]["EffectAbout"] | null;
+            /**
+             * Format: date-time
+             * @description Since when there is something that it has not carried out.
+             */
+            behind_since: string | null;
+            /**
+             * Format: int64
+             * @description The number of the last change that it has carried out.
+             */
+            cursor: number | null;
+            /** @description Whether it goes by the allowlist and the switches that hold now. */
+            directed: boolean;
+            /**
+             * Format: int64
+             * @description Packets that its bans have dropped since it started.
+             */
+            dropped_packets: number;
+            /** @description What its firewall says now. */
+            error: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            failing_since: string | null;
+            /**
+             * Format: int64
+             * @description How often its firewall could not be changed since it started.
+             */
+            failures: number;
+            /**
+             * Format: int64
+             * @description Bans in force there.
+             */
+            held: number;
+            /** @description The machine, as it names it. */
+            host: string | null;
+            /**
+             * Format: int64
+             * @description Bans that were left out because there were too many, since it started.
+             */
+            left_out: number;
+            /** @description How it enforces, such as `nftables`. */
+            method: string;
+            /** @description Orders that it does not obey, since it started. */
+            refused: components["schemas"]["EffectRefused"][];
+            /**
+             * Format: date-time
+             * @description When it last reported.
+             */
+            reported_at: string;
+            /** @description The name of its key. */
+            sensor: string;
+            /**
+             * @description `working`, `dry-run`, `behind` (it has not carried out what there is for 15 s), `failing`
+             *     (its firewall cannot be changed) or `silent` (no report for a minute).
+             * @example working
+             */
+            state: string;
+        };
+        /** @description What the hub answers. */
+        EffectReceipt: {
+            /** @description The hub knew nothing of this agent: the next report says all. */
+            all: boolean;
+        };
+        /** @description Orders that are not obeyed, for one reason. */
+        EffectRefused: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+            /** @description Why. */
+            reason: string;
+            /** @description About whom, the last ones. */
+            targets: string[];
+        };
+        /** @description A report of an agent. */
+        EffectReport: {
+            /**
+             * Format: int64
+             * @description The number of the last change that is carried out.
+             */
+            cursor?: number | null;
+            /**
+             * Format: int64
+             * @description The version of the directions that it goes by.
+             */
+            directions?: number | null;
+            /** @description At most 1,000 of `{"target": …, "packets": 7}`: those that have changed. */
+            dropped?: unknown[];
+            /**
+             * Format: int64
+             * @description Packets that bans have dropped.
+             */
+            dropped_packets?: number;
+            /** @description Why it cannot be changed now: `{"error": …, "since": …}`. */
+            failing?: unknown;
+            /**
+             * Format: int64
+             * @description How often the firewall could not be changed.
+             */
+            failures?: number;
+            /**
+             * Format: int64
+             * @description Bans in force.
+             */
+            held?: number;
+            /** @description The machine. */
+            host?: string | null;
+            /**
+             * Format: int64
+             * @description Bans left out because there were too many.
+             */
+            left_out?: number;
+            /**
+             * @description How bans are enforced: a word of small letters.
+             * @example nftables
+             */
+            method: string;
+            /** @description At most 8 of `{"reason": …, "count": 1, "targets": […]}`, with at most 20 targets each. */
+            refused?: unknown[];
+        };
+        /** @description What comes of the bans of one target. */
+        EffectTarget: {
+            /** @description Whether it is banned. */
+            active: boolean;
+            /**
+             * Format: int64
+             * @description Packets that were dropped on all hosts.
+             */
+            dropped_packets: number;
+            /** @description The address or network. */
+            target: string;
+        };
         /** @description One end of a connection. */
         Endpoint: {
             /**
@@ -2603,7 +2836,10 @@ export interface components {
         };
         /** @description What a switch has done. */
         Simulated: {
-            /** @description The detectors that follow at once: the one of this process, where it has one. */
+            /**
+             * @description The detectors that follow at once: the one of this process, where it has
+             *     one, and agents that are there.
+             */
             reached: string[];
             /** @description The scenario. */
             scenario: string;
@@ -3283,8 +3519,11 @@ export interface operations {
     listDecisions: {
         parameters: {
             query?: {
-                /** @description Those in force (default), those that are not, or all. */
-                state?: "active" | "past" | "all";
+                /**
+                 * @description Those in force (default), those that are not (`past`: `ended`, `simulated` and `withheld`
+                 *     ones), or all.
+                 */
+                state?: "active" | "past" | "ended" | "simulated" | "withheld" | "all";
                 /**
                  * @description An address or a network: decisions about it, around it or within it.
                  * @example 198.51.100.7
@@ -3294,6 +3533,8 @@ export interface operations {
                 scenario?: string;
                 /** @description The sensor or the operator that made them. */
                 origin?: string;
+                /** @description A part of the target, scenario, reason, note, sensor, operator or host, whatever the case. */
+                find?: string;
                 /** @description Decisions, 1 to 1,000, default 100. */
                 limit?: number;
                 /** @description `next` of the page before. */
@@ -3375,6 +3616,119 @@ export interface operations {
                 };
             };
             /** @description A value breaks a rule, or the allowlist spares the target; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decisionEffect: {
+        parameters: {
+            query?: {
+                /**
+                 * @description An address or a network: what each host does about it.
+                 * @example 198.51.100.7
+                 */
+                target?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Agents, and how they do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Effect"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The target is neither an address nor a network */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reportEffect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EffectReport"];
+            };
+        };
+        responses: {
+            /** @description It is taken */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EffectReceipt"];
+                };
+            };
+            /** @description No valid key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Longer than 512 KiB */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It breaks a limit; the detail says which */
             422: {
                 headers: {
                     [name: string]: unknown;
