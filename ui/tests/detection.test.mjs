@@ -117,7 +117,7 @@ describe('the page of rules', { timeout: 300_000 }, () => {
     await page.keyboard.press('Enter');
     const dialog = page.getByRole('dialog', { name: 'Simulate ssh-bruteforce?' });
     await dialog.getByText('This reaches edge-1 at once').waitFor();
-    await dialog.getByText('It does not reach sender.').waitFor();
+    await dialog.getByText('It does not reach sender now.').waitFor();
     assert.deepEqual(await violations(page), []);
     await shot(page, 'rules-confirm');
     await dialog.getByRole('button', { name: 'Cancel' }).click();

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const BINARY = process.env.PALISADE_BIN ?? here('../../target/debug/palisade');
+export const BINARY = process.env.PALISADE_BIN ?? here('../../target/debug/palisade');
 /** Has the slow disk of the tests. */
 export const BENCH = process.env.PALISADE_BENCH ?? join(dirname(BINARY), 'palisade-bench');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';

@@ -20,6 +20,7 @@ export const KINDS: Record<string, string> = {
   'line.matched': 'Line',
   'scenario.triggered': 'Alert',
   'decision.made': 'Decision',
+  'decision.lifted': 'Lifted',
 };
 
 export const kindLabel = (kind: string) => KINDS[kind] ?? kind;

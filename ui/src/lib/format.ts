@@ -99,3 +99,13 @@ export function country(code: string | undefined): string {
     return code;
   }
 }
+
+/** Time that is left, with two units of constant width: "3 h 59 min", "59 min 04 s". */
+export function countdown(secs: number): string {
+  const s = Math.max(0, Math.round(secs));
+  const two = (n: number) => String(n).padStart(2, '0');
+  if (s < 60) return `${s}${NBSP}s`;
+  if (s < 3600) return `${Math.floor(s / 60)}${NBSP}min ${two(s % 60)}${NBSP}s`;
+  if (s < 86_400) return `${Math.floor(s / 3600)}${NBSP}h ${two(Math.floor((s % 3600) / 60))}${NBSP}min`;
+  return `${Math.floor(s / 86_400)}${NBSP}d ${Math.floor((s % 86_400) / 3600)}${NBSP}h`;
+}

@@ -7,6 +7,7 @@ export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   o: { path: '', label: 'Overview' },
   e: { path: 'explore', label: 'Explore' },
   l: { path: 'logins', label: 'Logins' },
+  b: { path: 'bans', label: 'Bans' },
   r: { path: 'rules', label: 'Rules' },
   p: { path: 'payloads', label: 'Payloads' },
   c: { path: 'cves', label: 'CVEs' },

@@ -1,6 +1,11 @@
 // Talks to the API of the hub that served the page.
 import { base } from '../base';
 import type {
+  AllowEntry,
+  Bouncer,
+  Decision,
+  DecisionPage,
+  Effect,
   Aggregated,
   Aggregation,
   CheckedQuery,
@@ -167,6 +172,18 @@ export const api = {
     call<Simulated>(apiUrl(`scenarios/${encodeURIComponent(name)}/simulation`), { method: 'PUT', body: { simulated } }),
   explain: (body: ExplainRequest, signal?: AbortSignal) =>
     call<{ lines: ExplainedLine[] }>(apiUrl('explain'), { method: 'POST', body, signal }),
+  decisions: (params: Record<string, string | number | undefined>, signal?: AbortSignal) =>
+    call<DecisionPage>(apiUrl('decisions', params), { signal }),
+  ban: (body: { target: string; duration_secs: number; reason?: string | null; note?: string | null }) =>
+    call<Decision>(apiUrl('decisions'), { method: 'POST', body }),
+  lift: (target: string, reason: string) =>
+    call<{ target: string; lifted: number }>(apiUrl(`decisions/${encodeURIComponent(target)}`, { reason }), { method: 'DELETE' }),
+  effect: (target?: string, signal?: AbortSignal) => call<Effect>(apiUrl('decisions/effect', { target }), { signal }),
+  allowlist: (signal?: AbortSignal) => call<{ entries: AllowEntry[] }>(apiUrl('allowlist'), { signal }).then((answer) => answer.entries),
+  allow: (body: { target: string; reason?: string | null; duration_secs?: number | null }) =>
+    call<{ entry: AllowEntry; freed: number }>(apiUrl('allowlist'), { method: 'POST', body }),
+  disallow: (target: string) => call<void>(apiUrl(`allowlist/${encodeURIComponent(target)}`), { method: 'DELETE' }),
+  bouncers: (signal?: AbortSignal) => call<{ bouncers: Bouncer[] }>(apiUrl('bouncers'), { signal }).then((answer) => answer.bouncers),
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),

@@ -3524,6 +3524,8 @@ export interface operations {
                  *     ones), or all.
                  */
                 state?: "active" | "past" | "ended" | "simulated" | "withheld" | "all";
+                /** @description The id of one decision. */
+                id?: string;
                 /**
                  * @description An address or a network: decisions about it, around it or within it.
                  * @example 198.51.100.7

@@ -3,14 +3,19 @@ import type { ScenarioList } from '../../lib/api/model';
 import { visible } from '../../lib/visible';
 
 export interface Reached {
-  /** The detector of this hub. */
-  here: string | undefined;
-  /** Those that have told of hits and follow their own settings. */
-  elsewhere: string[];
+  /** Those that follow: the detector of this hub, and agents that are there. */
+  reached: string[];
+  /** Those that have told of hits and are not there, or too old to follow. */
+  away: string[];
 }
 
 export function reach(list: ScenarioList): Reached {
-  const here = list.detectors.find((detector) => detector.reached)?.sensor;
-  const elsewhere = list.detectors.filter((detector) => !detector.reached).map((detector) => visible(detector.sensor));
-  return { here: here === undefined ? undefined : visible(here), elsewhere };
+  const names = (reached: boolean) => list.detectors.filter((detector) => detector.reached === reached).map((detector) => visible(detector.sensor));
+  return { reached: names(true), away: names(false) };
+}
+
+/** The first of them, and how many more there are. */
+export function some(names: string[], most = 6): string {
+  const more = names.length - most;
+  return more > 0 ? `${names.slice(0, most).join(', ')} and ${more} more` : names.join(', ');
 }
