@@ -17,5 +17,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(low <= high);
         }
     }
+    if let Some(directions) = &page.directions {
+        directions.check().expect("directions that are read keep the limits");
+    }
     assert_eq!(DecisionFeed::decode(&page.encode()).ok(), Some(page));
 });

@@ -52,6 +52,7 @@ before(async () => {
   startAgent();
   browser = await launch();
   page = await newPage(browser);
+  page.setDefaultTimeout(15_000);
   await signIn(page, hub.url);
 });
 afterEach(async (context) => {
@@ -79,7 +80,7 @@ async function ban(target, { reason = '', note = '', span = '' } = {}) {
   await page.getByRole('button', { name: 'Ban…', exact: true }).first().click();
   const form = dialog('Ban by hand');
   await form.getByLabel('Address or network').fill(target);
-  if (span) await form.getByLabel('For', { exact: true }).selectOption({ label: span });
+  if (span) await form.getByRole('combobox').selectOption({ label: span });
   await form.getByLabel('Reason').fill(reason);
   await form.getByLabel('Note').fill(note);
   await form.getByLabel('Note').press('Enter');
@@ -101,14 +102,14 @@ describe('the page of bans', { timeout: 300_000 }, () => {
     await form.getByRole('alert').getByText('a loopback address is never banned').waitFor();
     await form.getByLabel('Address or network').fill('198.51.100.7');
     await form.getByLabel('Reason').fill(HOSTILE);
-    await form.getByLabel('For', { exact: true }).selectOption({ label: 'Another time…' });
+    await form.getByRole('combobox').selectOption({ label: 'Another time…' });
     await form.getByLabel('How long').fill('soon');
     await form.getByRole('button', { name: 'Ban', exact: true }).click();
     await form.getByRole('alert').getByText('Write a span of time').waitFor();
     await form.getByLabel('How long').fill('90m');
-    await form.getByRole('button', { name: 'Ban for 1 h 30 min' }).click();
+    await form.getByRole('button', { name: /^Ban for 1.h.30.min$/ }).click();
     await form.waitFor({ state: 'detached' });
-    await row('198.51.100.7').getByText(/^1 h (29|30) min$/).waitFor();
+    await row('198.51.100.7').getByText(/^1.h.(29|30).min$/).waitFor();
     await row('198.51.100.7').getByText(HOSTILE).waitFor();
     assert.equal(await page.locator('#main img').count(), 0);
     page.complaints = page.complaints.filter((text) => !/status of 422/.test(text));
@@ -194,8 +195,8 @@ describe('the page of bans', { timeout: 300_000 }, () => {
     const form = dialog('Spare somebody');
     await form.getByLabel('Address or network').fill('198.51.100.0/24');
     await form.getByLabel('Reason').fill('our office');
-    await form.getByLabel('For', { exact: true }).selectOption({ label: '1 day' });
-    await form.getByRole('button', { name: 'Spare for 1 d 0 h' }).click();
+    await form.getByRole('combobox').selectOption({ label: '1 day' });
+    await form.getByRole('button', { name: /^Spare for 1.d$/ }).click();
     await form.waitFor({ state: 'detached' });
     await row('198.51.100.20').waitFor({ state: 'detached' });
     // An agent elsewhere keeps the list: it does not even decide.
@@ -207,7 +208,7 @@ describe('the page of bans', { timeout: 300_000 }, () => {
     await page.keyboard.press('Escape');
     await tab('Allowlist').click();
     const entry = page.getByRole('row').filter({ hasText: 'our office' });
-    await entry.getByText(/^23 h 5\d min$/).waitFor();
+    await entry.getByText(/^23.h.5\d.min$/).waitFor();
     assert.deepEqual(await violations(page), []);
     await entry.getByRole('button', { name: 'Remove 198.51.100.0/24' }).click();
     await dialog('Remove 198.51.100.0/24 from the allowlist?').getByRole('button', { name: 'Remove' }).click();
@@ -221,7 +222,7 @@ describe('the page of bans', { timeout: 300_000 }, () => {
     const host = page.locator('tr[data-key="web-2/db.example"]');
     await host.getByText('Enforces').waitFor();
     await host.getByText('command').waitFor();
-    await page.locator('tr').filter({ hasText: 'edge-1' }).getByText('Dry-run').waitFor();
+    await page.locator('tr').filter({ hasText: 'edge-1' }).getByText('Dry-run', { exact: true }).waitFor();
     await page.getByText('No bouncer has asked').waitFor();
     await host.getByRole('link').first().click();
     const side = page.getByRole('region', { name: 'Host details' });
@@ -251,7 +252,7 @@ describe('the page of bans', { timeout: 300_000 }, () => {
     await drawer.getByRole('button', { name: 'Ban for 4 h' }).click();
     await page.getByText('198.51.100.20 is banned on all machines for 4 h').waitFor();
     await go('/bans?find=Explore');
-    await row('198.51.100.20').getByText(/^(3 h 59 min|4 h 00 min)$/).waitFor();
+    await row('198.51.100.20').getByText(/^(3.h.59|4.h.00).min$/).waitFor();
   });
 
   test('it fits every width, in light and dark, without violations', async () => {

@@ -126,9 +126,15 @@ fn what_one_server_sees_is_banned_on_all_of_them() {
     // Whom the hub allows is let in everywhere.
     run(&hub_home, &["allow", "198.51.100.0/24", "--reason", "office"]);
     wait_kept_out(&b, &["2001:db8::7", "203.0.113.0/24"]);
+    // Agents know that themselves: also without the hub, and after a restart.
+    server.kill();
+    agent_b.kill();
+    let agent_b = agent(&b, &hub_home, "nftables");
+    attack(&b, "198.51.100.77");
+    attack(&b, "192.0.2.77");
+    wait_kept_out(&b, &["192.0.2.77", "2001:db8::7", "203.0.113.0/24"]);
     agent_b.kill();
     run(&b, &["enforce", "flush", "--config", b.join("palisade.toml").to_str().unwrap()]);
     assert_eq!(kept_out(&b), [""; 0]);
     agent_a.kill();
-    server.kill();
 }

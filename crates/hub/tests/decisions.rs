@@ -52,6 +52,7 @@ fn told(page: &DecisionFeed) -> Vec<String> {
     let one = |change: &Change| match change {
         Change::Made(made) => format!("+{}", made.decision.target),
         Change::Lifted(lift) => format!("-{}", lift.target),
+        Change::Unknown {} => "?".to_owned(),
     };
     page.changes.iter().map(|change| one(&change.change)).collect()
 }

@@ -13,7 +13,7 @@ use common::{DEADLINE, deliver, encoded, local, now, settled};
 use palisade_event::{
     Decision, DecisionFeed, DecisionType, Event, EventId, ScenarioName, SensorId,
 };
-use palisade_hub::{AdminError, Ban, Config, DecisionQuery, Hub};
+use palisade_hub::{AdminError, Ban, Config, DecisionQuery, Hub, Which};
 use palisade_store::state::PostgresUrl;
 use postgres::Server;
 

@@ -10,7 +10,7 @@ use palisade_event::{
 };
 use palisade_store::state::{
     AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, Noted, Noting,
-    PostgresUrl, State, StateConfig, StateError,
+    PostgresUrl, State, StateConfig, StateError, StoredDirections, Which,
 };
 
 const MANY: u64 = 1_000;
@@ -59,6 +59,16 @@ fn state_bouncer() -> Bouncer {
     }
 }
 
+fn entry(who: &str, until: Option<i64>) -> AllowEntry {
+    AllowEntry {
+        target: target(who),
+        reason: Some("office".into()),
+        by: "anna".into(),
+        created_at: at(50),
+        until: until.map(at),
+    }
+}
+
 async fn note(state: &State, notings: &[Noting], secs: i64) -> Vec<Noted> {
     state.note_decisions(notings, MANY, at(secs)).await.unwrap()
 }
@@ -76,6 +86,7 @@ async fn heard(state: &State, cursor: u64, secs: i64) -> (Vec<String>, u64) {
             let told = changes.iter().map(|change| match &change.change {
                 Change::Made(made) => format!("+{}", made.decision.target),
                 Change::Lifted(lift) => format!("-{}", lift.target),
+                Change::Unknown {} => "?".to_owned(),
             });
             (told.collect(), head)
         }
@@ -172,13 +183,6 @@ on_both! {
         if let Noting::Made(made) = &mut simulated {
             made.decision.simulated = true;
         }
-        let entry = |who: &str, until: Option<i64>| AllowEntry {
-            target: target(who),
-            reason: Some("office".into()),
-            by: "anna".into(),
-            created_at: at(50),
-            until: until.map(at),
-        };
         state.add_allow_entry(&entry("198.51.100.0/24", Some(200)), 10).await.unwrap();
         let batch = [
             simulated,
@@ -272,6 +276,34 @@ on_both! {
         assert!(state.decisions(&none, 10).await.unwrap().is_empty());
         let past = DecisionQuery { which: Some(Which::Past(at(9_000))), ..Default::default() };
         assert_eq!(state.decisions(&past, 1_000).await.unwrap().len(), 252);
+        let find = async |text: &str| {
+            let query = DecisionQuery { find: Some(text.into()), ..Default::default() };
+            state.decisions(&query, 1_000).await.unwrap().len()
+        };
+        assert_eq!((find("2001:DB8").await, find("192.0.2.0/").await), (1, 1));
+        assert_eq!((find("%").await, find("_").await, find("'").await), (0, 0, 0));
+        let id = EventId::new(at(101), 900).to_string();
+        let first = DecisionQuery { id: Some(id), ..Default::default() };
+        assert_eq!(state.decisions(&first, 10).await.unwrap().len(), 1);
+        let counts = state.decision_counts(at(102)).await.unwrap();
+        assert_eq!((counts.active, counts.ended, counts.withheld), (252, 0, 0));
+        assert_eq!(state.decision_counts(at(9_000)).await.unwrap().ended, 252);
+    }
+
+    async fn directions_have_a_number_that_grows_when_they_change(state: &State) {
+        let mark = |stored: &StoredDirections| format!("{:?}{:?}", stored.allow, stored.switches);
+        let number = async |secs| state.number_directions("simulate/", at(secs), mark).await.unwrap();
+        let first = number(100).await;
+        assert_eq!(number(101).await.version, first.version);
+        assert_eq!(state.directions("simulate/", at(101)).await.unwrap(), first);
+        state.add_allow_entry(&entry("192.0.2.0/24", Some(200)), 10).await.unwrap();
+        let second = number(102).await;
+        assert!(second.version > first.version && second.allow.len() == 1);
+        state.set_meta("simulate/port-scan", "x").await.unwrap();
+        let third = number(102).await;
+        assert!(third.version > second.version && third.switches.len() == 1);
+        let over = number(300).await;
+        assert!(over.version > third.version && over.allow.is_empty(), "an end is a change");
     }
 
     async fn their_number_is_bounded_and_who_slept_too_long_begins_anew(state: &State) {

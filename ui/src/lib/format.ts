@@ -43,6 +43,9 @@ export function duration(secs: number): string {
   return `${Math.floor(s / 86_400)}${NBSP}d ${Math.floor((s % 86_400) / 3600)}${NBSP}h`;
 }
 
+/** The same without a second unit that says nothing: "4 h". */
+export const brief = (secs: number) => duration(secs).replace(/ 0\u00a0(min|h)$/, '');
+
 type Shape = Intl.DateTimeFormatOptions;
 const formats = new Map<string, Intl.DateTimeFormat>();
 function format(name: string, shape: Shape): Intl.DateTimeFormat {
