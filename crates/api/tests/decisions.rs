@@ -150,3 +150,66 @@ async fn a_hundred_agents_wait_and_all_hear_at_once() {
     assert_eq!(waits.0.status, 503);
     doors.stop().await;
 }
+
+#[tokio::test]
+async fn agents_report_what_they_carry_out_and_are_directed_where_they_know_of_it() {
+    let doors = start(|_| {}).await;
+    let admin = key(&doors, "boss", Scope::Admin).await;
+    let agent = key(&doors, "web-1", Scope::Decisions).await;
+    let entry = json!({"target": "192.0.2.0/24", "reason": "office"}).to_string();
+    assert_eq!(doors.post("/api/v1/allowlist", &admin, &entry).await.status, 201);
+    let ban = json!({"target": "198.51.100.7"}).to_string();
+    assert_eq!(doors.post("/api/v1/decisions", &admin, &ban).await.status, 201);
+    let page = feed(&doors, &agent, "").await;
+    assert!(page.directions.is_none(), "it did not ask");
+    let path = "/api/v1/decisions/feed";
+    let mut asked = request(Method::GET, path, &agent, "");
+    asked.headers_mut().insert("palisade-directions", "none".parse().unwrap());
+    let page = DecisionFeed::decode(&doors.send(asked).await.body).unwrap();
+    let directions = page.directions.unwrap();
+    assert_eq!(directions.allow[0].target.to_string(), "192.0.2.0/24");
+
+    let path = "/api/v1/decisions/effect";
+    let report = |more: Value| {
+        let mut report =
+            json!({"method": "nftables", "cursor": page.cursor, "directions": directions.version});
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        report.to_string()
+    };
+    let dropped =
+        json!({"dropped": [{"target": "198.51.100.7", "packets": 12}], "dropped_packets": 12});
+    let taken = doors.post(path, &agent, &report(dropped)).await;
+    assert_eq!((taken.status.as_u16(), &taken.json()["all"]), (200, &json!(true)));
+    let effect = doors.get(&format!("{path}?target=198.51.100.7"), &doors.read).await.json();
+    assert_eq!(effect["target"]["dropped_packets"], 12);
+    let host = &effect["hosts"][0];
+    assert_eq!((&host["sensor"], &host["state"]), (&json!("web-1"), &json!("working")));
+    assert_eq!((&host["directed"], &host["about"]["state"]), (&json!(true), &json!("carried-out")));
+    let list = doors.get("/api/v1/decisions", &doors.read).await.json();
+    assert_eq!(list["decisions"][0]["dropped_packets"], 12);
+    assert_eq!(list["counts"]["active"], 1);
+    let failing = json!({"failing": {"error": "nft: not found", "since": "2026-11-20T10:00:00Z"}});
+    assert_eq!(doors.post(path, &agent, &report(failing)).await.status, 200);
+    let effect = doors.get(path, &doors.read).await.json();
+    assert_eq!(
+        (&effect["hosts"][0]["state"], &effect["hosts"][0]["error"]),
+        (&json!("failing"), &json!("nft: not found"))
+    );
+    assert_eq!(effect["target"], Value::Null);
+
+    for body in ["", "{}", "[]", r#"{"method":"<b>"}"#] {
+        doors.post(path, &agent, body).await.problem(422);
+    }
+    let long = report(json!({"x": "x".repeat(600 * 1024)}));
+    doors.post(path, &agent, &long).await.problem(413);
+    doors.post(path, &doors.read, &report(json!({}))).await.problem(403);
+    doors.get(path, &agent).await.problem(403);
+    doors.get(&format!("{path}?target=x"), &doors.read).await.problem(422);
+    for (query, count) in
+        [("find=198.51", 1), ("find=nobody", 0), ("state=withheld", 0), ("state=all&find=BOSS", 1)]
+    {
+        let list = doors.get(&format!("/api/v1/decisions?{query}"), &doors.read).await.json();
+        assert_eq!(list["decisions"].as_array().unwrap().len(), count, "{query}");
+    }
+    doors.stop().await;
+}
