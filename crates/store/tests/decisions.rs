@@ -282,7 +282,7 @@ on_both! {
         };
         assert_eq!((find("2001:DB8").await, find("192.0.2.0/").await), (1, 1));
         assert_eq!((find("%").await, find("_").await, find("'").await), (0, 0, 0));
-        let id = EventId::new(at(101), 900).to_string();
+        let id = EventId::new(at(100), 900).to_string();
         let first = DecisionQuery { id: Some(id), ..Default::default() };
         assert_eq!(state.decisions(&first, 10).await.unwrap().len(), 1);
         let counts = state.decision_counts(at(102)).await.unwrap();

@@ -167,10 +167,11 @@ impl Effects {
         let dropped = std::mem::take(&mut report.dropped);
         let before = inner.agents.remove(&agent);
         let is_known = before.is_some();
-        let mut told = before.map_or_else(
-            || Told { report: EffectReport::default(), at: now, dropped: HashMap::new() },
-            |before| before,
-        );
+        let mut told = before.unwrap_or_else(|| Told {
+            report: EffectReport::default(),
+            at: now,
+            dropped: HashMap::new(),
+        });
         (told.report, told.at) = (report, now);
         for one in dropped {
             let known = told.dropped.get(&one.target).copied();
