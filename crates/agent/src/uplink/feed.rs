@@ -39,6 +39,12 @@ pub struct FeedPosition {
 }
 
 impl FeedPosition {
+    /// Where to go on after a page, for those who go by no directions.
+    #[must_use]
+    pub fn after(page: &DecisionFeed) -> Self {
+        Self::default().next(page)
+    }
+
     /// Where to go on after a page.
     #[must_use]
     pub fn next(self, page: &DecisionFeed) -> Self {
