@@ -386,7 +386,7 @@ fn a_strongmonitor_configuration_becomes_settings_that_work() {
     let output = palisade(folder.path(), &args, b"");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    for word in ["ban_command is kept as a comment", "sshd-invalid-user", "out/palisade.toml"] {
+    for word in ["ban_command is [agent.enforce]", "sshd-invalid-user", "out/palisade.toml"] {
         assert!(text.contains(word), "{word} in\n{text}");
     }
     let check = palisade(folder.path(), &["--config", "out/palisade.toml", "config", "check"], b"");

@@ -130,21 +130,76 @@ fn command(
 ) -> Result<(), String> {
     let Some(command) = command else { return Ok(()) };
     let command = text(Some(command), "ban_command")?;
-    let words: Vec<&str> = command.split_whitespace().collect();
-    if !words.iter().any(|word| word.contains("%s")) {
+    if !command.contains("%s") {
         return Err("ban_command: expected a command with %s where the address goes".into());
     }
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let words = match split(&command) {
+        Ok(words) => words,
+        Err(what) => {
+            let _ = writeln!(
+                settings,
+                "# ban_command would need a shell, which is never run; bans are dry-run.\n# {}",
+                command.escape_debug()
+            );
+            notes.push(format!(
+                "ban_command is not taken over and bans are dry-run: {what} needs a shell, and none is ever run; put the command into a script and name that in [agent.enforce] ban"
+            ));
+            return Ok(());
+        }
+    };
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let _ = writeln!(
         settings,
-        "# The ban_command as it would be run, without a shell; bans are dry-run until enforcement is set up.\n# command = [{}]\n",
-        words.join(", ")
+        "# The ban_command, run as a list of arguments. There is none that lets in again: name one in unban.\n\
+         [agent.enforce]\nmethod = \"command\"\nban = [{}]\nunban = []\n",
+        quoted.join(", ")
     );
-    notes.push(
-        "ban_command is kept as a comment: bans are dry-run, the log says what would be banned"
-            .into(),
-    );
+    notes.push(format!(
+        "ban_command is [agent.enforce] method 'command' with {} words and runs without a shell; bans end here by themselves, what the command has done stays unless unban is set",
+        words.len()
+    ));
     Ok(())
+}
+
+/// The words of a command line; else what of it only a shell understands. Quotes
+/// and a backslash before a character are understood.
+fn split(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, ' ' | '\t') => words.extend(word.take()),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some(open), c) if open == c => quote = None,
+            (Some('"') | None, '$' | '`') => return Err(format!("'{c}'")),
+            (
+                None,
+                '|' | '&' | ';' | '<' | '>' | '(' | ')' | '*' | '?' | '[' | '{' | '~' | '#' | '!'
+                | '\n',
+            ) => {
+                return Err(format!("'{}'", c.escape_debug()));
+            }
+            (Some('"') | None, '\\') => match chars.next() {
+                Some(next) => word.get_or_insert_default().push(next),
+                None => return Err("a backslash at the end".to_owned()),
+            },
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote that is not closed".to_owned());
+    }
+    words.extend(word);
+    match words.first() {
+        // NAME=value before the program.
+        Some(first) if first.contains('=') => Err("a variable before the program".to_owned()),
+        _ => Ok(words),
+    }
 }
 
 fn source(program: &str, ignored: &[String], settings: &mut String) {
@@ -371,6 +426,36 @@ mod tests {
         let notes = made.notes.join("\n");
         for word in ["DB:", "ban_command", "rules[2]", "within 1m", "more than 2 lines ever"] {
             assert!(notes.contains(word), "{word} in\n{notes}");
+        }
+    }
+
+    #[test]
+    fn the_ban_command_is_a_list_of_arguments_or_not_taken_over() {
+        let made = read_strongmonitor(CONFIG, None).unwrap();
+        let settings: toml::Table = made.settings.parse().unwrap();
+        let enforce = &settings["agent"]["enforce"];
+        assert_eq!(enforce["method"].as_str(), Some("command"));
+        let ban: Vec<&str> =
+            enforce["ban"].as_array().unwrap().iter().filter_map(|word| word.as_str()).collect();
+        assert_eq!(ban, ["sudo", "/opt/banIP.sh", "%s"]);
+        let words = |line: &str| split(line).map(|words| words.join("|"));
+        assert_eq!(words(r#"a  'b c' "d e"f g\ h '' "#), Ok("a|b c|d ef|g h|".into()));
+        assert_eq!(words("x '$(y)' ';'"), Ok("x|$(y)|;".into()), "quoted, it means itself");
+        for (line, what) in [
+            ("iptables -A INPUT -s %s -j DROP && echo %s", "'&'"),
+            ("echo %s >> /etc/hosts.deny", "'>'"),
+            ("ban \"$(hostname)\" %s", "'$'"),
+            ("ban %s | tee log", "'|'"),
+            ("ban '%s", "a quote that is not closed"),
+            ("A=b ban %s", "a variable before the program"),
+        ] {
+            assert_eq!(split(line).unwrap_err(), what, "{line}");
+            let config = CONFIG.replace("sudo /opt/banIP.sh %s", &line.replace('"', "\\\""));
+            let made = read_strongmonitor(&config, None).unwrap();
+            let settings: toml::Table = made.settings.parse().unwrap();
+            assert!(settings["agent"].get("enforce").is_none(), "{line}");
+            let notes = made.notes.join("\n");
+            assert!(notes.contains("needs a shell") && notes.contains(what), "{notes}");
         }
     }
 
