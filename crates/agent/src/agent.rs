@@ -18,6 +18,7 @@ use crate::detect::{Enforced, Stage};
 use crate::enforce::{Enforcer, Orders};
 use crate::fail2ban::{LoadedJails, Spare, keep_resolved};
 use crate::forward::{Forward, LAST_TRY};
+use crate::knock::Knock;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::pipeline::{DRAIN_DEADLINE, LossReport, Pipeline};
@@ -172,6 +173,16 @@ impl Agent {
         let resolving = resolving.map(|task| AbortOnDropHandle::new(tokio::spawn(task))).collect();
         for source in config.sources.iter().chain(&jails.sources) {
             sources.push(start(source, &registry, &outlet)?);
+        }
+        let mut stage = stage;
+        if let Some(knock) = &config.knock {
+            let opened = Knock::open(knock, sensor.clone(), &folder);
+            let (knock, knocked) = opened.map_err(|mistake| StartError::Config(vec![mistake]))?;
+            if let Some(stage) = &mut stage {
+                stage.listen_to_knocks(knocked);
+            }
+            let task = knock.run(outlet.clone(), cancel.clone());
+            sources.push(AbortOnDropHandle::new(tokio::spawn(task)));
         }
         drop(outlet);
 

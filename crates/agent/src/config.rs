@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::DetectConfig;
 use crate::enforce::EnforceConfig;
 use crate::fail2ban::Fail2banConfig;
+use crate::knock::KnockConfig;
 use crate::uplink::Target;
 use crate::zone;
 
@@ -46,6 +47,9 @@ pub struct Config {
     /// fail2ban's jails, to run them as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail2ban: Option<Fail2banConfig>,
+    /// Who knocks at the right ports is let in and spared for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knock: Option<KnockConfig>,
 }
 
 /// Bounds of the spool (`[agent.spool]`).
@@ -455,6 +459,12 @@ impl Config {
         }
         mistakes.extend(self.detect.validate().err().unwrap_or_default());
         mistakes.extend(self.enforce.validate());
+        if let Some(knock) = &self.knock {
+            mistakes.extend(knock.validate());
+            if !self.detect.enabled {
+                mistakes.push("knock: it needs detect.enabled = true".to_owned());
+            }
+        }
         if let Some(fail2ban) = &self.fail2ban {
             mistakes.extend(fail2ban.validate());
             if !self.detect.enabled {

@@ -355,6 +355,7 @@ impl Pipeline {
             }
         }
         if let Some(stage) = &mut self.stage {
+            stage.look_around();
             stage.release();
             if let Some(page) = &page {
                 stage.hear(page).await;

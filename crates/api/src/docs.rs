@@ -43,6 +43,7 @@ use crate::router::App;
         native::stream::open,
         native::cves::list,
         native::bouncers::list,
+        native::knock::add,
         native::decisions::list,
         native::decisions::ban,
         native::decisions::lift,

@@ -162,6 +162,7 @@ fn routes(app: &App) -> Router {
         .route("/docs/", get(docs::index))
         .route("/docs/problems", get(docs::problems))
         .route("/docs/{file}", get(docs::file))
+        .route("/knock/{token}", get(native::knock::page).post(native::knock::enter))
         .merge(compat::peba::routes(app))
         .merge(compat::lapi::routes())
         .method_not_allowed_fallback(wrong_method)
@@ -217,6 +218,7 @@ fn native_routes() -> Router<App> {
         .route("/decisions", get(decisions::list).post(decisions::ban))
         .route("/decisions/effect", get(effect::show).post(effect::take))
         .route("/decisions/{*target}", delete(decisions::lift))
+        .route("/knock-links", axum::routing::post(native::knock::add))
         .route("/allowlist", get(allowlist::list).post(allowlist::add))
         .route("/allowlist/{*target}", delete(allowlist::remove))
         .merge(native::blocklist::routes())
@@ -278,7 +280,7 @@ async fn in_time(State(app): State<App>, request: Request, next: Next) -> Respon
 async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let client = request.extensions().get::<Client>().copied().unwrap_or(Client::LOCAL);
-    let path = native::blocklist::logged(request.uri().path());
+    let path = native::blocklist::logged(&native::knock::logged(request.uri().path()));
     let path: String = path.chars().take(MAX_LOGGED_CHARS).collect();
     let span = tracing::info_span!(
         "request",

@@ -183,6 +183,14 @@ Examples:
   palisade allow --list
   palisade allow --remove 192.0.2.0/24")]
     Allow(crate::commands::bans::AllowArgs),
+    /// Knock at a machine that has banned you, or make a link that lets somebody in once
+    #[command(after_help = "\
+Examples:
+  palisade knock secret /etc/palisade/knock.secret
+  palisade knock web-1.example --secret-file knock.secret
+  palisade knock web-1.example --ports 7102,18820,9431
+  palisade knock link --for 1h --allow 8h --note 'hotel of Anna'")]
+    Knock(crate::commands::knock::KnockArgs),
     /// Write who is banned as a list for firewalls, web servers and threat platforms; share it
     #[command(
         subcommand,

@@ -107,6 +107,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Unban(args) => runtime.block_on(commands::bans::unban(&settings, &args))?,
         Command::Bans(args) => runtime.block_on(commands::bans::bans(&settings, &args))?,
         Command::Allow(args) => runtime.block_on(commands::bans::allow(&settings, &args))?,
+        Command::Knock(args) => runtime.block_on(commands::knock::run(&settings, args))?,
         Command::Blocklist(command) => {
             runtime.block_on(commands::blocklist::run(&settings, command))?
         }

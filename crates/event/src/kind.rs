@@ -121,10 +121,13 @@ kinds! {
         "log parser", "source, request (the line)";
     ScenarioTriggered "scenario.triggered",
         "A scenario has seen what it looks for: too many failures, a break-in, a touched honeypot.",
-        "agent", "source, attributes.scenario, group, count, reason, verdict, evidence (event ids), simulated";
+        "agent, hub", "source, attributes.scenario, group, count, reason, verdict, evidence (event ids), simulated";
     DecisionMade "decision.made",
         "It was decided what is done about somebody, such as a ban, and for how long.",
         "agent, hub", "source, attributes.type, scope, value, duration_secs, until, scenario, reason, evidence, alert, simulated, by, note";
+    KnockAccepted "knock.accepted",
+        "Somebody knocked as agreed, at ports or by a link, and is let in and spared for a while.",
+        "agent, hub", "source, attributes.method, until, by (whose link)";
     DecisionLifted "decision.lifted",
         "What was decided about somebody is over before its time.",
         "hub", "source, attributes.scope, value, by, reason";
@@ -160,6 +163,7 @@ impl EventKind {
             | Self::LineMatched
             | Self::ScenarioTriggered
             | Self::DecisionMade
+            | Self::KnockAccepted
             | Self::DecisionLifted => false,
         }
     }
@@ -224,6 +228,7 @@ mod tests {
                 "line.matched",
                 "scenario.triggered",
                 "decision.made",
+                "knock.accepted",
                 "decision.lifted"
             ]
         );

@@ -44,8 +44,9 @@ pub use config::{
 };
 pub use cve::CveInfo;
 pub use decisions::{
-    Ban, FeedPage, FeedQuestion, HostEffect, HostState, MAX_ALLOW_ENTRIES, MAX_PULLED,
-    NewAllowEntry, Pull, TargetEffect, Told,
+    Ban, FeedPage, FeedQuestion, HostEffect, HostState, LetIn, MAX_ALLOW_ENTRIES, MAX_LINK_SECS,
+    MAX_PULLED, MAX_SPARED_SECS, MadeKnockLink, NewAllowEntry, NewKnockLink, Pull, TargetEffect,
+    Told,
 };
 pub use detection::{
     DetectionSetup, DetectorInfo, MAX_EXPLAINED_BYTES, MAX_EXPLAINED_LINES, ScenarioInfo,

@@ -9,8 +9,8 @@ use palisade_event::{
     ScenarioName, SensorId, Timestamp,
 };
 use palisade_store::state::{
-    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, Noted, Noting,
-    PostgresUrl, State, StateConfig, StateError, StoredDirections, Which,
+    AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionQuery, Heard, KnockLink,
+    Noted, Noting, PostgresUrl, State, StateConfig, StateError, StoredDirections, Which,
 };
 
 const MANY: u64 = 1_000;
@@ -351,6 +351,35 @@ on_both! {
         numbers.dedup();
         assert_eq!(numbers.len(), 80);
         assert_eq!(state.decision_head().await.unwrap(), *numbers.last().unwrap());
+    }
+
+    async fn a_knock_link_is_spent_once_and_not_after_its_end(state: &State) {
+        let link = |id: &str, end: i64| KnockLink {
+            id: id.into(),
+            hash: "ff".into(),
+            made_by: "anna".into(),
+            account: Some("anna".into()),
+            note: None,
+            created_at: at(10),
+            expires_at: at(end),
+            allow_secs: 60,
+            spent: None,
+        };
+        state.add_knock_link(&link("a", 100), 2).await.unwrap();
+        state.add_knock_link(&link("b", 20), 2).await.unwrap();
+        assert!(matches!(state.add_knock_link(&link("c", 100), 2).await, Err(StateError::Full)));
+        assert_eq!(state.knock_link("a").await.unwrap(), Some(link("a", 100)));
+        assert!(!state.spend_knock_link("b", "192.0.2.1", at(20)).await.unwrap(), "it is over");
+        let (one, other) = tokio::join!(
+            state.spend_knock_link("a", "192.0.2.1", at(50)),
+            state.spend_knock_link("a", "192.0.2.2", at(50)),
+        );
+        assert!(one.unwrap() ^ other.unwrap(), "one of both");
+        assert!(!state.spend_knock_link("a", "192.0.2.3", at(51)).await.unwrap());
+        let (when, _) = state.knock_link("a").await.unwrap().unwrap().spent.unwrap();
+        assert_eq!(when, at(50));
+        assert!(!state.spend_knock_link("none", "192.0.2.3", at(51)).await.unwrap());
+        assert_eq!(state.forget_knock_links(at(21)).await.unwrap(), 1);
     }
 
     async fn a_bouncer_is_remembered_and_forgotten(state: &State) {

@@ -16,7 +16,7 @@ use palisade_event::{
 };
 use palisade_store::state::{
     Account, AllowEntry, ApiKey, BlocklistLink, Bouncer, BouncerUsage, CveLimits, EwsUser,
-    MoveError, NewQuarantined, Noting, Payload, PayloadQuery, PostgresUrl, Ranges, Role,
+    KnockLink, MoveError, NewQuarantined, Noting, Payload, PayloadQuery, PostgresUrl, Ranges, Role,
     SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State,
     StateConfig, StateError, StateOpenError, move_all,
 };
@@ -411,6 +411,19 @@ async fn fill_decisions(state: &State) {
     };
     state.set_bouncer(&bouncer).await.unwrap();
     state.set_bouncer_usage(&bouncer).await.unwrap();
+    let link = KnockLink {
+        id: "k".into(),
+        hash: "ff".into(),
+        made_by: "anna".into(),
+        account: None,
+        note: Some("ü".into()),
+        created_at: at(8),
+        expires_at: at(90),
+        allow_secs: 60,
+        spent: None,
+    };
+    state.add_knock_link(&link, 10).await.unwrap();
+    assert!(state.spend_knock_link("k", "192.0.2.1", at(9)).await.unwrap());
     let link = BlocklistLink {
         id: "4f0c".into(),
         format: "nft".into(),
@@ -479,6 +492,7 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("allow_entry", 1),
             ("bouncer", 1),
             ("blocklist_link", 1),
+            ("knock_link", 1),
             ("meta", 3),
         ]
     );

@@ -31,6 +31,7 @@ use super::enforced::Enforced;
 use super::heard::Heard;
 use super::{SystemNetworks, system_networks};
 use crate::clock::Clocks;
+use crate::knock::Knocked;
 use crate::metrics::Metrics;
 
 /// Ids of events that are remembered to know a line that is read again.
@@ -75,6 +76,8 @@ pub(crate) struct Stage {
     saving: Option<JoinHandle<io::Result<()>>>,
     save_failing: bool,
     surroundings: watch::Receiver<Surroundings>,
+    /// Who has knocked and is spared.
+    knocked: Option<watch::Receiver<Vec<Knocked>>>,
     /// Where the hub is in this process, its switches; otherwise they come with
     /// its directions.
     switches: Option<watch::Receiver<Switches>>,
@@ -141,6 +144,7 @@ impl Stage {
             saving: None,
             save_failing: false,
             surroundings,
+            knocked: None,
             switches,
             directed,
             enforced,
@@ -251,8 +255,14 @@ impl Stage {
         self.enforced.release();
     }
 
+    /// From whom to hear who has knocked.
+    pub(crate) fn listen_to_knocks(&mut self, mut knocked: watch::Receiver<Vec<Knocked>>) {
+        knocked.mark_changed();
+        self.knocked = Some(knocked);
+    }
+
     /// Takes over what is newly known of the machine, and what was switched.
-    fn look_around(&mut self) {
+    pub(crate) fn look_around(&mut self) {
         let step = self.clocks.step();
         if step != 0 {
             self.detector.policy.shift(step);
@@ -263,10 +273,17 @@ impl Stage {
         {
             self.detector.simulate(&switches.borrow_and_update());
         }
-        if !self.surroundings.has_changed().unwrap_or(false) {
+        let knocked = self.knocked.as_ref();
+        let is_news = knocked.is_some_and(|knocked| knocked.has_changed().unwrap_or(false));
+        if !is_news && !self.surroundings.has_changed().unwrap_or(false) {
             return;
         }
-        let new = self.surroundings.borrow_and_update().clone();
+        let mut new = self.surroundings.borrow_and_update().clone();
+        if let Some(knocked) = &mut self.knocked {
+            let nets = knocked.borrow_and_update();
+            let nets = nets.iter().map(|one| (one.address.into(), "has knocked".into()));
+            new.system.networks.extend(nets);
+        }
         self.detector.allowlist.set_system(new.system.networks);
         for (name, addresses) in new.names {
             self.detector.allowlist.resolve(&name, &addresses);

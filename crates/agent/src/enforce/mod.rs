@@ -43,6 +43,7 @@ use crate::metrics::Metrics;
 
 pub use config::{EnforceConfig, Method};
 pub(crate) use effect::Effect;
+pub(crate) use run::{run, words};
 
 /// Time between two looks at the rules, and at all that is in the firewall.
 const LOOK: Duration = Duration::from_secs(5);

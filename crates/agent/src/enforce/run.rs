@@ -24,7 +24,7 @@ const MAX_COMPLAINT_CHARS: usize = 400;
 /// # Errors
 /// One sentence: it is not there, took too long or ended with an error, and what
 /// it said.
-pub(super) async fn run(argv: &[String], input: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) async fn run(argv: &[String], input: &[u8]) -> Result<Vec<u8>, String> {
     let program = argv.first().map_or("", String::as_str);
     let mut child = spawn(argv, Stdio::piped())?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -135,6 +135,6 @@ pub(super) async fn list_by(
 }
 
 /// Words of a command line.
-pub(super) fn words(line: &[&str]) -> Vec<String> {
+pub(crate) fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|word| (*word).to_owned()).collect()
 }

@@ -223,6 +223,15 @@ impl Outlet {
         }
     }
 
+    /// Hands over an event of our own.
+    pub(crate) async fn event(&self, event: Event) -> Result<(), Ended> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Ended),
+            sent = self.items.send(Item::Event(Box::new(event))) => sent.map_err(|_| Ended),
+        }
+    }
+
     /// Tells that a source cannot be read, once, or can be read again.
     async fn tell(&self, kind: EventKind, source: &str, reason: Option<&str>) -> Result<(), Ended> {
         let at = Timestamp::from(std::time::SystemTime::now());

@@ -18,6 +18,7 @@ pub(crate) mod export;
 pub(crate) mod fields;
 pub(crate) mod ingest;
 pub(crate) mod keys;
+pub(crate) mod knock;
 pub(crate) mod logs;
 pub(crate) mod payloads;
 pub(crate) mod probes;

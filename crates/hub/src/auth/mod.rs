@@ -7,7 +7,7 @@ mod guesses;
 mod key;
 mod principal;
 mod remembered;
-mod secret;
+pub(crate) mod secret;
 mod session;
 mod throttle;
 

@@ -11,22 +11,22 @@ const KEY_PREFIX: &str = "pal";
 const MAX_SECRET_BYTES: usize = 256;
 
 /// 256 random bits in hex.
-pub(super) fn secret() -> String {
+pub(crate) fn secret() -> String {
     hex(&rand::random::<[u8; 32]>())
 }
 
 /// The public part of a key: 64 random bits in hex.
-pub(super) fn key_id() -> String {
+pub(crate) fn key_id() -> String {
     hex(&rand::random::<[u8; 8]>())
 }
 
 /// SHA-256 in hex. Secrets have 256 random bits, so a fast hash is enough.
-pub(super) fn digest(secret: &str) -> String {
+pub(crate) fn digest(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
 /// Whether the secret has this digest, in constant time.
-pub(super) fn matches(secret: &str, expected: &str) -> bool {
+pub(crate) fn matches(secret: &str, expected: &str) -> bool {
     digest(secret).as_bytes().ct_eq(expected.as_bytes()).into()
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read_key(key: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether it is worth a look into the database.
-pub(super) fn is_plausible(text: &str) -> bool {
+pub(crate) fn is_plausible(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_SECRET_BYTES
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

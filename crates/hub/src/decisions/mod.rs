@@ -11,6 +11,7 @@ mod bouncers;
 mod directions;
 mod effect;
 mod feed;
+mod knock;
 mod operate;
 mod pull;
 mod read;
@@ -36,6 +37,7 @@ use directions::Directing;
 use effect::Effects;
 pub use effect::{HostEffect, HostState, TargetEffect};
 pub use feed::{FeedPage, FeedQuestion};
+pub use knock::{LetIn, MAX_LINK_SECS, MAX_SPARED_SECS, MadeKnockLink, NewKnockLink};
 pub use operate::{Ban, MAX_ALLOW_ENTRIES, NewAllowEntry};
 pub(crate) use operate::{Desk, reads};
 pub use pull::{MAX_PULLED, Pull, Told};
@@ -315,6 +317,7 @@ impl Decisions {
     /// Forgets what was over long ago.
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<(), StateError> {
         let before = now.plus_millis(-KEEP_MILLIS);
+        self.state.forget_knock_links(before).await?;
         self.state.forget_decisions(before, MAX_PAST, now).await?;
         self.state.forget_bouncers(before, u64::from(MAX_BOUNCERS)).await?;
         Ok(())

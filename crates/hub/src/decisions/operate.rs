@@ -160,7 +160,7 @@ impl Desk<'_> {
     }
 
     /// Makes an event durable, then notes what it tells.
-    async fn take(&self, event: Event) -> Result<(), AdminError> {
+    pub(super) async fn take(&self, event: Event) -> Result<(), AdminError> {
         let notings = self.decisions.read(std::iter::once(&event));
         let (local, at) = (Principal::local(Some(sensor()?)), event.observed_at);
         let taken = self.ingest.accept_events(&local, None, vec![event], Vec::new(), at).await;
@@ -194,6 +194,16 @@ impl Desk<'_> {
         now: Timestamp,
     ) -> Result<(AllowEntry, u64), AdminError> {
         operates(who)?;
+        self.allow_as(who.name(), new, now).await
+    }
+
+    /// The same in the name of somebody who may.
+    pub(super) async fn allow_as(
+        &self,
+        by: &str,
+        new: NewAllowEntry,
+        now: Timestamp,
+    ) -> Result<(AllowEntry, u64), AdminError> {
         if let DecisionTarget::Range(range) = new.target
             && range.prefix_len() == 0
         {
@@ -208,7 +218,7 @@ impl Desk<'_> {
         let entry = AllowEntry {
             target: new.target,
             reason: text(new.reason, "reason")?,
-            by: who.name().to_owned(),
+            by: by.to_owned(),
             created_at: now,
             until: new.duration_secs.map(|secs| now.plus_millis(millis(secs))),
         };
@@ -229,7 +239,7 @@ impl Desk<'_> {
         }
         for target in &freed {
             let reason = format!("{} is on the allowlist", new.target);
-            self.lift_as(who.name(), *target, Some(&reason), now).await?;
+            self.lift_as(by, *target, Some(&reason), now).await?;
         }
         Ok((entry, freed.len() as u64))
     }
@@ -249,12 +259,12 @@ impl Desk<'_> {
     }
 }
 
-fn sensor() -> Result<SensorId, AdminError> {
+pub(super) fn sensor() -> Result<SensorId, AdminError> {
     SensorId::new(HUB).map_err(|error| AdminError::Failed(error.to_string()))
 }
 
 /// A text of somebody who may operate, bounded.
-fn text(text: Option<String>, what: &str) -> Result<Option<String>, AdminError> {
+pub(super) fn text(text: Option<String>, what: &str) -> Result<Option<String>, AdminError> {
     let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if text
         .as_ref()
@@ -274,7 +284,7 @@ pub(crate) fn reads(who: &Principal) -> Result<(), AdminError> {
     Err(AdminError::Denied("seeing decisions needs an account, or a key with the scope 'read'"))
 }
 
-fn operates(who: &Principal) -> Result<(), AdminError> {
+pub(super) fn operates(who: &Principal) -> Result<(), AdminError> {
     if who.may(Permission::Operate) {
         return Ok(());
     }

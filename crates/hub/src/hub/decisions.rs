@@ -12,7 +12,8 @@ use palisade_store::state::{
 use super::Hub;
 use crate::auth::Principal;
 use crate::decisions::{
-    Ban, Desk, FeedPage, FeedQuestion, HostEffect, NewAllowEntry, Pull, TargetEffect, Told,
+    Ban, Desk, FeedPage, FeedQuestion, HostEffect, LetIn, MadeKnockLink, NewAllowEntry,
+    NewKnockLink, Pull, TargetEffect, Told,
 };
 use crate::error::{AdminError, QueryError, StateError};
 use crate::outbound::{News, news};
@@ -119,6 +120,34 @@ impl Hub {
         target: &DecisionTarget,
     ) -> Result<(), AdminError> {
         self.desk().disallow(who, target, Timestamp::from(std::time::SystemTime::now())).await
+    }
+
+    /// Makes a link that lets in whoever uses it, once. Needs
+    /// [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn add_knock_link(
+        &self,
+        who: &Principal,
+        new: NewKnockLink,
+        now: Timestamp,
+    ) -> Result<MadeKnockLink, AdminError> {
+        self.desk().add_knock_link(who, new, now).await
+    }
+
+    /// Uses such a link from an address: it is spared for a while, and bans of it
+    /// end. Whoever has the link needs nothing else.
+    ///
+    /// # Errors
+    /// [`AdminError::NotFound`] where it is none, is over or spent: all alike.
+    pub async fn knock(
+        &self,
+        token: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<LetIn, AdminError> {
+        self.desk().knock(token, from, now).await
     }
 
     /// What has changed after a cursor, waiting up to `wait` while nothing has;

@@ -67,6 +67,8 @@ const TABLES: &[Table] = tables! {
         integers ["last_seq", "last_pull"], bytes [];
     "blocklist_link" by "id": texts ["id", "format", "query", "note", "created_by"],
         integers ["created_at", "expires_at"], bytes [];
+    "knock_link" by "id": texts ["id", "hash", "made_by", "account", "note", "spent_by"],
+        integers ["created_at", "expires_at", "allow_secs", "spent_at"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 

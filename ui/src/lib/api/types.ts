@@ -475,6 +475,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/knock-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a link that lets somebody in
+         * @description Once: whoever opens it and presses its button is spared from where they are for a while, and
+         *     bans of their address are lifted. Needs the role operator.
+         */
+        post: operations["addKnockLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/logs/{parser}": {
         parameters: {
             query?: never;
@@ -1736,7 +1757,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "decision.lifted";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "client.identified" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
@@ -2049,6 +2070,21 @@ export interface components {
             /** @description The keys, without their secrets. */
             keys: components["schemas"]["ApiKey"][];
         };
+        /** @description A link that was just made. */
+        KnockLink: {
+            /**
+             * Format: date-time
+             * @description Until when it can be used.
+             */
+            expires_at: string;
+            /**
+             * @description Its path; it cannot be had again.
+             * @example /knock/4f0c2a9be1d35a77_…
+             */
+            path: string;
+            /** @description The whole address, where the settings say how the hub is reached. */
+            url: string | null;
+        };
         /** @description The newest alert of a scenario. */
         LastHit: {
             /**
@@ -2208,6 +2244,21 @@ export interface components {
             ranges?: components["schemas"]["Ranges"];
             /** @description What it may do. */
             scopes: components["schemas"]["Scope"][];
+        };
+        /** @description A link to be made. */
+        NewLink: {
+            /**
+             * Format: int64
+             * @description How long who uses it is spared, in seconds: up to 30 days, 8 hours where it is not said.
+             */
+            allow_secs?: number | null;
+            /** @description What it is for. */
+            note?: string | null;
+            /**
+             * Format: int64
+             * @description How long it can be used, in seconds: up to 7 days, 1 hour where it is not said.
+             */
+            usable_secs?: number | null;
         };
         /** @description A new password. */
         NewPassword: {
@@ -4437,6 +4488,48 @@ export interface operations {
             };
             /** @description There is none */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addKnockLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewLink"];
+            };
+        };
+        responses: {
+            /** @description The link, this once */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnockLink"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
