@@ -1,27 +1,25 @@
-//! The telnet decoder, the line editor and the shell behind them.
+//! The telnet decoder, the login's line editor and the shell's behind it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_event::SensorId;
 use palisade_honeypot::service::telnet::{
-    Decoder, Echo, Input, Item, LineEditor, MAX_LINE_BYTES, MAX_SUBNEGOTIATION_BYTES,
+    Decoder, Echo, Item, LineEditor, MAX_SUBNEGOTIATION_BYTES,
 };
-use palisade_honeypot::shell::Shell;
-use palisade_honeypot::{Persona, PersonaConfig};
+use palisade_honeypot::shell::editor::{Editor, Input, MAX_LINE_BYTES};
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(sensor) = SensorId::new("fuzz") else { return };
-    let persona = Persona::new(&PersonaConfig::default(), &sensor);
-    let (mut decoder, mut editor, mut shell) =
-        (Decoder::default(), LineEditor::default(), Shell::new());
+    let (mut decoder, mut login, mut shell) =
+        (Decoder::default(), LineEditor::default(), Editor::default());
     let mut echo = Vec::new();
     for byte in bytes {
         match decoder.push(*byte) {
             Some(Item::Data(byte) | Item::Stray(byte)) => {
-                let input = editor.push(byte, Echo::Editing, &mut echo);
-                if let Some(Input::Line { bytes, .. }) = input {
-                    assert!(bytes.len() <= MAX_LINE_BYTES);
-                    assert!(shell.run(&persona, &bytes).output.len() <= 64 * 1024);
+                for input in
+                    [login.push(byte, Echo::Cooked, &mut echo), shell.push(byte, &mut echo)]
+                {
+                    if let Some(Input::Line { bytes, .. }) = input {
+                        assert!(bytes.len() <= MAX_LINE_BYTES);
+                    }
                 }
             }
             Some(Item::Subnegotiation(contents)) => {

@@ -88,7 +88,25 @@ kinds! {
         "honeypot", "source, session, request (the bytes)";
     PayloadCaptured "payload.captured",
         "An attacker sent or fetched a file, which was kept.",
-        "honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5";
+        "honeypot, honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5, size, contents (the first 64 KiB), truncated";
+    PayloadExecuted "payload.executed",
+        "An attacker started a file of their own in a honeypot shell; nothing really ran.",
+        "honeypot", "source, session, payload, payload_name, attributes.arguments";
+    DownloadAttempted "download.attempted",
+        "An attacker asked for a file from elsewhere in a honeypot shell.",
+        "honeypot", "source, session, request (the address), attributes.tool, outcome";
+    KeyPlanted "key.planted",
+        "An attacker put a public key where SSH looks for it.",
+        "honeypot", "source, session, request (the key), attributes.path, fingerprint";
+    PasswordChanged "password.changed",
+        "An attacker changed a password in a honeypot shell.",
+        "honeypot", "source, session, credentials";
+    UserAdded "user.added",
+        "An attacker made a user in a honeypot shell.",
+        "honeypot", "source, session, credentials.username";
+    StartupChanged "startup.changed",
+        "An attacker set something up to start by itself: cron, a service, a profile.",
+        "honeypot", "source, session, request (the line), attributes.path";
     ClientIdentified "client.identified",
         "A client of a honeypot said what software it is, or was recognised.",
         "log parser", "source, session, client, fingerprints";
@@ -150,6 +168,12 @@ impl EventKind {
             | Self::HttpRequested
             | Self::DataReceived
             | Self::PayloadCaptured
+            | Self::PayloadExecuted
+            | Self::DownloadAttempted
+            | Self::KeyPlanted
+            | Self::PasswordChanged
+            | Self::UserAdded
+            | Self::StartupChanged
             | Self::ClientIdentified => true,
             Self::ConnectionClosed
             | Self::RequestAnswered

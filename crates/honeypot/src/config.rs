@@ -268,6 +268,16 @@ pub struct PersonaConfig {
     /// look alike and one always looks the same. The binary draws it once and
     /// keeps it; without it the sensor's name takes its place.
     pub seed: Option<u64>,
+    /// The prompt of the device's shell, with `\\u`, `\\h`, `\\w` and `\\W` for
+    /// user, host and directory. Default: drawn.
+    pub prompt: Option<String>,
+    /// The server that shells of servers show: `debian12` or `ubuntu2204`.
+    /// Default: drawn.
+    pub server: Option<String>,
+    /// A folder with manifests (`debian12.toml`, `busybox.toml`) in the place
+    /// of the shipped ones and, below `root/`, files that machines have.
+    /// Read once, at the start.
+    pub folder: Option<std::path::PathBuf>,
 }
 
 /// The longest deadline that may be set: a day.

@@ -14,7 +14,8 @@ use crate::listener::{Listener, listen};
 use crate::permits::Permits;
 use crate::service::Service;
 use crate::session::Zone;
-use crate::{Config, Persona, ServiceKind, Stats};
+use crate::shell::fetch::Fetch;
+use crate::{Config, ServiceKind, Stats};
 
 /// A service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,7 @@ impl BindError {
 #[derive(Debug)]
 pub struct Honeypot {
     listeners: Vec<Listener>,
+    zone: Arc<Zone>,
     stats: Arc<Stats>,
     shutdown: Duration,
 }
@@ -85,8 +87,10 @@ impl Honeypot {
     ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
         let stats = Arc::new(Stats::default());
-        let persona = Persona::new(&config.persona, &sensor);
-        let zone = Arc::new(Zone { sensor, host, persona, out, stats: Arc::clone(&stats) });
+        let zone = Zone::new(&config.persona, sensor, host, out, Arc::clone(&stats));
+        let zone =
+            zone.map_err(|mistake| BindError::Config(vec![format!("persona: {mistake}")]))?;
+        let zone = Arc::new(zone);
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);
         let mut listeners = Vec::with_capacity(config.services.len());
@@ -108,7 +112,14 @@ impl Honeypot {
             });
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
-        Ok(Self { listeners, stats, shutdown })
+        Ok(Self { listeners, zone, stats, shutdown })
+    }
+
+    /// Has files that shells ask for fetched by `fetcher`. Without one, which
+    /// is the default, all such tries fail as if the network did not answer.
+    pub fn set_fetcher(&self, fetcher: Arc<dyn Fetch>) {
+        // The first one stays.
+        let _ = self.zone.fetcher.set(fetcher);
     }
 
     /// What listens where, with the ports the system chose for port 0.

@@ -28,7 +28,7 @@ pub use config::{
     TelnetConfig, TrustedProxy,
 };
 pub use honeypot::{BindError, Honeypot};
-pub use persona::Persona;
+pub use persona::{Persona, System};
 pub use session::Session;
 pub use stats::{Counter, Refusal, Stats};
 pub use stream::{Closed, Stream};

@@ -369,15 +369,14 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::{Persona, PersonaConfig, Stats};
+    use crate::{PersonaConfig, Stats};
 
     #[tokio::test]
     async fn a_session_whose_service_panics_is_closed_in_order() {
         let (out, mut events) = mpsc::channel(8);
         let sensor = SensorId::new("a").unwrap();
-        let persona = Persona::new(&PersonaConfig::default(), &sensor);
-        let stats = Arc::new(Stats::default());
-        let zone = Arc::new(Zone { sensor, host: None, persona, out, stats: Arc::clone(&stats) });
+        let (stats, config) = (Arc::new(Stats::default()), PersonaConfig::default());
+        let zone = Arc::new(Zone::new(&config, sensor, None, out, Arc::clone(&stats)).unwrap());
         let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         let listener = Listener {

@@ -3,8 +3,14 @@
 //! agree with each other, answers stay the same for ever and no two
 //! installations look alike.
 
+mod machine;
+mod manifest;
+
 use palisade_event::SensorId;
 
+pub use self::machine::System;
+pub(crate) use self::machine::{ElfKind, Machine, Process, User};
+pub(crate) use self::manifest::Manifest;
 use crate::PersonaConfig;
 
 /// The made-up device. Every text is plain ASCII.
@@ -40,6 +46,8 @@ pub struct Persona {
     pub server: String,
     /// A name for the session cookie and form of the web page.
     pub token: String,
+    /// What all of it is drawn from.
+    pub(crate) seed: u64,
 }
 
 /// A processor as `/proc/cpuinfo` and `uname -m` show it.
@@ -101,7 +109,8 @@ impl Persona {
     /// made-up one.
     #[must_use]
     pub fn new(config: &PersonaConfig, sensor: &SensorId) -> Self {
-        let mut draw = Draw(config.seed.unwrap_or_else(|| hash(sensor.as_str().as_bytes())));
+        let seed = config.seed.unwrap_or_else(|| hash(sensor.as_str().as_bytes()));
+        let mut draw = Draw(seed);
         let (product, names) = *draw.one(&PRODUCTS);
         let name = *draw.one(names);
         let made_up = match draw.below(3) {
@@ -146,6 +155,7 @@ impl Persona {
             first_pid: 300 + draw.below(300),
             server: format!("lighttpd/1.4.{}", 26 + draw.below(24)),
             token: format!("{:08x}", draw.below(u32::MAX)),
+            seed,
         }
     }
 
@@ -168,8 +178,15 @@ impl Persona {
     }
 }
 
+/// The day at the beginning of a build date, as seconds since 1970.
+fn seconds(built: &str) -> i64 {
+    let day = built.get(..10).and_then(|day| day.parse::<jiff::civil::Date>().ok());
+    let stamp = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    stamp.map_or(1_400_000_000, |stamp| stamp.timestamp().as_second() + 37_000)
+}
+
 /// FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -177,19 +194,41 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// Draws from a seed (splitmix64). Not a library's generator, because the
 /// persona must not change when a library does; nothing secret depends on it.
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap_or(0)
+    }
+
+    /// A place in a list of `length`.
+    pub(crate) fn index(&mut self, length: usize) -> usize {
+        self.below(u32::try_from(length).unwrap_or(u32::MAX)) as usize
+    }
+
+    /// A random UUID (RFC 9562, version 4).
+    pub(crate) fn uuid(&mut self) -> String {
+        let mut part = |bound: u32| self.below(bound);
+        let (a, b) = (part(u32::MAX), part(0x1_0000));
+        let (c, d) = (0x4000 | part(0x1000), 0x8000 | part(0x4000));
+        format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{:04x}{:08x}", part(0x1_0000), part(u32::MAX))
+    }
+
+    /// The next 64 random bits.
+    pub(crate) fn mixed(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        let mixed = self.mixed();
         u32::try_from(mixed % u64::from(bound.max(1))).unwrap_or(0)
     }
 
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         let index = self.below(u32::try_from(of.len()).unwrap_or(u32::MAX)) as usize;
         #[expect(
             clippy::indexing_slicing,
@@ -206,7 +245,7 @@ mod tests {
     use super::*;
 
     fn persona(seed: u64) -> Persona {
-        let config = PersonaConfig { hostname: None, seed: Some(seed) };
+        let config = PersonaConfig { seed: Some(seed), ..PersonaConfig::default() };
         Persona::new(&config, &SensorId::new("a").unwrap())
     }
 
@@ -236,7 +275,11 @@ mod tests {
 
     #[test]
     fn the_configured_name_is_used() {
-        let config = PersonaConfig { hostname: Some("edge".to_owned()), seed: Some(1) };
+        let config = PersonaConfig {
+            hostname: Some("edge".to_owned()),
+            seed: Some(1),
+            ..PersonaConfig::default()
+        };
         let persona = Persona::new(&config, &SensorId::new("a").unwrap());
         assert!(persona.uname().starts_with("Linux edge "));
     }

@@ -3,7 +3,7 @@
 //! says can change it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use palisade_event::{
@@ -13,8 +13,11 @@ use palisade_event::{
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::shell::World;
+use crate::shell::fetch::Fetch;
+use crate::shell::vfs::Visitors;
 use crate::stream::{Closed, Traffic};
-use crate::{Persona, Stats};
+use crate::{Persona, PersonaConfig, Stats};
 
 /// Most facts about a client kept for `session.closed`.
 const MAX_NOTES: usize = 16;
@@ -25,8 +28,42 @@ pub(crate) struct Zone {
     pub(crate) sensor: SensorId,
     pub(crate) host: Option<HostName>,
     pub(crate) persona: Persona,
+    /// The machines whose shells are shown, and who changed what in them.
+    pub(crate) device: Arc<World>,
+    pub(crate) server: Arc<World>,
+    pub(crate) device_visitors: Visitors,
+    pub(crate) server_visitors: Visitors,
+    pub(crate) fetcher: OnceLock<Arc<dyn Fetch>>,
     pub(crate) out: mpsc::Sender<Event>,
     pub(crate) stats: Arc<Stats>,
+}
+
+impl Zone {
+    /// The zone of a configuration.
+    ///
+    /// # Errors
+    /// A sentence about a mistake in the persona.
+    pub(crate) fn new(
+        config: &PersonaConfig,
+        sensor: SensorId,
+        host: Option<HostName>,
+        out: mpsc::Sender<Event>,
+        stats: Arc<Stats>,
+    ) -> Result<Self, String> {
+        let persona = Persona::new(config, &sensor);
+        Ok(Self {
+            device: Arc::new(World::device(&persona, config)?),
+            server: Arc::new(World::server(&persona, config)?),
+            device_visitors: Visitors::default(),
+            server_visitors: Visitors::default(),
+            fetcher: OnceLock::new(),
+            sensor,
+            host,
+            persona,
+            out,
+            stats,
+        })
+    }
 }
 
 /// One stranger's visit. See the module's first lines.
@@ -91,6 +128,24 @@ impl Session {
     #[must_use]
     pub fn persona(&self) -> &Persona {
         &self.zone.persona
+    }
+
+    /// The device with its files, and who changed what in them.
+    #[must_use]
+    pub fn device(&self) -> (&Arc<World>, &Visitors) {
+        (&self.zone.device, &self.zone.device_visitors)
+    }
+
+    /// The server with its files, and who changed what in them.
+    #[must_use]
+    pub fn server(&self) -> (&Arc<World>, &Visitors) {
+        (&self.zone.server, &self.zone.server_visitors)
+    }
+
+    /// Who fetches files for shells, where the operator wants that.
+    #[must_use]
+    pub fn fetcher(&self) -> Option<&Arc<dyn Fetch>> {
+        self.zone.fetcher.get()
     }
 
     /// An event of this session that happened now. Send it with [`Self::emit`].

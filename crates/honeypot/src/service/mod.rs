@@ -3,6 +3,7 @@
 
 pub mod guess;
 pub mod http;
+pub(crate) mod record;
 pub mod telnet;
 
 use std::sync::Arc;

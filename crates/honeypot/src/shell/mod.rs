@@ -1,391 +1,434 @@
-//! A device's shell, after BusyBox `ash`: enough of it that an automated
-//! attack goes on to its next step. Nothing runs: commands are answers made
-//! here, files live in the session's memory. Pure and bounded, so that any
-//! line can be thrown at it.
+//! The shell that Telnet and SSH share: a lexer, a parser and an evaluator of
+//! shell scripts over made-up files, with answers in the place of programs.
+//! Nothing runs, no file of the host is touched, no connection is made; one
+//! persona, seed and time always give the same output. Pure and bounded, so
+//! that any bytes can be thrown at it.
+//!
+//! Data goes one way: line → [`Shell::run`] → [`Reply`] (output, how long it
+//! takes, [`Act`]s) → the service, which shows the one and records the other.
 
+mod act;
+mod arithmetic;
+mod ast;
+mod braces;
+mod budget;
+mod call;
 mod commands;
-mod device;
-mod echo;
-mod files;
-mod words;
+pub mod editor;
+mod escape;
+mod eval;
+mod expand;
+pub mod fetch;
+mod io;
+mod lexer;
+mod login;
+mod parser;
+mod pattern;
+mod state;
+mod test;
+pub mod vfs;
+mod world;
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use self::commands::Ran;
-use self::files::Files;
-use self::words::{Command, Parser, RedirectTo, Then};
-use crate::Persona;
+use palisade_event::Timestamp;
 
-/// Most bytes one line prints; the rest is cut, as a slow line would.
-const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// Most commands that one line runs, with those of the scripts it starts: a
-/// script that starts itself twice must not keep the processor busy.
-const MAX_COMMANDS: usize = 256;
-/// Longest wait a line can ask for (`sleep`), in seconds.
-const MAX_PAUSE_SECS: u64 = 10;
-/// How far the shell's process id is behind that of the first service.
-const SHELL_AFTER: u32 = 414;
-/// Most shells inside each other.
-const MAX_DEPTH: u32 = 16;
+pub use self::act::{Act, fingerprint, sha256};
+use self::budget::Budget;
+pub use self::budget::{MAX_OUTPUT_BYTES, MAX_PAUSE_MS, MAX_STEPS};
+use self::fetch::Fetch;
+use self::io::{Input, Target};
+use self::lexer::{MAX_SCRIPT_BYTES, SyntaxError};
+pub use self::login::{Door, Who};
+use self::state::Variable;
+use self::vfs::Files;
+pub use self::world::World;
 
-/// A shell and its files.
+/// Most shells started inside each other by hand.
+const MAX_LEVELS: usize = 16;
+/// Most lines that `history` remembers.
+const MAX_HISTORY: usize = 500;
+/// How long a line seems to take that used up its budget, in milliseconds.
+const SPENT_MS: u64 = 4_000;
+/// Most acts of one line.
+const MAX_ACTS: usize = 256;
+
+/// Which shell it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    Bash,
+    Dash,
+    Ash,
+}
+
+/// Why a script is left early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Break(u32),
+    Continue(u32),
+    Return,
+    Exit,
+    /// A mistake that ends the line, such as `1/0`.
+    Abort,
+    /// The budget is used up.
+    Stop,
+}
+
+/// How a shell names itself and whether it reads a script.
+#[derive(Clone, Debug)]
+pub(crate) struct Level {
+    pub(crate) label: Vec<u8>,
+    pub(crate) script: bool,
+}
+
+/// A command at the terminal that reads lines before it goes on.
+#[derive(Debug)]
+struct Reading {
+    line: Vec<u8>,
+    bytes: Vec<u8>,
+    lines_left: Option<u32>,
+    hidden: bool,
+    prompts: Vec<&'static str>,
+}
+
+/// A shell with its files. See the module's first lines.
 #[derive(Debug)]
 pub struct Shell {
+    world: Arc<World>,
     files: Files,
+    flavor: Flavor,
+    level: Level,
+    /// Shells that were left for the present one.
+    outer: Vec<(Flavor, Level)>,
+    variables: BTreeMap<Vec<u8>, Variable>,
+    variable_bytes: usize,
+    functions: HashMap<Vec<u8>, Arc<ast::Command>>,
+    locals: Vec<Vec<(Vec<u8>, Option<Variable>)>>,
+    parameters: Vec<Vec<u8>>,
     cwd: String,
     status: u8,
-    depth: u32,
-    commands_left: usize,
+    line: u32,
+    fds: Vec<Target>,
+    buffers: Vec<Vec<u8>>,
+    stdin: Input,
+    replaced: Vec<Option<Input>>,
+    tty: bool,
+    budget: Budget,
+    acts: Vec<Act>,
+    history: Vec<Vec<u8>>,
+    pending: Vec<u8>,
+    reading: Option<Reading>,
+    jobs: u32,
+    last_background: u32,
+    pids: u32,
+    seed: u64,
+    fetcher: Option<Arc<dyn Fetch>>,
+    keys_seen: Vec<Vec<u8>>,
+    startup_seen: Vec<(String, Vec<u8>)>,
+    dropped: Vec<palisade_event::PayloadHash>,
 }
 
 /// What a line brought about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// What is printed, lines ending in LF.
+    /// What is printed, lines ending in LF; at a terminal with the errors.
     pub output: Vec<u8>,
+    /// What goes to standard error where there is no terminal.
+    pub errors: Vec<u8>,
     /// How long the line takes.
     pub pause: Duration,
     /// Whether the shell is left.
     pub ended: bool,
-}
-
-impl Default for Shell {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// The exit status.
+    pub status: u8,
+    /// What was done.
+    pub acts: Vec<Act>,
 }
 
 impl Shell {
-    /// A fresh shell in root's home.
+    /// Has files fetched from elsewhere by `fetcher`. Then [`Self::run`] may
+    /// block and must be called where that is allowed.
+    pub fn set_fetcher(&mut self, fetcher: Arc<dyn Fetch>) {
+        self.fetcher = Some(fetcher);
+    }
+
+    /// The files it sees, for SFTP and SCP of the same attacker.
     #[must_use]
-    pub fn new() -> Self {
-        Self {
-            files: Files::default(),
-            cwd: "/root".to_owned(),
-            status: 0,
-            depth: 1,
-            commands_left: MAX_COMMANDS,
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Whether what is typed next must not be shown (a password).
+    #[must_use]
+    pub fn hides_input(&self) -> bool {
+        self.reading.as_ref().is_some_and(|reading| reading.hidden)
+    }
+
+    /// Runs a line that was typed. Any bytes will do.
+    pub fn run(&mut self, line: &[u8], now: Timestamp) -> Reply {
+        self.begin(now);
+        let line = line.get(..MAX_SCRIPT_BYTES).unwrap_or(line);
+        if let Some(mut reading) = self.reading.take() {
+            let room = MAX_SCRIPT_BYTES.saturating_sub(reading.bytes.len() + 1);
+            reading.bytes.extend_from_slice(line.get(..room).unwrap_or(line));
+            reading.bytes.push(b'\n');
+            if let Some(left) = &mut reading.lines_left {
+                *left = left.saturating_sub(1);
+            }
+            if reading.lines_left == Some(0) || room == 0 {
+                self.finish_reading(reading);
+            } else {
+                if reading.hidden {
+                    self.put(b"\n");
+                }
+                self.reading = Some(reading);
+            }
+            return self.reply(Ok(()));
         }
-    }
-
-    /// What an interactive shell says at its start.
-    #[must_use]
-    pub fn banner(persona: &Persona) -> String {
-        let (version, built) = (persona.busybox, &persona.built);
-        format!(
-            "BusyBox v{version} ({built}) built-in shell (ash)\n\
-             Enter 'help' for a list of built-in commands.\n\n"
-        )
-    }
-
-    /// The prompt; it shows the directory.
-    #[must_use]
-    pub fn prompt(&self) -> Vec<u8> {
-        let shown = match self.cwd.strip_prefix("/root") {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("~{rest}"),
-            _ => self.cwd.clone(),
+        if !self.pending.is_empty() {
+            self.pending.push(b'\n');
+        }
+        self.pending.extend_from_slice(line);
+        if self.pending.len() > MAX_SCRIPT_BYTES {
+            self.pending.clear();
+            self.budget.spend();
+            return self.reply(Ok(()));
+        }
+        let mut text = self.pending.clone();
+        text.push(b'\n');
+        let slashes = self.pending.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let parsed =
+            if slashes % 2 == 1 { Err(SyntaxError::Incomplete) } else { parser::parse(&text) };
+        let flow = match parsed {
+            Err(SyntaxError::Incomplete) => Ok(()),
+            parsed => {
+                let text = std::mem::take(&mut self.pending);
+                self.remember(&text);
+                self.line = 1;
+                match parsed {
+                    Ok(script) => {
+                        if let Some(reading) = self.wants_lines(&script, &text) {
+                            self.reading = Some(reading);
+                            Ok(())
+                        } else {
+                            self.stdin.terminal = self.tty;
+                            self.run_script(&script)
+                        }
+                    }
+                    Err(error) => {
+                        self.syntax_error(&error, &text);
+                        self.status = 2;
+                        Ok(())
+                    }
+                }
+            }
         };
-        format!("{shown} # ").into_bytes()
+        self.reply(flow)
     }
 
-    /// Runs a line. Any bytes will do.
-    pub fn run(&mut self, persona: &Persona, line: &[u8]) -> Reply {
-        self.commands_left = MAX_COMMANDS;
-        let mut reply = self.script(persona, line);
-        if reply.ended {
-            self.depth = self.depth.saturating_sub(1);
-            reply.ended = self.depth == 0;
+    /// Ends what is being typed (control-D): a command that reads lines goes
+    /// on; an empty line leaves the shell.
+    pub fn end_of_input(&mut self, now: Timestamp) -> Reply {
+        self.begin(now);
+        if let Some(reading) = self.reading.take() {
+            self.finish_reading(reading);
+            return self.reply(Ok(()));
         }
+        if !self.pending.is_empty() {
+            self.pending.clear();
+            self.complain(b"syntax error: unexpected end of file");
+            self.status = 2;
+            return self.reply(Ok(()));
+        }
+        self.reply(Err(Flow::Exit))
+    }
+
+    /// What completes the last word of a line, as the tab key does: where one
+    /// name fits, the rest of it.
+    #[must_use]
+    pub fn completion(&self, before: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(before).into_owned();
+        let word = text.rsplit([' ', ';', '|', '&', '>', '<']).next().unwrap_or_default();
+        let (directory, start) = word.rsplit_once('/').map_or(("", word), |(d, s)| (d, s));
+        let first = word.len() == text.trim_start().len() && !word.contains('/');
+        let folders: Vec<String> = match (first, word.contains('/')) {
+            (true, _) => {
+                let path = self.variable(b"PATH").unwrap_or_default();
+                String::from_utf8_lossy(&path).split(':').map(str::to_owned).collect()
+            }
+            (_, true) => vec![self.path(if directory.is_empty() { "/" } else { directory })],
+            _ => vec![self.cwd.clone()],
+        };
+        let mut names: Vec<String> = folders
+            .iter()
+            .flat_map(|folder| {
+                let names = self.files.list(folder).unwrap_or_default();
+                names.into_iter().filter(|name| name.starts_with(start))
+            })
+            .take(512)
+            .collect();
+        names.sort();
+        names.dedup();
+        let [name] = names.as_slice() else { return Vec::new() };
+        if start.is_empty() {
+            return Vec::new();
+        }
+        let path = folders.first().map(|folder| format!("{folder}/{name}")).unwrap_or_default();
+        let end = if !first && self.files.is_directory(&path) { "/" } else { " " };
+        format!("{}{end}", name.strip_prefix(start).unwrap_or_default()).into_bytes()
+    }
+
+    /// Drops what was begun (control-C).
+    pub fn interrupt(&mut self) {
+        self.pending.clear();
+        self.reading = None;
+        self.status = 130;
+    }
+
+    /// Runs a command line with all its input, as SSH's `exec` does; the
+    /// shell is left after it.
+    pub fn exec(&mut self, command: &[u8], input: Vec<u8>, now: Timestamp) -> Reply {
+        self.begin(now);
+        self.level.script = true;
+        self.swap_stdin(input);
+        let flow = self.run_text(command);
+        let mut reply = self.reply(flow);
+        reply.ended = true;
         reply
     }
 
-    /// Runs a line or a script; its `ended` says that it was left early.
-    fn script(&mut self, persona: &Persona, line: &[u8]) -> Reply {
-        let mut reply = Reply::default();
-        let mut parser = Parser::new(line);
-        let mut last = Then::Always;
-        let mut piped: Option<Vec<u8>> = None;
-        let mut compound = 0usize;
-        while self.commands_left > 0 {
-            self.commands_left -= 1;
-            let Some(command) = parser.next(|name| self.variable(persona, name)) else { break };
-            let then = command.then;
-            // Loops and conditions are read over as a whole; their bodies do nothing.
-            if compound_step(&mut compound, &command) {
-                last = then;
-                continue;
+    /// What is left to be told when the session ends: files that were dropped
+    /// and not yet captured.
+    pub fn finish(&mut self) -> Vec<Act> {
+        self.acts.clear();
+        let touched = self.files.overlay().touched();
+        for path in touched {
+            self.files.overlay().capture(&path);
+        }
+        self.settle();
+        std::mem::take(&mut self.acts)
+    }
+
+    fn begin(&mut self, now: Timestamp) {
+        self.files.now = now.as_millis().div_euclid(1_000);
+        self.seed ^= now.as_millis().unsigned_abs().rotate_left(17);
+        self.budget = Budget::new();
+        self.fds = Self::standard_fds(self.tty);
+        self.buffers = vec![Vec::new(), Vec::new()];
+        self.stdin = Input { terminal: self.tty, ..Input::default() };
+        self.replaced.clear();
+        self.locals.clear();
+        self.acts.clear();
+    }
+
+    fn reply(&mut self, flow: Result<(), Flow>) -> Reply {
+        let mut ended = matches!(flow, Err(Flow::Exit));
+        if ended && let Some((flavor, level)) = self.outer.pop() {
+            (self.flavor, self.level, ended) = (flavor, level, false);
+        }
+        if self.budget.is_spent() {
+            // It looks like a line that hung until something ended it; and
+            // who wears us out waits.
+            self.status = 137;
+            self.budget.sleep(SPENT_MS);
+        }
+        self.settle();
+        let mut buffers = std::mem::take(&mut self.buffers).into_iter();
+        let mut output = buffers.next().unwrap_or_default();
+        output.truncate(MAX_OUTPUT_BYTES);
+        Reply {
+            output,
+            errors: buffers.next().unwrap_or_default(),
+            pause: Duration::from_millis(self.budget.pause_ms()),
+            ended,
+            status: self.status,
+            acts: std::mem::take(&mut self.acts),
+        }
+    }
+
+    fn remember(&mut self, text: &[u8]) {
+        if !text.iter().all(u8::is_ascii_whitespace) && !text.starts_with(b" ") {
+            if self.history.len() >= MAX_HISTORY {
+                self.history.remove(0);
             }
-            let skipped = match last {
-                Then::And => self.status != 0,
-                Then::Or => self.status == 0,
-                Then::Always | Then::Pipe => false,
-            };
-            if !skipped {
-                let input = piped.take().filter(|_| last == Then::Pipe);
-                let mut ran = self.one(persona, &command, input);
-                self.status = ran.status;
-                reply.output.append(&mut ran.stderr);
-                reply.pause = (reply.pause + ran.pause).min(Duration::from_secs(MAX_PAUSE_SECS));
-                if then == Then::Pipe {
-                    piped = Some(ran.stdout);
+            let kept = text.get(..4_096).unwrap_or(text);
+            self.history.push(kept.to_vec());
+        }
+    }
+
+    /// Whether it waits for lines at a terminal and is no script.
+    fn interactive(&self) -> bool {
+        self.tty && !self.level.script
+    }
+
+    fn next_pid(&mut self) -> u32 {
+        self.pids += 1 + u32::try_from(self.seed % 3).unwrap_or(0);
+        self.files.seat.pid + self.pids
+    }
+
+    fn budget_steps(&self) -> u64 {
+        self.budget.left()
+            ^ u64::from(self.pids)
+            ^ u64::from(self.line)
+            ^ self.variables.len() as u64
+            ^ (self.budget.virtual_ms << 8)
+            ^ self.buffers.iter().map(Vec::len).sum::<usize>() as u64
+    }
+
+    fn act(&mut self, act: Act) {
+        if self.acts.len() < MAX_ACTS {
+            self.acts.push(act);
+        }
+    }
+
+    fn syntax_error(&mut self, error: &SyntaxError, text: &[u8]) {
+        let bash = self.flavor == Flavor::Bash;
+        match error {
+            SyntaxError::Unexpected(what, line) => {
+                self.line = *line;
+                let what = String::from_utf8_lossy(what).into_owned();
+                if bash {
+                    self.complain(
+                        format!("syntax error near unexpected token `{what}'").as_bytes(),
+                    );
+                    if self.level.script {
+                        let shown =
+                            text.split(|b| *b == b'\n').nth((*line as usize).saturating_sub(1));
+                        let shown = String::from_utf8_lossy(shown.unwrap_or_default()).into_owned();
+                        self.complain(format!("`{shown}'").as_bytes());
+                    }
+                } else if self.flavor == Flavor::Dash {
+                    self.complain(format!("Syntax error: \"{what}\" unexpected").as_bytes());
                 } else {
-                    reply.output.append(&mut ran.stdout);
-                }
-                reply.output.truncate(MAX_OUTPUT_BYTES);
-                if ran.leave {
-                    reply.ended = true;
-                    break;
-                }
-                last = then;
-            } else if then != Then::Pipe {
-                // A skipped pipeline is skipped as a whole.
-                last = then;
-            }
-        }
-        reply
-    }
-
-    /// Runs one command with its redirections.
-    fn one(&mut self, persona: &Persona, command: &Command, mut input: Option<Vec<u8>>) -> Ran {
-        let mut out: Option<(String, bool)> = None;
-        let (mut merge, mut drop_errors) = (false, false);
-        for redirect in &command.redirects {
-            let path = self.files.absolute(&self.cwd, &redirect.target);
-            match (redirect.to, redirect.fd) {
-                (RedirectTo::Read, _) => match self.files.read(persona, &path) {
-                    Ok(data) => input = Some(data),
-                    Err(why) => {
-                        return Ran::failed(format!(
-                            "-sh: can't open {}: {why}\n",
-                            redirect.shown()
-                        ));
-                    }
-                },
-                (RedirectTo::Descriptor, 2) => merge = true,
-                (RedirectTo::Descriptor, _) => {}
-                (RedirectTo::Write | RedirectTo::Append, 2) => drop_errors = true,
-                (to @ (RedirectTo::Write | RedirectTo::Append), _) => {
-                    let append = to == RedirectTo::Append;
-                    // The file comes to be before the command runs.
-                    if let Err(why) = self.files.write(&path, &[], append) {
-                        let shown = redirect.shown();
-                        return Ran::failed(format!("-sh: can't create {shown}: {why}\n"));
-                    }
-                    out = Some((path, true));
+                    self.complain(format!("syntax error: unexpected \"{what}\"").as_bytes());
                 }
             }
-        }
-        let mut ran = match command.words.split_first() {
-            Some((name, arguments)) => self.call(persona, name, arguments, input),
-            None => Ran::default(),
-        };
-        if merge {
-            ran.stdout.append(&mut ran.stderr);
-        }
-        if drop_errors {
-            ran.stderr.clear();
-        }
-        if let Some((path, append)) = out {
-            let data = std::mem::take(&mut ran.stdout);
-            if let Err(why) = self.files.write(&path, &data, append) {
-                ran.stderr.extend_from_slice(format!("-sh: write error: {why}\n").as_bytes());
-                ran.status = 1;
+            SyntaxError::Incomplete => {
+                let message: &[u8] = match self.flavor {
+                    Flavor::Bash => b"syntax error: unexpected end of file",
+                    Flavor::Dash => b"Syntax error: end of file unexpected",
+                    Flavor::Ash => b"syntax error: unterminated quoted string",
+                };
+                self.complain(message);
+            }
+            SyntaxError::TooDeep => {
+                self.complain(b"fork: Resource temporarily unavailable");
+                self.budget.spend();
+            }
+            SyntaxError::BadSubstitution(what) => {
+                let mut message = what.clone();
+                if bash {
+                    message.extend_from_slice(b": bad substitution");
+                } else {
+                    message = b"Bad substitution".to_vec();
+                }
+                self.complain(&message);
             }
         }
-        ran
-    }
-
-    fn variable(&self, persona: &Persona, name: &[u8]) -> Vec<u8> {
-        match name {
-            b"?" => self.status.to_string().into_bytes(),
-            b"HOME" => b"/root".to_vec(),
-            b"PATH" => b"/sbin:/usr/sbin:/bin:/usr/bin".to_vec(),
-            b"USER" | b"LOGNAME" => b"root".to_vec(),
-            b"SHELL" | b"0" => b"/bin/sh".to_vec(),
-            b"PWD" => self.cwd.clone().into_bytes(),
-            b"HOSTNAME" => persona.hostname.clone().into_bytes(),
-            b"$" => (persona.first_pid + SHELL_AFTER).to_string().into_bytes(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Tracks `while … done` and its like; whether `command` is part of one.
-fn compound_step(depth: &mut usize, command: &Command) -> bool {
-    let first = command.words.first().map_or(&b""[..], Vec::as_slice);
-    match first {
-        b"while" | b"until" | b"for" | b"if" | b"case" => {
-            *depth += 1;
-            true
-        }
-        b"done" | b"fi" | b"esac" if *depth > 0 => {
-            *depth -= 1;
-            true
-        }
-        b"do" | b"then" | b"else" if *depth > 0 => {
-            // `do if …` opens another one.
-            if matches!(
-                command.words.get(1).map(Vec::as_slice),
-                Some(b"while" | b"until" | b"for" | b"if" | b"case")
-            ) {
-                *depth += 1;
-            }
-            true
-        }
-        _ => *depth > 0,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use palisade_event::SensorId;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::PersonaConfig;
-
-    fn persona() -> Persona {
-        let config = PersonaConfig { hostname: Some("cam".to_owned()), seed: Some(1) };
-        Persona::new(&config, &SensorId::new("a").unwrap())
-    }
-
-    /// What the lines print, one after the other in one shell.
-    fn printed(lines: &[&str]) -> String {
-        let (persona, mut shell) = (persona(), Shell::new());
-        let mut output = Vec::new();
-        for line in lines {
-            output.append(&mut shell.run(&persona, line.as_bytes()).output);
-        }
-        String::from_utf8_lossy(&output).into_owned()
-    }
-
-    #[test]
-    fn a_line_after_the_last_exit_ends_too() {
-        let (mut shell, persona) = (Shell::new(), persona());
-        assert!(shell.run(&persona, b"exit").ended);
-        assert!(shell.run(&persona, b"exit").ended);
-    }
-
-    #[test]
-    fn the_liveness_token_is_answered() {
-        assert_eq!(printed(&["/bin/busybox ECCHI"]), "ECCHI: applet not found\n");
-        assert_eq!(printed(&["busybox MIRAI; echo $?"]), "MIRAI: applet not found\n127\n");
-        assert_eq!(printed(&["enable"]), "-sh: enable: not found\n");
-        assert_eq!(printed(&["/bin/nothing"]), "-sh: /bin/nothing: not found\n");
-    }
-
-    #[test]
-    fn a_writable_directory_is_found_by_its_token() {
-        let token =
-            r"echo -e '\x6b\x61\x6d\x69/dev' > /dev/.nippon; cat /dev/.nippon; rm /dev/.nippon";
-        assert_eq!(
-            printed(&[token, "cat /dev/.nippon"]),
-            "kami/dev\ncat: can't open '/dev/.nippon': No such file or directory\n"
-        );
-        assert!(printed(&["/bin/busybox cat /proc/mounts"]).contains(" /tmp tmpfs rw,"));
-        let refused = "-sh: can't create /proc/x: Permission denied\n";
-        assert_eq!(printed(&["echo a > /proc/x"]), refused);
-    }
-
-    #[test]
-    fn separators_follow_the_status() {
-        assert_eq!(printed(&["true && echo a || echo b"]), "a\n");
-        assert_eq!(printed(&["false && echo a || echo b; echo c"]), "b\nc\n");
-        let cd = "cd /tmp || cd /var/run || cd /mnt; pwd";
-        assert_eq!(printed(&[cd]), "/tmp\n");
-        assert_eq!(
-            printed(&["cd /nowhere || cd /mnt && pwd"]),
-            "-sh: cd: can't cd to /nowhere: No such file or directory\n/mnt\n"
-        );
-        assert_eq!(printed(&["echo 'a;b' \"c && d\""]), "a;b c && d\n");
-    }
-
-    #[test]
-    fn a_file_is_dropped_in_pieces() {
-        let lines = [
-            "cd /tmp",
-            r">.f",
-            r"echo -ne '\x7f\x45\x4c' >> .f",
-            r"echo -ne '\x46' >>.f",
-            "chmod 777 .f; cat .f; ./.f x; ls -a",
-        ];
-        let output = printed(&lines);
-        assert!(output.starts_with("\u{7f}ELF") && output.contains(".f\n"), "{output:?}");
-    }
-
-    #[test]
-    fn the_architecture_is_read_from_an_elf_header() {
-        let probe = "dd bs=52 count=1 if=/bin/echo || cat /bin/echo || while read i; do echo $i; done < /bin/echo";
-        let (persona, mut shell) = (persona(), Shell::new());
-        let output = shell.run(&persona, probe.as_bytes()).output;
-        let at = output.windows(4).position(|w| w == b"\x7fELF").unwrap();
-        let order = usize::from(persona.cpu.big_endian);
-        assert_eq!(output[at + 18 + order], persona.cpu.elf_machine);
-        assert!(!output.windows(2).any(|w| w == b"$i"));
-    }
-
-    #[test]
-    fn recon_is_answered_the_same_each_time() {
-        for line in ["uname -a", "free -m", "ps", "cat /proc/cpuinfo", "cat /etc/passwd", "id"] {
-            assert_eq!(printed(&[line]), printed(&[line]), "{line}");
-            assert!(!printed(&[line]).contains("not found"), "{line}");
-        }
-        assert_eq!(printed(&["cat /proc/cpuinfo | grep -i bogomips | wc -l"]), "1\n");
-        assert_eq!(printed(&["whoami"]), "root\n");
-    }
-
-    #[test]
-    fn everything_that_is_listed_is_there() {
-        let persona = persona();
-        let mut left = vec!["/".to_owned()];
-        while let Some(path) = left.pop() {
-            let Some(names) = device::entries(&path) else {
-                assert!(device::file(&persona, &path).is_some(), "{path}");
-                continue;
-            };
-            let parent = path.trim_end_matches('/');
-            left.extend(names.iter().map(|name| format!("{parent}/{name}")));
-        }
-        for applet in device::APPLETS {
-            assert!(!printed(&[applet]).contains("not found"), "{applet}");
-        }
-        assert!(printed(&["ls -la /tmp"]).starts_with("total 0\ndrwxr-xr-x    2 root"));
-    }
-
-    #[test]
-    fn a_shell_in_a_shell_is_left_first() {
-        let (persona, mut shell) = (persona(), Shell::new());
-        assert!(!shell.run(&persona, b"sh").ended);
-        assert!(!shell.run(&persona, b"exit").ended);
-        assert!(shell.run(&persona, b"exit").ended);
-    }
-
-    #[test]
-    fn a_script_that_starts_itself_ends() {
-        let bomb = "cd /tmp; echo 'sh b;sh b;sh b;sh b;echo x' > b; sh b; sh b";
-        assert!(printed(&[bomb]).len() <= MAX_COMMANDS * 2);
-        assert_eq!(printed(&["sh -c 'echo a; exit; echo b'; echo c"]), "a\nc\n");
-    }
-
-    proptest! {
-        #[test]
-        fn any_line_is_survived_and_bounded(
-            lines in proptest::collection::vec(
-                proptest::collection::vec(any::<u8>(), 0..300), 1..4),
-            words in proptest::collection::vec(
-                proptest::sample::select(vec![
-                    "cat", "echo", "-e", "\\x4", ">", ">>", "<", "a", "|", "||", "&&", ";", "/",
-                    "..", "cd", "cp", "dd", "bs=99999999", "if=/bin/ls", "count=9", "'", "\"", "$",
-                    "${", "(", ")", "head", "-n", "99", "wc", "grep", "sh", "-c", "ls", "mkdir",
-                    "while", "done", "2>&1", "busybox", "sleep", "rm", "-rf", "mv", "chmod",
-                ]), 0..40),
-        ) {
-            let (persona, mut shell) = (persona(), Shell::new());
-            for line in lines.iter().map(Vec::as_slice).chain([words.join(" ").as_bytes()]) {
-                let reply = shell.run(&persona, line);
-                prop_assert!(reply.output.len() <= MAX_OUTPUT_BYTES);
-                prop_assert!(reply.pause.as_secs() <= MAX_PAUSE_SECS);
-            }
-        }
-    }
-}
+mod tests;

@@ -39,6 +39,7 @@ pub(crate) fn config() -> Config {
     let limits = Limits { connections_per_address: 10_000, ..Limits::default() };
     let mut config = Config { services: vec![telnet, http], limits, ..Config::default() };
     config.persona.hostname = Some("cam1".to_owned());
+    config.persona.prompt = Some("\\w # ".to_owned());
     config
 }
 

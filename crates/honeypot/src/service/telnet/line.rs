@@ -1,15 +1,12 @@
-//! What a terminal driver does with keys: line ends, erasing, echo. Not the
-//! shell: it knows lines and no commands.
+//! What a terminal driver does with keys at a login: line ends, erasing, echo.
+//! A shell edits its lines itself ([`crate::shell::editor`]).
 
-/// Longest line kept, in bytes; what follows is dropped up to the line's end,
-/// and the line is marked.
-pub const MAX_LINE_BYTES: usize = 4_096;
+use crate::shell::editor::{Input, MAX_LINE_BYTES};
 
 const INTERRUPT: u8 = 0x03;
 const END_OF_FILE: u8 = 0x04;
 const BACKSPACE: u8 = 0x08;
 const KILL_LINE: u8 = 0x15;
-const ESCAPE: u8 = 0x1b;
 const DELETE: u8 = 0x7f;
 
 /// How keys are echoed.
@@ -19,24 +16,6 @@ pub enum Echo {
     Off,
     /// By the terminal driver, as at a login name.
     Cooked,
-    /// By a shell's line editor: control keys and escape sequences do nothing.
-    Editing,
-}
-
-/// What a key completed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A line, without its end.
-    Line {
-        /// What was typed; any bytes.
-        bytes: Vec<u8>,
-        /// Whether more was typed than is kept.
-        truncated: bool,
-    },
-    /// Control-C.
-    Interrupt,
-    /// Control-D on an empty line.
-    EndOfFile,
 }
 
 /// The line being typed.
@@ -45,15 +24,6 @@ pub struct LineEditor {
     line: Vec<u8>,
     truncated: bool,
     after_cr: bool,
-    escape: Escape,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Escape {
-    #[default]
-    None,
-    Started,
-    Sequence,
 }
 
 impl LineEditor {
@@ -61,9 +31,6 @@ impl LineEditor {
     /// CR LF, CR NUL, CR and LF each end a line.
     pub fn push(&mut self, byte: u8, echo: Echo, out: &mut Vec<u8>) -> Option<Input> {
         if std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0) {
-            return None;
-        }
-        if echo == Echo::Editing && self.swallows(byte) {
             return None;
         }
         match byte {
@@ -86,7 +53,6 @@ impl LineEditor {
                 out.extend(b"\x08 \x08".iter().copied().cycle().take(shown * 3));
                 self.line.clear();
             }
-            _ if echo == Echo::Editing && byte < b' ' => {}
             _ if self.line.len() >= MAX_LINE_BYTES => self.truncated = true,
             _ => {
                 self.line.push(byte);
@@ -111,21 +77,6 @@ impl LineEditor {
     /// What has been typed of the present line; leaves nothing.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.line)
-    }
-
-    /// Whether `byte` belongs to an escape sequence (ECMA-48), such as an arrow key.
-    fn swallows(&mut self, byte: u8) -> bool {
-        let (state, swallowed) = match (self.escape, byte) {
-            (Escape::None, ESCAPE) => (Escape::Started, true),
-            (Escape::None, _) => (Escape::None, false),
-            (Escape::Started, b'[' | b'O') => (Escape::Sequence, true),
-            (Escape::Sequence, b'0'..=b'9' | b';') => (Escape::Sequence, true),
-            // A line end is never part of one.
-            (_, b'\r' | b'\n') => (Escape::None, false),
-            (Escape::Started | Escape::Sequence, _) => (Escape::None, true),
-        };
-        self.escape = state;
-        swallowed
     }
 }
 
@@ -152,11 +103,10 @@ mod tests {
 
     #[test]
     fn keys_erase_and_are_echoed() {
-        let (inputs, out) = typed(b"lx\x7fs\r", Echo::Editing);
+        let (inputs, out) = typed(b"lx\x7fs\r", Echo::Cooked);
         assert_eq!((inputs, out), (vec![line(b"ls")], b"lx\x08 \x08s\r\n".to_vec()));
         assert_eq!(typed(b"ab\x15c\r", Echo::Off).0, [line(b"c")]);
-        assert_eq!(typed(b"up\x1b[A\x1bOB\x1b[1;5C!\r", Echo::Editing).0, [line(b"up!")]);
-        assert_eq!(typed(b"x\x03y\r\x04", Echo::Editing).0.len(), 3);
+        assert_eq!(typed(b"x\x03y\r\x04", Echo::Cooked).0.len(), 3);
     }
 
     #[test]

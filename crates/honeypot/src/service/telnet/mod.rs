@@ -4,15 +4,18 @@
 mod line;
 mod negotiation;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use palisade_event::{Credentials, EventKind, MAX_TEXT_BYTES, Outcome, Untrusted};
+use palisade_event::{Credentials, EventKind, MAX_TEXT_BYTES, Outcome, Timestamp, Untrusted};
 
-pub use self::line::{Echo, Input, LineEditor, MAX_LINE_BYTES};
+pub use self::line::{Echo, LineEditor};
 pub use self::negotiation::{Decoder, Item, MAX_SUBNEGOTIATION_BYTES};
 use self::negotiation::{Negotiation, OPENING};
 use super::guess;
-use crate::shell::Shell;
+use super::record;
+use crate::shell::editor::{Editor, Input};
+use crate::shell::{Door, Reply, Shell, Who};
 use crate::{Accept, Closed, Session, Stream, TelnetConfig};
 
 /// Most bytes of one read.
@@ -54,7 +57,13 @@ pub(crate) struct Telnet {
 enum Stage {
     Name,
     Password { name: Vec<u8> },
-    Shell(Box<Shell>),
+    Shell(Box<Terminal>),
+}
+
+/// A shell and the keys in front of it.
+struct Terminal {
+    shell: Shell,
+    editor: Editor,
 }
 
 /// One client's dialogue.
@@ -133,7 +142,7 @@ impl Dialogue<'_> {
                         self.edit(u8::MAX);
                         self.edit(byte)
                     }
-                    Some(Item::Interrupt) => self.editor.interrupt(&mut self.out),
+                    Some(Item::Interrupt) => self.interrupt(),
                     Some(item) => {
                         negotiation.take(&item, &mut self.out, self.session);
                         None
@@ -151,12 +160,19 @@ impl Dialogue<'_> {
     }
 
     fn edit(&mut self, byte: u8) -> Option<Input> {
-        let echo = match self.stage {
+        let echo = match &mut self.stage {
             Stage::Name => Echo::Cooked,
             Stage::Password { .. } => Echo::Off,
-            Stage::Shell(_) => Echo::Editing,
+            Stage::Shell(terminal) => return terminal.editor.push(byte, &mut self.out),
         };
         self.editor.push(byte, echo, &mut self.out)
+    }
+
+    fn interrupt(&mut self) -> Option<Input> {
+        match &mut self.stage {
+            Stage::Shell(terminal) => Some(terminal.editor.interrupt(&mut self.out)),
+            _ => self.editor.interrupt(&mut self.out),
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Closed> {
@@ -177,15 +193,30 @@ impl Dialogue<'_> {
     /// Takes one line or key.
     async fn answer(&mut self, input: Input) -> Result<Next, Closed> {
         match (std::mem::replace(&mut self.stage, Stage::Name), input) {
-            (Stage::Shell(shell), Input::Line { bytes, truncated }) => {
-                return self.command(shell, bytes, truncated).await;
+            (Stage::Shell(terminal), Input::Line { bytes, truncated }) => {
+                return self.command(terminal, bytes, truncated).await;
             }
-            (Stage::Shell(shell), Input::Interrupt) => {
-                self.out.extend_from_slice(&shell.prompt());
-                self.stage = Stage::Shell(shell);
+            (Stage::Shell(mut terminal), Input::Interrupt) => {
+                terminal.shell.interrupt();
+                terminal.editor.set_hidden(false);
+                self.out.extend_from_slice(&terminal.shell.prompt());
+                self.stage = Stage::Shell(terminal);
             }
-            (Stage::Shell(_) | Stage::Name | Stage::Password { .. }, Input::EndOfFile)
-            | (Stage::Name | Stage::Password { .. }, Input::Interrupt) => return Ok(Next::End),
+            (Stage::Shell(mut terminal), Input::Complete) => {
+                let more = terminal.shell.completion(terminal.editor.before_cursor());
+                terminal.editor.insert(&more, &mut self.out);
+                self.stage = Stage::Shell(terminal);
+            }
+            (Stage::Shell(mut terminal), Input::EndOfFile) => {
+                let reply = terminal.shell.end_of_input(now());
+                return self.show(terminal, reply).await;
+            }
+            (Stage::Name | Stage::Password { .. }, Input::EndOfFile | Input::Interrupt) => {
+                return Ok(Next::End);
+            }
+            (stage @ (Stage::Name | Stage::Password { .. }), Input::Complete) => {
+                self.stage = stage;
+            }
             (Stage::Name, Input::Line { bytes, .. }) if bytes.is_empty() => {
                 self.empty_names += 1;
                 if self.empty_names >= EMPTY_NAMES {
@@ -210,6 +241,7 @@ impl Dialogue<'_> {
 
     async fn login(&mut self, name: Vec<u8>, password: Vec<u8>) -> Result<Next, Closed> {
         let accepted = !self.foreign && self.lets_in(&name, &password);
+        let user = name.clone();
         if !self.foreign {
             let outcome = if accepted { Outcome::Accepted } else { Outcome::Failed };
             let mut event = self.session.event(EventKind::AuthAttempted).with("method", "telnet");
@@ -223,11 +255,23 @@ impl Dialogue<'_> {
         self.flush().await?;
         if accepted {
             self.stream.set_step(None);
-            let shell = Box::new(Shell::new());
+            let peer = self.session.peer();
+            let who = Who {
+                user: name_of(&user),
+                address: peer.address,
+                port: peer.port.unwrap_or(0),
+                door: Door::Telnet,
+                tty: true,
+            };
+            let (world, visitors) = self.session.device();
+            let mut shell = Shell::new(world, visitors, &who, now());
+            if let Some(fetcher) = self.session.fetcher() {
+                shell.set_fetcher(Arc::clone(fetcher));
+            }
             self.out.extend_from_slice(b"\r\n\r\n");
-            self.out.extend_from_slice(&crlf(Shell::banner(self.session.persona()).as_bytes()));
+            self.out.extend_from_slice(&wire(shell.banner().as_bytes()));
             self.out.extend_from_slice(&shell.prompt());
-            self.stage = Stage::Shell(shell);
+            self.stage = Stage::Shell(Box::new(Terminal { shell, editor: Editor::default() }));
             return Ok(Next::Continue);
         }
         self.failures += 1;
@@ -252,7 +296,7 @@ impl Dialogue<'_> {
 
     async fn command(
         &mut self,
-        mut shell: Box<Shell>,
+        mut terminal: Box<Terminal>,
         line: Vec<u8>,
         truncated: bool,
     ) -> Result<Next, Closed> {
@@ -264,42 +308,72 @@ impl Dialogue<'_> {
             event.request = Some(line.as_slice().into());
             self.session.emit(event).await?;
         }
-        let reply = shell.run(self.session.persona(), &line);
+        if self.session.fetcher().is_none() {
+            let reply = terminal.shell.run(&line, now());
+            return self.show(terminal, reply).await;
+        }
+        // It may wait for a file from elsewhere.
+        let ran = tokio::task::spawn_blocking(move || {
+            let reply = terminal.shell.run(&line, now());
+            (terminal, reply)
+        });
+        match ran.await {
+            Ok((terminal, reply)) => self.show(terminal, reply).await,
+            Err(error) => Err(Closed::Error(std::io::Error::other(error))),
+        }
+    }
+
+    /// Records and shows what a line brought about.
+    async fn show(&mut self, mut terminal: Box<Terminal>, reply: Reply) -> Result<Next, Closed> {
+        record::acts(self.session, reply.acts).await?;
         self.flush().await?;
         self.stream.pause(reply.pause).await?;
-        self.out = crlf(&reply.output);
+        self.out = wire(&reply.output);
         if reply.ended {
+            self.stage = Stage::Shell(terminal);
             return Ok(Next::End);
         }
-        self.out.extend_from_slice(&shell.prompt());
-        self.stage = Stage::Shell(shell);
+        self.out.extend_from_slice(&terminal.shell.prompt());
+        terminal.editor.set_hidden(terminal.shell.hides_input());
+        self.stage = Stage::Shell(terminal);
         // Written before the next line of the same packet is looked at, so
         // that answers to a long paste do not pile up.
         self.flush().await?;
         Ok(Next::Continue)
     }
 
-    /// Records what was typed and not sent off when the session ended.
+    /// Records what was typed and not sent off when the session ended, and
+    /// the files that were left.
     async fn record_rest(&mut self) -> Result<(), Closed> {
-        let rest = self.editor.take();
-        let in_shell = matches!(self.stage, Stage::Shell(_));
-        if !in_shell || rest.is_empty() || rest.len() > MAX_TEXT_BYTES {
-            return Ok(());
+        let Stage::Shell(terminal) = &mut self.stage else { return Ok(()) };
+        let (rest, acts) = (terminal.editor.take(), terminal.shell.finish());
+        if !rest.is_empty() && rest.len() <= MAX_TEXT_BYTES {
+            let mut event = self.session.event(EventKind::CommandEntered).with("unfinished", true);
+            event.request = Some(Untrusted::new(rest));
+            self.session.emit(event).await?;
         }
-        let mut event = self.session.event(EventKind::CommandEntered).with("unfinished", true);
-        event.request = Some(Untrusted::new(rest));
-        self.session.emit(event).await
+        record::acts(self.session, acts).await
     }
 }
 
-/// Line ends as a terminal in raw mode needs them.
-fn crlf(text: &[u8]) -> Vec<u8> {
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+/// A login name as the shell shows it.
+fn name_of(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// Line ends as a terminal in raw mode needs them, and 255 doubled (RFC 854).
+fn wire(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 16);
     for byte in text {
-        if *byte == b'\n' {
-            out.push(b'\r');
+        match byte {
+            b'\n' => out.extend_from_slice(b"\r\n"),
+            0xff => out.extend_from_slice(&[0xff, 0xff]),
+            _ => out.push(*byte),
         }
-        out.push(*byte);
     }
     out
 }

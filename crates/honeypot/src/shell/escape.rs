@@ -1,23 +1,9 @@
-//! `echo` with its escapes: loaders send their files through it, byte by byte.
+//! Backslash escapes, as `echo -e`, `printf` and `$'…'` have them: loaders send
+//! their files through these, byte by byte.
 
-/// What `echo` prints.
-pub(super) fn echo(arguments: &[Vec<u8>]) -> Vec<u8> {
-    let is_flag = |word: &Vec<u8>| {
-        word.len() > 1 && word.starts_with(b"-") && word.iter().skip(1).all(|b| b"neE".contains(b))
-    };
-    let count = arguments.iter().take_while(|word| is_flag(word)).count();
-    let (flags, words) = arguments.split_at(count);
-    let has = |wanted: u8| flags.iter().any(|flag| flag.contains(&wanted));
-    let text = words.join(&b' ');
-    let (mut out, stopped) = if has(b'e') { unescape(&text) } else { (text, false) };
-    if !has(b'n') && !stopped {
-        out.push(b'\n');
-    }
-    out
-}
-
-/// The escapes of `echo -e`; whether `\c` ended the output.
-fn unescape(text: &[u8]) -> (Vec<u8>, bool) {
+/// The text with its escapes resolved; whether `\c` ended it. `zero` as in
+/// `echo -e`: octal needs a leading zero.
+pub(super) fn unescape(text: &[u8], zero: bool) -> (Vec<u8>, bool) {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
@@ -30,6 +16,7 @@ fn unescape(text: &[u8]) -> (Vec<u8>, bool) {
             out.push(b'\\');
             break;
         };
+        let whole = rest;
         rest = after;
         match kind {
             b'n' => out.push(b'\n'),
@@ -39,6 +26,7 @@ fn unescape(text: &[u8]) -> (Vec<u8>, bool) {
             b'b' => out.push(8),
             b'f' => out.push(12),
             b'v' => out.push(11),
+            b'e' | b'E' => out.push(27),
             b'\\' => out.push(b'\\'),
             b'c' => return (out, true),
             b'x' => match digits(rest, 16, 2) {
@@ -48,10 +36,15 @@ fn unescape(text: &[u8]) -> (Vec<u8>, bool) {
                     rest = rest.get(length..).unwrap_or_default();
                 }
             },
-            b'0' => {
+            b'0' if zero => {
                 let (value, length) = digits(rest, 8, 3);
                 out.push(value);
                 rest = rest.get(length..).unwrap_or_default();
+            }
+            b'0'..=b'7' if !zero => {
+                let (value, length) = digits(whole, 8, 3);
+                out.push(value);
+                rest = whole.get(length..).unwrap_or_default();
             }
             other => out.extend([b'\\', *other]),
         }
@@ -72,16 +65,11 @@ fn digits(text: &[u8], base: u32, most: usize) -> (u8, usize) {
 mod tests {
     use super::*;
 
-    fn printed(arguments: &[&str]) -> Vec<u8> {
-        echo(&arguments.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
-    }
-
     #[test]
     fn escapes_are_bytes() {
-        assert_eq!(printed(&["-ne", r"\x7f\x45L\0106\n\\"]), b"\x7fELF\n\\");
-        assert_eq!(printed(&["-e", r"a\cb"]), b"a");
-        assert_eq!(printed(&["-e", r"\x\q\xg\"]), b"\\x\\q\\xg\\\n");
-        assert_eq!(printed(&["-n", r"\x41", "-e"]), br"\x41 -e");
-        assert_eq!(printed(&["-x"]), b"-x\n");
+        assert_eq!(unescape(br"\x7f\x45L\0106\n\\", true), (b"\x7fELF\n\\".to_vec(), false));
+        assert_eq!(unescape(br"a\cb", true), (b"a".to_vec(), true));
+        assert_eq!(unescape(br"\x\q\xg\", true).0, b"\\x\\q\\xg\\");
+        assert_eq!(unescape(br"\177\105", false).0, b"\x7fE");
     }
 }
