@@ -667,6 +667,7 @@ impl Opened {
             quarantine: Arc::clone(&quarantine),
             sensors: Arc::clone(&sensors),
             decisions: Arc::clone(&decisions),
+            payloads: Arc::clone(&payloads),
             recent,
             metrics: Arc::clone(&metrics),
             retention_days: self.config.store.retention_days,

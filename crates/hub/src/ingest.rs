@@ -8,9 +8,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_event::wire::{self, Quarantined, Receipt};
-use palisade_event::{Domain, Event, EventId, EventKind, SensorId, Timestamp};
+use palisade_event::{
+    AttributeValue, Domain, Event, EventId, EventKind, PayloadHash, SensorId, Timestamp,
+};
 use palisade_spool::{AppendError, Spool};
 use palisade_store::Store;
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Identity, Permission, Principal};
@@ -20,6 +23,7 @@ use crate::handover::Handover;
 use crate::lock::Locked;
 use crate::metrics::{Metrics, Reason};
 use crate::outbound::Origin;
+use crate::payload::{NewPayload, Payloads};
 use crate::quarantine::{Quarantine, Rejected, shown};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
@@ -39,6 +43,9 @@ const FAILED_RETRY_SECS: u32 = 30;
 /// Seconds after which a sender tries again where the hub is stopping.
 const CLOSED_RETRY_SECS: u32 = 10;
 
+/// The attribute of `payload.captured` that carries the file.
+const CONTENTS: &str = "contents";
+
 /// Classes of reasons for quarantine, for metrics.
 pub(crate) const REASONS: [&str; 4] = [MALFORMED, FUTURE, EXPIRED, UNSTORABLE];
 const MALFORMED: &str = "malformed";
@@ -55,6 +62,7 @@ pub(crate) struct Ingest {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) decisions: Arc<Decisions>,
+    pub(crate) payloads: Arc<Payloads>,
     pub(crate) recent: Arc<Mutex<Recent>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) retention_days: u32,
@@ -286,6 +294,9 @@ impl Ingest {
             self.keep_refused(sender, &refused, now).await?;
         }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
+        if arrival == Arrival::Delivered {
+            self.keep_contents(&mut fresh, now).await?;
+        }
         if !fresh.is_empty() {
             let notings = self.decisions.read(fresh.iter().map(|taken| &*taken.event));
             let (events, encoded): (Vec<_>, Vec<_>) =
@@ -313,6 +324,34 @@ impl Ingest {
             self.metrics.quarantined.get_or_create(&Reason { reason: why.class }).inc();
         }
         Ok(receipt)
+    }
+
+    /// Moves files that honeypots deliver with their events into the payload
+    /// store; durable on return. An event keeps what the store does not: the
+    /// beginning of a file that was cut, and bytes that are not those of its hash.
+    async fn keep_contents(&self, fresh: &mut [Taken], now: Timestamp) -> Result<(), IngestError> {
+        for taken in fresh.iter_mut() {
+            let event = &mut taken.event;
+            if event.kind != EventKind::PayloadCaptured
+                || event.attributes.contains_key("truncated")
+            {
+                continue;
+            }
+            let Some(AttributeValue::Text(contents)) = event.attributes.get(CONTENTS) else {
+                continue;
+            };
+            let bytes = contents.as_bytes().to_vec();
+            if event.payload != Some(PayloadHash(Sha256::digest(&bytes).into())) {
+                continue;
+            }
+            let new = NewPayload { bytes, http: false, source: event.source };
+            if let Some(Ok(kept)) = self.payloads.keep(vec![new], now).await?.pop() {
+                event.payload = Some(kept);
+                event.attributes.remove(CONTENTS);
+                taken.encoded = wire::encode_event(event);
+            }
+        }
+        Ok(())
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {

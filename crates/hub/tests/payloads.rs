@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use palisade_event::{Domain, Endpoint};
+use palisade_event::{Domain, Endpoint, EventKind, PayloadHash, Untrusted};
 use palisade_hub::{
     Config, Hub, IngestError, NewPayload, PayloadQuery, Principal, QueryError, Scope,
 };
@@ -178,5 +178,32 @@ async fn bytes_are_there_after_they_were_taken_however_much_is_removed_meanwhile
     }
     stop.cancel();
     clear.await.unwrap();
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_a_honeypot_delivers_is_kept_and_leaves_the_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    let who = key(&hub, "pot", &[Scope::Ingest], Domain::Private).await;
+    let captured = |n: u128, bytes: &[u8], hash: &str, truncated: bool| {
+        let mut event = event(n);
+        event.kind = EventKind::PayloadCaptured;
+        event.payload = Some(hash.parse::<PayloadHash>().unwrap());
+        let event = event.with("contents", Untrusted::new(bytes.to_vec()));
+        if truncated { event.with("truncated", true) } else { event }
+    };
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let events = vec![
+        captured(0, b"abc", hash, false),
+        captured(1, b"not abc", hash, false),
+        captured(2, b"ab", hash, true),
+    ];
+    hub.accept_events(&who, None, events, Vec::new()).await.unwrap();
+    settled(&hub, 3).await;
+    let kept = hub.payload_bytes(&local(), hash.parse().unwrap()).await.unwrap();
+    assert_eq!(kept.as_deref(), Some(&b"abc"[..]));
+    let (_, totals) = hub.payloads(&local(), &PayloadQuery::default(), 10).await.unwrap();
+    assert_eq!(totals.known, 1, "what is not the file of its hash is not kept as it");
     hub.close().await;
 }
