@@ -5,6 +5,7 @@
 
 mod machine;
 mod manifest;
+mod parts;
 
 use palisade_event::SensorId;
 

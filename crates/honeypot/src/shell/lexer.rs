@@ -32,7 +32,7 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     pub(super) line: u32,
     pub(super) depth: u32,
-    pub(super) heredocs: Vec<super::parser::HereDoc>,
+    pub(super) heredocs: Vec<super::redirects::HereDoc>,
 }
 
 /// Whether a byte ends an unquoted word.

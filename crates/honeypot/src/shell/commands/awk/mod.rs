@@ -1,6 +1,7 @@
 //! `awk`: patterns, print, printf, conditions, loops, variables, fields and
 //! the functions that one-liners use. Bounded by the line's budget.
 
+mod functions;
 mod parse;
 mod run;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{builtins, chomp, lines, regex};
+use super::super::{chomp, lines, printf, regex};
 use super::parse::{Expr, Rule, Statement, When};
 use crate::shell::Shell;
 
@@ -17,10 +17,10 @@ enum Leave {
     Break,
 }
 
-struct Machine<'a> {
-    shell: &'a mut Shell,
+pub(super) struct Machine<'a> {
+    pub(super) shell: &'a mut Shell,
     variables: BTreeMap<String, String>,
-    fields: Vec<String>,
+    pub(super) fields: Vec<String>,
     ranges: Vec<bool>,
 }
 
@@ -63,11 +63,11 @@ pub(super) fn run(
 }
 
 impl Machine<'_> {
-    fn get(&self, name: &str) -> String {
+    pub(super) fn get(&self, name: &str) -> String {
         self.variables.get(name).cloned().unwrap_or_default()
     }
 
-    fn set(&mut self, name: String, mut value: String) {
+    pub(super) fn set(&mut self, name: String, mut value: String) {
         if value.len() > MAX_TEXT_BYTES {
             value = value.chars().take(MAX_TEXT_BYTES / 4).collect();
         }
@@ -160,7 +160,7 @@ impl Machine<'_> {
                 let words: Vec<Vec<u8>> =
                     list.iter().map(|item| self.text(item).into_bytes()).collect();
                 if let Some((format, rest)) = words.split_first() {
-                    let text = builtins::format_once(format, rest).0;
+                    let text = printf::format_once(format, rest).0;
                     self.shell.put(&text);
                 }
             }
@@ -249,7 +249,7 @@ impl Machine<'_> {
         number_of(&self.text(value))
     }
 
-    fn text(&mut self, value: &Expr) -> String {
+    pub(super) fn text(&mut self, value: &Expr) -> String {
         match value {
             Expr::Text(text) => text.clone(),
             Expr::Number(number) => shown(*number),
@@ -311,7 +311,7 @@ impl Machine<'_> {
         index
     }
 
-    fn store(&mut self, place: &Expr, value: String) {
+    pub(super) fn store(&mut self, place: &Expr, value: String) {
         match place {
             Expr::Name(name) => self.set(name.clone(), value),
             Expr::Item(name, index) => {
@@ -398,89 +398,9 @@ impl Machine<'_> {
             }
         }
     }
-
-    fn call(&mut self, name: &str, arguments: &[Expr]) -> String {
-        let values: Vec<String> = arguments
-            .iter()
-            .map(|a| if matches!(a, Expr::Match(_)) { String::new() } else { self.text(a) })
-            .collect();
-        let value = |index: usize| values.get(index).cloned().unwrap_or_default();
-        let line = self.fields.first().cloned().unwrap_or_default();
-        match name {
-            "length" => shown(if values.is_empty() { line.len() } else { value(0).len() } as f64),
-            "substr" => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "places in a text; saturates"
-                )]
-                let place = |number: f64| number.max(0.0) as usize;
-                let from = place(number_of(&value(1)) - 1.0);
-                let count = if values.len() > 2 { place(number_of(&value(2))) } else { usize::MAX };
-                value(0).chars().skip(from).take(count).collect()
-            }
-            "index" => shown(value(0).find(&value(1)).map_or(0, |at| at + 1) as f64),
-            "tolower" => value(0).to_lowercase(),
-            "toupper" => value(0).to_uppercase(),
-            "int" => shown(number_of(&value(0)).trunc()),
-            "sprintf" => {
-                let words: Vec<Vec<u8>> = values.iter().map(|v| v.clone().into_bytes()).collect();
-                words.split_first().map_or(String::new(), |(format, rest)| {
-                    String::from_utf8_lossy(&builtins::format_once(format, rest).0).into_owned()
-                })
-            }
-            "split" => {
-                let Some(Expr::Name(array)) = arguments.get(1) else { return "0".to_owned() };
-                let separator = if values.len() > 2 { value(2) } else { self.get("FS") };
-                let parts = split(&value(0), &separator);
-                let count = parts.len();
-                for (index, part) in parts.into_iter().enumerate().take(1_000) {
-                    self.set(format!("{array}\u{1}{}", index + 1), part);
-                }
-                count.to_string()
-            }
-            "sub" | "gsub" => {
-                let pattern = match arguments.first() {
-                    Some(Expr::Match(regex)) => Some(regex.clone()),
-                    _ => regex(value(0).as_bytes(), false, true),
-                };
-                let Some(pattern) = pattern else { return "0".to_owned() };
-                let whole = Expr::Field(Box::new(Expr::Number(0.0)));
-                let place = arguments.get(2).unwrap_or(&whole);
-                let before = self.text(place);
-                self.shell.budget.work(before.len() * 2);
-                let with = value(1).replace('$', "$$").replace('&', "$0");
-                let limit = usize::from(name == "sub");
-                let count = pattern.find_iter(before.as_bytes()).count();
-                let after = pattern.replacen(before.as_bytes(), limit, with.as_bytes());
-                let after = String::from_utf8_lossy(&after).into_owned();
-                self.store(place, after);
-                shown(if limit == 1 { count.min(1) } else { count } as f64)
-            }
-            "match" => {
-                let found = regex(value(1).as_bytes(), false, true);
-                shown(
-                    found
-                        .and_then(|r| r.find(value(0).as_bytes()).map(|m| m.start() + 1))
-                        .unwrap_or(0) as f64,
-                )
-            }
-            "system" => {
-                let command = value(0);
-                let done = self.shell.deeper(|shell| shell.run_text(command.as_bytes()));
-                if done.is_err() {
-                    self.shell.budget.spend();
-                }
-                self.shell.status.to_string()
-            }
-            "systime" => self.shell.files.now.to_string(),
-            "rand" => "0.237788".to_owned(),
-            _ => String::new(),
-        }
-    }
 }
 
-fn split(text: &str, separator: &str) -> Vec<String> {
+pub(super) fn split(text: &str, separator: &str) -> Vec<String> {
     if separator == " " {
         return text.split_whitespace().map(str::to_owned).collect();
     }
@@ -499,7 +419,7 @@ fn split(text: &str, separator: &str) -> Vec<String> {
     }
 }
 
-fn number_of(text: &str) -> f64 {
+pub(super) fn number_of(text: &str) -> f64 {
     let text = text.trim_start();
     let end = text
         .char_indices()
@@ -532,7 +452,7 @@ fn calculate(operator: char, a: f64, b: f64) -> f64 {
 }
 
 /// A number as awk prints it (`%.6g`).
-fn shown(number: f64) -> String {
+pub(super) fn shown(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e16 {
         return format!("{number:.0}");
     }
