@@ -59,6 +59,19 @@ const COMMANDS: [&str; 45] = [
     "exit",
 ];
 
+/// Lines that use up everything they may.
+const BOMBS: [&str; 9] = [
+    "while :; do :; done",
+    ":(){ :|:& };:",
+    "yes",
+    "i=0; while [ $i -lt 999999999 ]; do i=$((i+1)); done",
+    "x=a; while :; do x=$x$x; done",
+    "find / -exec find / \\;",
+    "for i in $(seq 3000); do > /tmp/f$i; done; echo /tmp/* /tmp/* /tmp/*",
+    "seq 20000 | sed 's/.*/&&&&&&&&&&/;s/.*/&&&&&&&&&&/;s/.*/&&&&&&&&&&/' | sort | uniq -c | md5sum",
+    "awk 'BEGIN { while (1) x = x \"aaaaaaaa\" }'",
+];
+
 fn main() {
     let sessions: u32 = std::env::args().nth(1).map_or(200, |text| text.parse().unwrap());
     let config = PersonaConfig { seed: Some(7), ..PersonaConfig::default() };
@@ -86,5 +99,14 @@ fn main() {
             COMMANDS.len(),
             bytes / sessions as usize
         );
+    }
+    let world = Arc::new(World::server(&persona, &config).unwrap());
+    for line in BOMBS {
+        let address = [192, 0, 2, 1].into();
+        let who = Who { user: "root".to_owned(), address, port: 1, door: Door::Ssh, tty: true };
+        let mut shell = Shell::new(&world, &Visitors::default(), &who, now);
+        let begun = Instant::now();
+        shell.run(line.as_bytes(), now);
+        println!("{:?}: {line}", begun.elapsed());
     }
 }
