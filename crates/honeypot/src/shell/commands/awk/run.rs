@@ -370,7 +370,7 @@ impl Machine<'_> {
                 let mut text = self.text(left);
                 text.push_str(&self.text(right));
                 // The parts were copied, too, and the whole will be.
-                self.shell.budget.work(text.len() * 8);
+                self.shell.budget.work(text.len() / 4);
                 if text.len() > MAX_TEXT_BYTES {
                     self.shell.budget.spend();
                     return String::new();
