@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use palisade_agent::{HttpUplink, HubConfig, Uplink as _};
-use palisade_event::{Event, EventId, EventKind, SensorId, SessionId, Timestamp, wire};
+use palisade_event::{
+    Decision, DecisionTarget, DecisionType, Event, EventId, EventKind, ScenarioName, SensorId,
+    SessionId, Timestamp, wire,
+};
 
 use crate::generate::Random;
 
@@ -23,6 +27,9 @@ const KEPT_BATCHES: usize = 400;
 const DAYS_BACK: u64 = 5;
 const DAY_MS: i64 = 86_400_000;
 
+/// One batch in so many has a decision.
+const DECIDED_IN: u64 = 8;
+
 type Batch = (Vec<EventId>, Vec<Vec<u8>>);
 
 /// What was acknowledged.
@@ -30,6 +37,8 @@ type Batch = (Vec<EventId>, Vec<Vec<u8>>);
 pub(super) struct Ledger {
     /// With the round of the first acknowledgement.
     pub(super) acknowledged: BTreeMap<EventId, u32>,
+    /// Those of them that are decisions: somebody is banned from then on.
+    pub(super) decided: BTreeSet<EventId>,
     /// Receipts that said "I have that already".
     pub(super) resent: u64,
     kept: Vec<Batch>,
@@ -110,13 +119,41 @@ fn batch(random: &mut Random, round: u32) -> Option<Batch> {
     let mut records = Vec::new();
     for _ in 0..1 + random.next() % MOST_EVENTS {
         let entropy = u128::from(random.next()) << 64 | u128::from(random.next());
-        let id = EventId::new(at, entropy);
+        let id = EventId::new(at, entropy & !DECIDED);
         let mut event = Event::new(id, EventKind::ConnectionOpened, at, sensor.clone());
         event.session.clone_from(&session);
         records.push(wire::encode_event(&event));
         ids.push(id);
     }
+    if random.next().is_multiple_of(DECIDED_IN) {
+        let at = Timestamp::from(SystemTime::now());
+        let mut event = decision(random, at)?.to_event(sensor);
+        event.session = session;
+        records.push(wire::encode_event(&event));
+        ids.push(event.id);
+    }
     Some((ids, records))
+}
+
+/// What makes the id of a decision known in the ledger: the last bits are ones.
+const DECIDED: u128 = 0xffff;
+
+/// A ban of somebody in 2001:db8::/32.
+fn decision(random: &mut Random, at: Timestamp) -> Option<Decision> {
+    let entropy = u128::from(random.next()) << 16;
+    let bits = 0x2001_0db8 << 96 | (entropy >> 16);
+    Some(Decision {
+        id: EventId::new(at, entropy | DECIDED),
+        kind: DecisionType::new("ban").ok()?,
+        target: DecisionTarget::Ip(Ipv6Addr::from_bits(bits).into()),
+        from: at,
+        duration_secs: 86_400,
+        scenario: ScenarioName::new("torture").ok()?,
+        reason: "kill -9".into(),
+        alert: EventId::new(at, entropy),
+        evidence: Vec::new(),
+        simulated: false,
+    })
 }
 
 /// Sends batches until the hub is gone; every fourth is sent twice, and now and
@@ -140,6 +177,9 @@ async fn send(uplink: HttpUplink, ledger: SharedLedger, mut random: Random, roun
                 ledger.resent += u64::from(receipt.duplicate);
                 for id in &ids {
                     ledger.acknowledged.entry(*id).or_insert(round);
+                    if id.as_u128() & DECIDED == DECIDED {
+                        ledger.decided.insert(*id);
+                    }
                 }
             }
         }

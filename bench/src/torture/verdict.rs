@@ -86,6 +86,24 @@ async fn count(home: &Path, data: &Path, text: &str) -> anyhow::Result<u64> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0))
 }
 
+/// How often each decision is among the bans.
+async fn banned(home: &Path, data: &Path) -> anyhow::Result<BTreeMap<EventId, u32>> {
+    let output = Command::new(process::binary()?)
+        .args(["bans", "--format", "json", "--data"])
+        .arg(data)
+        .current_dir(home)
+        .output()
+        .await?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let mut found = BTreeMap::new();
+    for decision in listed.get("decisions").and_then(|all| all.as_array()).into_iter().flatten() {
+        let id = decision.get("id").and_then(serde_json::Value::as_str).context("no id")?;
+        *found.entry(id.parse()?).or_insert(0) += 1;
+    }
+    Ok(found)
+}
+
 /// Whether everything that this round acknowledged is there, once; else a
 /// sentence that says what is not.
 pub(super) async fn of_round(
@@ -138,8 +156,11 @@ pub(super) async fn of_all(
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let found = find(home, data, "").await?;
+    let banned = banned(home, data).await?;
     let ledger = lock(ledger);
-    let Ledger { acknowledged, resent, .. } = &*ledger;
+    let Ledger { acknowledged, resent, decided, .. } = &*ledger;
+    let bans_lost = decided.iter().filter(|id| !banned.contains_key(id)).count();
+    let bans_doubled = banned.values().filter(|count| **count > 1).count();
     let lost = acknowledged.keys().filter(|id| !found.ids.contains_key(id)).count();
     let doubled = found.ids.values().filter(|count| **count > 1).count();
     let line = |n: u64| format!("line{n:08}");
@@ -165,10 +186,18 @@ pub(super) async fn of_all(
                 lines_lost.to_string(),
                 lines_doubled.to_string(),
             ],
+            vec![
+                "decisions among them, in force".into(),
+                decided.len().to_string(),
+                "-".into(),
+                banned.len().to_string(),
+                bans_lost.to_string(),
+                bans_doubled.to_string(),
+            ],
         ],
     );
     anyhow::ensure!(
-        lost + doubled + lines_lost + lines_doubled == 0,
+        lost + doubled + lines_lost + lines_doubled + bans_lost + bans_doubled == 0,
         "events were lost or doubled"
     );
     Ok(())
