@@ -3,7 +3,7 @@
 //! binary as hub and as two agents.
 //!
 //! ```text
-//!  attacker 198.18.0.0/16 ── 10.79.2.0/24 ── host B: agent, nftables
+//!  attacker 198.18.0.0/15 ── 10.79.2.0/24 ── host B: agent, nftables
 //!                                              │ 10.79.1.0/24
 //!                                            host A: agent (a log), hub
 //! ```
@@ -194,8 +194,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     sh(&format!("ip link add a-b type veth peer name b-a netns {b_id}"))?;
     sh("ip addr add 10.79.1.1/24 dev a-b; ip link set a-b up")?;
     b.sh(&format!("ip addr add 10.79.1.2/24 dev b-a; ip link set b-a up; ip link add b-x type veth peer name x-b netns {attacker_id}; ip addr add 10.79.2.2/24 dev b-x; ip link set b-x up"))?;
-    attacker.sh("ip addr add 10.79.2.1/24 dev x-b; ip link set x-b up; ip route add local 198.18.0.0/16 dev lo")?;
-    b.sh("ip route add 198.18.0.0/16 via 10.79.2.1")?;
+    attacker.sh("ip addr add 10.79.2.1/24 dev x-b; ip link set x-b up; ip route add local 198.18.0.0/15 dev lo")?;
+    b.sh("ip route add 198.18.0.0/15 via 10.79.2.1")?;
 
     let folder = tempfile::tempdir_in(".")?;
     let home = folder.path().canonicalize()?;
@@ -211,7 +211,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut log = fs::File::options().append(true).open(home.join("auth.log"))?;
     let mut all = Vec::new();
     for n in 0..args.bans {
-        let address = Ipv4Addr::from_bits(0xC612_0000 | (n + 1));
+        // In 512 networks of 256: many of one network would have it banned as a whole.
+        let address = Ipv4Addr::from_bits(0xC612_0001 + ((n % 512) << 8) + n / 512);
         all.push(one(&attacker, address, &mut log, &received)?);
         if (n + 1).is_multiple_of(100) {
             eprintln!("{} of {} bans", n + 1, args.bans);
