@@ -149,7 +149,7 @@ async fn packets_stop_and_come_back(method: Method, wipe: &str) {
     let running = Running::start(&enforcing(&log, method, "4s"), &data, hub.clone()).await;
     attack(&log, THEIRS);
     assert!(attacker.reaches_within(OURS, 10, false), "packets of the banned address stop");
-    assert!(attacker.reaches("[fd77::1]"), "other addresses are not touched");
+    assert!(attacker.reaches_within("[fd77::1]", 10, true), "other addresses are not touched");
     assert!(attacker.reaches_within(OURS, 20, true), "and come back when the ban is over");
     running.end().await;
 
@@ -231,7 +231,7 @@ async fn ufw_keeps_packets_out() {
     let running = Running::start(&enforcing(&log, Method::Ufw, "5s"), &data, hub.clone()).await;
     attack(&log, THEIRS);
     assert!(attacker.reaches_within(OURS, 10, false), "packets of the banned address stop");
-    assert!(attacker.reaches("[fd77::1]"), "other addresses are not touched");
+    assert!(attacker.reaches_within("[fd77::1]", 10, true), "other addresses are not touched");
     assert!(attacker.reaches_within(OURS, 20, true), "the rule goes when the ban is over");
     running.end().await;
 

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod demo;
 mod logging;
+mod memory;
 mod out;
 mod progress;
 mod reach;
@@ -54,6 +55,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             ..
         }) => return commands::import::strongmonitor::run(file, output.as_deref(), *within),
         _ => {}
+    }
+    if matches!(cli.command, Command::Agent(_)) {
+        memory::give_back_at_once();
     }
     let mut settings = settings::Settings::load(&cli.global)?;
     match cli.command {

@@ -70,9 +70,16 @@ fn kept_out(home: &Path) -> Vec<String> {
 }
 
 fn wait_kept_out(home: &Path, expected: &[&str]) {
-    wait(&format!("{expected:?} kept out; now {:?}", kept_out(home)), || {
-        (kept_out(home) == expected).then_some(())
-    });
+    let mut now = Vec::new();
+    let deadline = std::time::Instant::now() + support::PATIENCE;
+    while std::time::Instant::now() < deadline {
+        now = kept_out(home);
+        if now == expected {
+            return;
+        }
+        support::pause();
+    }
+    panic!("{now:?} are kept out instead of {expected:?}");
 }
 
 fn run(home: &Path, args: &[&str]) {
