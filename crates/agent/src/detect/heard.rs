@@ -1,14 +1,17 @@
 //! What the hub orders, and what of it this machine obeys: its own allowlist
 //! beats any order, and no order cuts it off from its network or its hub.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use palisade_event::{
     Change, Decision, DecisionChange, DecisionFeed, DecisionTarget, Lift, Timestamp,
 };
 use palisade_rules::{Allowlist, Policy, Spared, Suspect};
 
-use super::enforced::Enforced;
+use super::enforced::{Enforced, spares};
+
+/// Most decisions about whom it is not known yet whether they are spared.
+const MAX_UNSURE: usize = 10_000;
 
 /// How far the feed of decisions was carried out.
 pub(super) struct Heard {
@@ -16,11 +19,22 @@ pub(super) struct Heard {
     cursor: Option<u64>,
     /// Whom the pages of all that is in force have named so far.
     named: Option<HashSet<DecisionTarget>>,
+    /// Decisions that wait until a name of the allowlist is resolved.
+    unsure: HashMap<DecisionTarget, Decision>,
+}
+
+/// What became of a page.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Orders that are not obeyed, and why.
+    pub(super) refused: Vec<(DecisionTarget, String)>,
+    /// Those that are, to be written down.
+    pub(super) obeyed: Vec<DecisionChange>,
 }
 
 impl Heard {
     pub(super) fn new(cursor: Option<u64>) -> Self {
-        Self { cursor, named: None }
+        Self { cursor, named: None, unsure: HashMap::new() }
     }
 
     /// What to ask after at a start. None within the pages of all that is in
@@ -29,7 +43,7 @@ impl Heard {
         self.cursor.filter(|_| self.named.is_none())
     }
 
-    /// Carries a page out. Gives the orders that are not obeyed, and why.
+    /// Carries a page out.
     pub(super) fn take(
         &mut self,
         page: &DecisionFeed,
@@ -37,29 +51,37 @@ impl Heard {
         allowlist: &Allowlist,
         enforced: &Enforced,
         now: Timestamp,
-    ) -> Vec<(DecisionTarget, String)> {
+    ) -> Outcome {
         if page.reset && self.named.is_none() {
             self.named = Some(HashSet::new());
         }
-        let mut refused = Vec::new();
-        for DecisionChange { change, .. } in &page.changes {
-            match change {
+        let mut outcome = Outcome::default();
+        for whole in &page.changes {
+            match &whole.change {
                 Change::Made(made) => {
                     let decision = &made.decision;
                     if let Some(named) = &mut self.named {
                         named.insert(decision.target);
                     }
-                    if let Err(reason) = obey(decision, policy, allowlist, enforced, now) {
-                        tracing::warn!(
-                            target = %decision.target,
-                            scenario = decision.scenario.as_str(),
-                            reason,
-                            "an order of the hub is not obeyed"
-                        );
-                        refused.push((decision.target, reason));
+                    match obey(decision, policy, allowlist, enforced, now) {
+                        Ok(()) => outcome.obeyed.push(whole.clone()),
+                        Err(refusal) => {
+                            tracing::warn!(
+                                target = %decision.target,
+                                scenario = decision.scenario.as_str(),
+                                reason = refusal.reason,
+                                "an order of the hub is not obeyed"
+                            );
+                            if refusal.is_unsure && self.unsure.len() < MAX_UNSURE {
+                                self.unsure.insert(decision.target, decision.clone());
+                            }
+                            outcome.refused.push((decision.target, refusal.reason));
+                        }
                     }
                 }
                 Change::Lifted(Lift { target, at, .. }) => {
+                    self.unsure.remove(target);
+                    outcome.obeyed.push(whole.clone());
                     // One that is not remembered may be in the firewall still.
                     if policy.lift(target, *at) || policy.bans(target) == 0 {
                         tracing::info!(%target, "the hub lets somebody in again");
@@ -82,8 +104,65 @@ impl Heard {
                 enforced.lift(target);
             }
         }
-        refused
+        outcome
     }
+
+    /// Takes a page over that was carried out before a restart, as far as nobody
+    /// spares its targets now. A name that is not resolved yet was, then.
+    pub(super) fn again(
+        &mut self,
+        page: &DecisionFeed,
+        policy: &mut Policy,
+        allowlist: &Allowlist,
+        now: Timestamp,
+    ) {
+        for DecisionChange { change, .. } in &page.changes {
+            match change {
+                Change::Made(made) if made.decision.is_ban() && made.decision.until() > now => {
+                    if spares(allowlist, made.decision.target, now).is_none() {
+                        policy.hear(&made.decision);
+                    }
+                }
+                Change::Lifted(Lift { target, at, .. }) => {
+                    policy.lift(target, *at);
+                }
+                Change::Made(_) | Change::Unknown {} => {}
+            }
+        }
+    }
+
+    /// Looks again at decisions that waited for a name of the allowlist. Gives
+    /// whom it keeps out now.
+    pub(super) fn look_again(
+        &mut self,
+        policy: &mut Policy,
+        allowlist: &Allowlist,
+        enforced: &Enforced,
+        now: Timestamp,
+    ) -> Vec<DecisionTarget> {
+        let mut obeyed = Vec::new();
+        self.unsure.retain(|target, decision| {
+            match obey(decision, policy, allowlist, enforced, now) {
+                Ok(()) => {
+                    obeyed.push(*target);
+                    false
+                }
+                Err(refusal) => refusal.is_unsure,
+            }
+        });
+        obeyed
+    }
+}
+
+/// Why an order is not obeyed.
+struct Refusal {
+    reason: String,
+    /// It may be obeyed when a name of the allowlist is resolved.
+    is_unsure: bool,
+}
+
+fn refusal(reason: String) -> Refusal {
+    Refusal { reason, is_unsure: false }
 }
 
 /// Takes a decision over, or says why not.
@@ -93,18 +172,20 @@ fn obey(
     allowlist: &Allowlist,
     enforced: &Enforced,
     now: Timestamp,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if !decision.is_ban() || decision.simulated || decision.until() <= now {
         return Ok(());
     }
     if enforced.is_too_wide(&decision.target) {
-        return Err("the network is wider than [agent.enforce] widest_v4 or widest_v6".to_owned());
+        let reason = "the network is wider than [agent.enforce] widest_v4 or widest_v6";
+        return Err(refusal(reason.to_owned()));
     }
     let suspect = Suspect { target: Some(decision.target), ..Suspect::default() };
     match allowlist.check(&suspect, now) {
-        Spared::By(entry) => return Err(format!("allowed by {entry}")),
+        Spared::By(entry) => return Err(refusal(format!("allowed by {entry}"))),
         Spared::Unknown(name) => {
-            return Err(format!("the allowed name {name} has not been resolved"));
+            let reason = format!("the allowed name {name} has not been resolved");
+            return Err(Refusal { reason, is_unsure: true });
         }
         Spared::No => {}
     }
@@ -156,7 +237,7 @@ mod tests {
             let page = DecisionFeed { cursor, changes, reset, ..DecisionFeed::default() };
             let now = Timestamp::from_millis(NOW);
             let Self { heard, policy, allowlist, enforced, .. } = self;
-            heard.take(&page, policy, allowlist, enforced, now).len() as u64
+            heard.take(&page, policy, allowlist, enforced, now).refused.len() as u64
         }
 
         /// Orders since the last time, as text.
@@ -259,5 +340,30 @@ mod tests {
         agent.orders();
         agent.take(900, true, vec![made("198.51.100.8", 61)]);
         assert_eq!(agent.orders(), ["lift 198.51.100.7"]);
+    }
+
+    #[test]
+    fn an_order_waits_until_the_names_of_the_allowlist_are_known() {
+        let mut agent = Agent::new();
+        agent.allowlist = Allowlist::new(vec![Allowed::new("office.example".parse().unwrap(), "")]);
+        let bans = ["198.51.100.7", "198.51.100.8", "198.51.100.9"];
+        assert_eq!(agent.take(60, false, bans.map(|ban| made(ban, 60)).to_vec()), 3);
+        let lift = Lift {
+            target: "198.51.100.9".parse().unwrap(),
+            by: "admin".into(),
+            at: Timestamp::from_millis(NOW),
+            reason: None,
+        };
+        agent.take(61, false, vec![Change::Lifted(lift)]);
+        agent.orders();
+        let look = |agent: &mut Agent| {
+            let Agent { heard, policy, allowlist, enforced, .. } = agent;
+            heard.look_again(policy, allowlist, enforced, Timestamp::from_millis(NOW)).len()
+        };
+        assert_eq!(look(&mut agent), 0);
+        agent.allowlist.resolve("office.example", &["198.51.100.8".parse().unwrap()]);
+        assert_eq!(look(&mut agent), 1);
+        assert_eq!(agent.orders(), ["ban 198.51.100.7 59"]);
+        assert_eq!(look(&mut agent), 0, "once");
     }
 }

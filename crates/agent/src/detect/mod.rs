@@ -9,6 +9,7 @@ mod checkpoint;
 mod directions;
 mod enforced;
 mod heard;
+mod journal;
 mod stage;
 mod system;
 

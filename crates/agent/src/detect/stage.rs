@@ -29,6 +29,7 @@ use super::checkpoint::{self, Snapshot};
 use super::directions::Directed;
 use super::enforced::Enforced;
 use super::heard::Heard;
+use super::journal::Journal;
 use super::{SystemNetworks, system_networks};
 use crate::clock::Clocks;
 use crate::knock::Knocked;
@@ -84,6 +85,7 @@ pub(crate) struct Stage {
     directed: Directed,
     enforced: Enforced,
     heard: Heard,
+    journal: Journal,
     clocks: Clocks,
     metrics: Arc<Metrics>,
     /// Looks at the machine for as long as the stage is there.
@@ -124,6 +126,7 @@ impl Stage {
             tracing::error!(%error, "the spool cannot be read back; counting begins anew");
             Default::default()
         });
+        let (journal, told) = Journal::open(folder);
         let names: Vec<String> =
             detector.allowlist.names().into_iter().map(str::to_owned).collect();
         let (tell, surroundings) = watch::channel(Surroundings { system, names: Vec::new() });
@@ -149,11 +152,16 @@ impl Stage {
             directed,
             enforced,
             heard: Heard::new(loaded.feed),
+            journal,
             clocks: Clocks::now(),
             metrics,
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
         let events = missing.iter().flat_map(|finding| stage.events(finding)).collect();
+        for page in &told {
+            let Detector { policy, allowlist, .. } = &mut stage.detector;
+            stage.heard.again(page, policy, allowlist, now());
+        }
         stage.spare();
         stage.enforced.begin(&stage.detector.policy, now());
         stage.metrics.effect.heard(stage.heard.cursor(), stage.directed.version());
@@ -227,14 +235,15 @@ impl Stage {
             self.directed.keep(Directions::clone(directions)).await;
         }
         let Detector { policy, allowlist, .. } = &mut self.detector;
-        let refused = self.heard.take(page, policy, allowlist, &self.enforced, now());
+        let outcome = self.heard.take(page, policy, allowlist, &self.enforced, now());
+        self.journal.note(page.cursor, &outcome.obeyed);
         for DecisionChange { change, .. } in &page.changes {
             if let Change::Made(made) = change {
                 self.metrics.effect.obey(&made.decision.target);
             }
         }
-        self.metrics.orders_refused.add(refused.len() as u64);
-        for (target, reason) in refused {
+        self.metrics.orders_refused.add(outcome.refused.len() as u64);
+        for (target, reason) in outcome.refused {
             self.metrics.effect.refuse(target, &reason);
         }
         self.metrics.effect.heard(self.heard.cursor(), self.directed.version());
@@ -287,6 +296,11 @@ impl Stage {
         self.detector.allowlist.set_system(new.system.networks);
         for (name, addresses) in new.names {
             self.detector.allowlist.resolve(&name, &addresses);
+        }
+        let Detector { policy, allowlist, .. } = &mut self.detector;
+        for target in self.heard.look_again(policy, allowlist, &self.enforced, now()) {
+            self.metrics.effect.obey(&target);
+            self.changed = true;
         }
         self.spare();
     }
@@ -350,10 +364,12 @@ impl Stage {
     pub(crate) async fn save(&mut self, position: u64, is_last: bool) {
         let interval = SAVE_INTERVAL
             + SAVE_INTERVAL * u32::try_from(self.saved_bytes / SAVE_BYTES).unwrap_or(u32::MAX / 64);
-        if !self.changed || (!is_last && self.saved_at.elapsed() < interval) {
+        let is_due = is_last || self.journal.is_full() || self.saved_at.elapsed() >= interval;
+        if !self.changed || !is_due {
             return;
         }
         self.saved().await;
+        self.journal.mark();
         let snapshot = Snapshot::take(&mut self.detector, position, self.heard.cursor());
         self.saved_at = Instant::now();
         self.saved_bytes = snapshot.bytes() as u64;
@@ -368,7 +384,10 @@ impl Stage {
     async fn saved(&mut self) {
         let Some(saving) = self.saving.take() else { return };
         match saving.await.map_err(io::Error::other).and_then(|done| done) {
-            Ok(()) => self.save_failing = false,
+            Ok(()) => {
+                self.save_failing = false;
+                self.journal.forget();
+            }
             Err(error) => {
                 self.changed = true;
                 self.save_failed(&error);
