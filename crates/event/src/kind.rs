@@ -109,7 +109,10 @@ kinds! {
         "honeypot", "source, session, request (the line), attributes.path";
     ClientIdentified "client.identified",
         "A client of a honeypot said what software it is, or was recognised.",
-        "log parser", "source, session, client, fingerprints";
+        "honeypot, log parser", "source, session, client, fingerprints";
+    TunnelRequested "tunnel.requested",
+        "A client of the SSH honeypot asked to be passed on to another address, or to listen for it; nothing is opened.",
+        "honeypot", "source, session, attributes.direction (forward or reverse), host, port";
     RequestAnswered "request.answered",
         "A real web server answered a request; kept where it failed or looks like an attack.",
         "log parser", "source, request (the target), fingerprints.user_agent, attributes.method, attributes.status";
@@ -174,6 +177,7 @@ impl EventKind {
             | Self::PasswordChanged
             | Self::UserAdded
             | Self::StartupChanged
+            | Self::TunnelRequested
             | Self::ClientIdentified => true,
             Self::ConnectionClosed
             | Self::RequestAnswered

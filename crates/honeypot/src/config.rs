@@ -1,6 +1,8 @@
 //! What the operator may set for the zone. Not how it is merged from files and
 //! flags; the binary does that.
 
+mod ssh;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -9,12 +11,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels};
+
 /// The honeypots of one installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What listens where. Default: telnet on 127.0.0.1:2323 and HTTP on
-    /// 127.0.0.1:8081.
+    /// What listens where. Default: SSH on 127.0.0.1:2222, telnet on
+    /// 127.0.0.1:2323 and HTTP on 127.0.0.1:8081.
     pub services: Vec<ServiceConfig>,
     /// What strangers may use up.
     pub limits: Limits,
@@ -27,6 +31,7 @@ impl Default for Config {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             services: vec![
+                ServiceConfig::new(ServiceKind::Ssh, local(2222)),
                 ServiceConfig::new(ServiceKind::Telnet, local(2323)),
                 ServiceConfig::new(ServiceKind::Http, local(8081)),
             ],
@@ -40,6 +45,8 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKind {
+    /// A server's secure shell (RFC 4251).
+    Ssh,
     /// A device's login and shell (RFC 854).
     Telnet,
     /// A device's web pages (RFC 9112).
@@ -51,6 +58,7 @@ impl ServiceKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Ssh => "ssh",
             Self::Telnet => "telnet",
             Self::Http => "http",
         }
@@ -60,6 +68,7 @@ impl ServiceKind {
     #[must_use]
     pub fn category(self) -> &'static str {
         match self {
+            Self::Ssh => "SSH/console(palisade)",
             Self::Telnet => "Telnet(palisade)",
             Self::Http => "Webpage",
         }
@@ -87,6 +96,9 @@ pub struct ServiceConfig {
     /// The proxies that are believed, as addresses or networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Settings of `type = "ssh"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshConfig>,
     /// Settings of `type = "telnet"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telnet: Option<TelnetConfig>,
@@ -104,6 +116,7 @@ impl ServiceConfig {
             listen,
             proxy_protocol: ProxyMode::Off,
             trusted_proxies: Vec::new(),
+            ssh: None,
             telnet: None,
             http: None,
         }
@@ -324,6 +337,12 @@ impl ServiceConfig {
                 wrong("trusted_proxies has no effect with proxy_protocol = \"off\"".to_owned());
             }
             _ => {}
+        }
+        if self.ssh.is_some() && self.kind != ServiceKind::Ssh {
+            wrong(format!("the table 'ssh' does not belong to type = \"{}\"", self.kind));
+        }
+        if let Some(ssh) = &self.ssh {
+            ssh.check(wrong);
         }
         if self.telnet.is_some() && self.kind != ServiceKind::Telnet {
             wrong(format!("the table 'telnet' does not belong to type = \"{}\"", self.kind));

@@ -48,6 +48,9 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
+    /// The keys of the SSH service cannot be used.
+    #[error(transparent)]
+    HostKey(#[from] crate::service::ssh::hostkey::KeyError),
     /// The configuration is wrong.
     #[error("honeypot configuration: {}", .0.join("; "))]
     Config(Vec<String>),
@@ -98,11 +101,16 @@ impl Honeypot {
             let fail = |error| BindError::new(service.kind, service.listen, error);
             let socket = listen(service.listen).map_err(fail)?;
             let address = socket.local_addr().map_err(fail)?;
+            let (prepared, seed) = (service.clone(), config.persona.seed);
+            // Makes keys at the first start.
+            let system = zone.server.system();
+            let prepared =
+                tokio::task::spawn_blocking(move || Service::new(&prepared, seed, system));
             listeners.push(Listener {
                 socket,
                 address,
                 kind: service.kind,
-                service: Service::new(service),
+                service: prepared.await.map_err(|error| fail(io::Error::other(error)))??,
                 category: Category::new(service.kind.category()).ok(),
                 proxy_protocol: service.proxy_protocol,
                 trusted_proxies: service.trusted_proxies.clone().into(),

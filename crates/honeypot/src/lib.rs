@@ -1,8 +1,9 @@
 //! The attacker-facing zone: it lets strangers in and writes down what they do.
 //!
 //! Data goes one way: socket → [`stream`](Stream) → service → [`Session`] →
-//! a bounded channel of events. The zone starts no process, opens no file and
-//! makes no connection of its own; it knows nothing of the hub or the
+//! a bounded channel of events. The zone starts no process and makes no
+//! connection of its own, and opens no file but those it is made from at its
+//! start; it knows nothing of the hub or the
 //! firewall. Everything a stranger can make us hold is bounded by [`Limits`]
 //! or a named constant.
 //!
@@ -25,7 +26,7 @@ mod stream;
 
 pub use config::{
     Accept, Config, HttpConfig, Limits, PersonaConfig, ProxyMode, ServiceConfig, ServiceKind,
-    TelnetConfig, TrustedProxy,
+    SshAccept, SshConfig, SshKeys, SshTunnels, TelnetConfig, TrustedProxy,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};

@@ -208,6 +208,12 @@ async fn open_honeypot(
     if config.persona.seed.is_none() {
         config.persona.seed = Some(persona_seed(&settings.data_dir())?);
     }
+    for service in &mut config.services {
+        if service.kind == palisade_honeypot::ServiceKind::Ssh {
+            let folder = || settings.data_dir().join("ssh-host-keys");
+            service.ssh.get_or_insert_default().host_keys.get_or_insert_with(folder);
+        }
+    }
     let honeypot =
         palisade_honeypot::Honeypot::bind(&config, settings.sensor(), host, events).await?;
     for (kind, address) in honeypot.addresses() {

@@ -20,6 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A zone that runs.
 pub(crate) struct Zone {
+    pub(crate) ssh: SocketAddr,
     pub(crate) telnet: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) stats: Arc<Stats>,
@@ -56,10 +57,11 @@ impl Zone {
             let all = honeypot.addresses();
             all.iter().find(|(k, _)| *k == kind).map_or(all[0].1, |(_, address)| *address)
         };
+        let ssh = address(ServiceKind::Ssh);
         let (telnet, http) = (address(ServiceKind::Telnet), address(ServiceKind::Http));
         let (stats, cancel) = (honeypot.stats(), CancellationToken::new());
         let running = tokio::spawn(honeypot.run(cancel.clone()));
-        Self { telnet, http, stats, cancel, events, running }
+        Self { ssh, telnet, http, stats, cancel, events, running }
     }
 
     /// The events up to and with the next end of a session.
