@@ -13,11 +13,16 @@ pub(super) const MAX_PACKET_BYTES: usize = 256 * 1024;
 /// takes longer ones, but strangers must not be able to have us hold so much.
 pub(super) const MAX_EARLY_PACKET_BYTES: usize = 35_000;
 
-/// A packet that no client sends; the connection must end with this text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Corrupt(pub(super) &'static str);
+/// A packet that no client sends; the connection must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Corrupt {
+    /// OpenSSH closes without a word.
+    Packet,
+    /// The length of the padding, which OpenSSH tells.
+    Padding(usize),
+}
 
-const CORRUPT: Corrupt = Corrupt("Packet corrupt");
+const CORRUPT: Corrupt = Corrupt::Packet;
 
 /// Makes packets.
 pub(super) struct Sealer {
@@ -208,8 +213,8 @@ impl Opener {
         self.length = None;
         self.number = self.number.wrapping_add(1);
         let padding = usize::from(inbox.get(4).copied().unwrap_or(0));
-        if padding < 4 || padding + 1 > length {
-            return Err(Corrupt("Corrupted padlen on input."));
+        if padding < 4 || padding >= length {
+            return Err(Corrupt::Padding(padding));
         }
         let payload = inbox.get(5..body - padding).unwrap_or_default();
         let payload = match &mut self.inflate {

@@ -12,7 +12,7 @@ use super::kex::dh::Group;
 use super::kex::{self, Method, Offer, list};
 use super::mac::{self, Mac};
 use super::message::*;
-use super::packet::{Opener, Sealer};
+use super::packet::{Corrupt, Opener, Sealer};
 use super::profile::Profile;
 use super::wire::{Put as _, Reader};
 
@@ -293,7 +293,11 @@ impl Transport {
             let message = match self.opener.open(&mut self.inbox) {
                 Ok(Some(message)) => message,
                 Ok(None) => return Ok(None),
-                Err(corrupt) => return Err(self.disconnect(corrupt.0)),
+                Err(Corrupt::Packet) => return Err(End::Fault("Packet corrupt".to_owned())),
+                Err(Corrupt::Padding(bytes)) => {
+                    let text = format!("Corrupted padlen {bytes} on input.");
+                    return Err(self.disconnect(&text));
+                }
             };
             let Some(kind) = message.first().copied() else {
                 return Err(End::Fault("incomplete message".to_owned()));
@@ -325,6 +329,11 @@ impl Transport {
                 _ if matches!(self.stage, Stage::Open) => {
                     return Ok(Some(Incoming::Message(message)));
                 }
+                _ if self.session_id.is_empty() => {
+                    // OpenSSH closes without a word.
+                    let text = format!("protocol error: rcvd type {kind}");
+                    return Err(End::Fault(text));
+                }
                 _ => self.unimplemented_now(),
             }
         }
@@ -340,6 +349,7 @@ impl Transport {
     fn version(&mut self) -> Result<Option<Incoming>, End> {
         let Some(end) = self.inbox.iter().position(|byte| *byte == b'\n') else {
             if self.inbox.len() > MAX_VERSION_BYTES {
+                self.out.extend_from_slice(b"Invalid SSH identification string.\r\n");
                 return Err(End::Fault("version line too long".to_owned()));
             }
             return Ok(None);
@@ -372,7 +382,11 @@ impl Transport {
                 self.sealer.seal(&ours, &mut self.out);
                 ours
             }
-            _ => return Err(self.disconnect("kex protocol error: type 20")),
+            other => {
+                self.stage = other;
+                self.unimplemented_now();
+                return Ok(None);
+            }
         };
         self.exchanges += 1;
         if self.exchanges > MAX_EXCHANGES {
@@ -418,26 +432,27 @@ impl Transport {
                 return Ok((self.exchanges == 1).then_some(names.chosen));
             }
             Stage::Exchange(mut exchange) if kind >= KEX_INIT => {
-                if std::mem::take(&mut exchange.skip) {
-                    self.stage = Stage::Exchange(exchange);
-                    return Ok(None);
-                }
                 let mut reader = Reader::new(message.get(1..).unwrap_or_default());
                 let asks = exchange.names.method == Method::GroupExchange;
-                if asks && kind == GEX_REQUEST && exchange.group.is_none() {
-                    self.group(&mut exchange, &mut reader)?;
-                    self.stage = Stage::Exchange(exchange);
-                    return Ok(None);
-                }
                 let expected = if asks { GEX_INIT } else { KEX_INIT };
-                if kind == expected && asks == exchange.group.is_some() {
+                if std::mem::take(&mut exchange.skip) {
+                    // A wrong guess of the client.
+                } else if asks && kind == GEX_REQUEST && exchange.group.is_none() {
+                    self.group(&mut exchange, &mut reader)?;
+                } else if kind == expected && asks == exchange.group.is_some() {
                     self.reply(&exchange, &mut reader)?;
                     return Ok(None);
+                } else {
+                    self.unimplemented_now();
                 }
+                self.stage = Stage::Exchange(exchange);
             }
-            _ => {}
+            other => {
+                self.stage = other;
+                self.unimplemented_now();
+            }
         }
-        Err(self.disconnect(&format!("kex protocol error: type {kind}")))
+        Ok(None)
     }
 
     /// Answers a client that asks for a group by size.
