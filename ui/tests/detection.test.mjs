@@ -116,7 +116,7 @@ describe('the page of rules', { timeout: 300_000 }, () => {
     await toggle().focus();
     await page.keyboard.press('Enter');
     const dialog = page.getByRole('dialog', { name: 'Simulate ssh-bruteforce?' });
-    await dialog.getByText('This reaches edge-1 at once').waitFor();
+    await dialog.getByText('This reaches edge-1, hub at once').waitFor();
     await dialog.getByText('It does not reach sender now.').waitFor();
     assert.deepEqual(await violations(page), []);
     await shot(page, 'rules-confirm');
