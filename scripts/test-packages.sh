@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
+# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
@@ -27,6 +27,8 @@ need ipset ipset
 need nginx nginx
 need ufw ufw
 need faketime faketime
+# In no PATH of users; the tests compare with it.
+[ -x /usr/sbin/p0f ] || need p0f p0f
 need crowdsec-firewall-bouncer crowdsec-firewall-bouncer
 need crowdsec-custom-bouncer crowdsec-custom-bouncer
 need clickhouse-server clickhouse-server

@@ -61,7 +61,7 @@ macro_rules! kinds {
 kinds! {
     ConnectionOpened "connection.opened",
         "A client connected to a honeypot service.",
-        "honeypot", "source, target, session";
+        "honeypot", "source, target, session, fingerprints (os, distance, link), attributes.syn_source, syn_signature, mtu, os_match, syn_tool";
     ConnectionProbed "connection.probed",
         "A client connected to a real service and spoke no word, or not its protocol.",
         "log parser", "source, request (what was sent), attributes.reason";
@@ -82,7 +82,7 @@ kinds! {
         "honeypot", "source, session, request (the line)";
     HttpRequested "http.requested",
         "An attacker sent a request to a honeypot web server.",
-        "honeypot", "source, session, request (method and target), attributes.headers, attributes.body";
+        "honeypot", "source, session, request (method and target), fingerprints.user_agent, attributes.headers, attributes.body, http_client, language";
     DataReceived "data.received",
         "A client sent bytes that are not the protocol of the honeypot service.",
         "honeypot", "source, session, request (the bytes)";

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels};
+use crate::fingerprint::DEBIAN_SIGNATURES;
 
 /// The honeypots of one installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Config {
     pub limits: Limits,
     /// Whom the zone pretends to be.
     pub persona: PersonaConfig,
+    /// Signatures of systems in p0f's form, asked after our own; the default
+    /// is where Debian has them, and read where it is there. Empty: none.
+    pub p0f_signatures: std::path::PathBuf,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
             ],
             limits: Limits::default(),
             persona: PersonaConfig::default(),
+            p0f_signatures: DEBIAN_SIGNATURES.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::fingerprint::Signatures;
 use crate::listener::{Listener, listen};
 use crate::permits::Permits;
 use crate::service::Service;
@@ -91,8 +92,10 @@ impl Honeypot {
         config.validate().map_err(BindError::Config)?;
         let stats = Arc::new(Stats::default());
         let zone = Zone::new(&config.persona, sensor, host, out, Arc::clone(&stats));
-        let zone =
+        let mut zone =
             zone.map_err(|mistake| BindError::Config(vec![format!("persona: {mistake}")]))?;
+        let signatures = Signatures::open(&config.p0f_signatures);
+        zone.signatures = signatures.map_err(|mistake| BindError::Config(vec![mistake]))?;
         let zone = Arc::new(zone);
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);

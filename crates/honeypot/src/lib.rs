@@ -13,6 +13,7 @@
 //! exactly once, whatever the service does.
 
 mod config;
+pub mod fingerprint;
 mod honeypot;
 mod listener;
 mod permits;

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::fingerprint::{self, Fingerprint, Syn};
 use crate::permits::{AddressPermit, GlobalPermit, Permits};
 use crate::proxy::{self, Header};
 use crate::service::Service;
@@ -43,6 +44,9 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    if let Err(error) = fingerprint::saved::keep(&socket) {
+        tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
+    }
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -68,6 +72,7 @@ struct Visit {
     early: Vec<u8>,
     peer: SocketAddr,
     local: SocketAddr,
+    proxied: bool,
     service: Service,
     category: Option<Category>,
     zone: Arc<Zone>,
@@ -178,6 +183,7 @@ impl Listener {
             early,
             peer,
             local,
+            proxied: false,
             service: self.service.clone(),
             category: self.category.clone(),
             zone: Arc::clone(&self.zone),
@@ -225,6 +231,7 @@ impl Listener {
                 early,
                 peer,
                 local,
+                proxied: true,
                 service,
                 category,
                 zone,
@@ -263,11 +270,14 @@ async fn read_header(socket: &mut TcpStream) -> Option<(Header, Vec<u8>)> {
 impl Visit {
     /// The whole life of a session.
     async fn run(self) {
-        let Self { socket, early, peer, local, service, category, zone, limits, end, .. } = self;
+        let Self { socket, early, peer, local, .. } = self;
+        let Self { service, category, zone, limits, end, proxied, .. } = self;
         let _open = Open::new(&zone);
         let mut session = Session::new(Arc::clone(&zone), category, peer, local);
+        // Behind a proxy the first packet is the proxy's.
+        let fingerprint = if proxied { None } else { first_packet(&zone, &socket) };
         let mut stream = Stream::new(socket, early, &limits, end);
-        let opened = session.event(EventKind::ConnectionOpened);
+        let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
         let opened = session.emit(opened).await;
         let why = match opened {
             Ok(()) => match caught(service.serve(&mut session, &mut stream)).await {
@@ -289,6 +299,12 @@ impl Visit {
         drop(stream);
         Box::pin(session.close(&why, traffic)).await;
     }
+}
+
+/// What the first packet of a connection says about its sender.
+fn first_packet(zone: &Zone, socket: &TcpStream) -> Option<Fingerprint> {
+    let syn = Syn::parse(&fingerprint::saved::take(socket)?)?;
+    Some(zone.signatures.identify(&syn))
 }
 
 /// Counts a session as open for as long as it lives, even where its task is aborted.

@@ -13,6 +13,7 @@ use palisade_event::{
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::fingerprint::Signatures;
 use crate::shell::World;
 use crate::shell::fetch::Fetch;
 use crate::shell::vfs::Visitors;
@@ -28,6 +29,8 @@ pub(crate) struct Zone {
     pub(crate) sensor: SensorId,
     pub(crate) host: Option<HostName>,
     pub(crate) persona: Persona,
+    /// What tells the systems of clients.
+    pub(crate) signatures: Signatures,
     /// The machines whose shells are shown, and who changed what in them.
     pub(crate) device: Arc<World>,
     pub(crate) server: Arc<World>,
@@ -60,6 +63,7 @@ impl Zone {
             sensor,
             host,
             persona,
+            signatures: Signatures::own(),
             out,
             stats,
         })

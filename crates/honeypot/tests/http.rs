@@ -35,18 +35,20 @@ async fn exchange(zone: &mut Zone, bytes: &[u8]) -> (Vec<Event>, String) {
 async fn a_request_is_recorded_whole() {
     let mut zone = Zone::start(&config()).await;
     let request_bytes =
-        b"GET /a?b=c HTTP/1.1\r\nHost: h:80\r\nUser-Agent: x\xff\r\nConnection: close\r\n\r\n";
+        b"GET /a?b=c HTTP/1.1\r\nHost: h:80\r\nUser-Agent: x\xff curl/8\r\nAccept-Language: ru,en;q=0.5\r\nConnection: close\r\n\r\n";
     let (events, answer) = exchange(&mut zone, request_bytes).await;
     assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
     assert_eq!(kinds(&events), ["connection.opened", "http.requested", "session.closed"]);
     let event = &events[1];
     assert_eq!(event.validate(), Ok(()));
     assert_eq!(request(event), b"GET /a?b=c");
-    assert_eq!(text(event, "headers"), b"Host: h:80\r\nUser-Agent: x\xff\r\nConnection: close");
+    let headers = b"Host: h:80\r\nUser-Agent: x\xff curl/8\r\nAccept-Language: ru,en;q=0.5\r\nConnection: close";
+    assert_eq!(text(event, "headers"), headers);
+    assert_eq!((text(event, "http_client"), text(event, "language")), (&b"curl"[..], &b"ru"[..]));
     assert_eq!((text(event, "host"), text(event, "version")), (&b"h:80"[..], &b"HTTP/1.1"[..]));
     assert_eq!(number(event, "status"), 404);
     let agent = event.fingerprints.as_ref().unwrap().user_agent.as_ref().unwrap();
-    assert_eq!(agent.as_bytes(), b"x\xff");
+    assert_eq!(agent.as_bytes(), b"x\xff curl/8");
     assert_eq!(event.category.as_ref().unwrap().as_str(), "Webpage");
     assert_eq!(reason(&events), "completed");
 }

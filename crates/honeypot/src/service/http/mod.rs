@@ -1,6 +1,7 @@
 //! A device's web server: a login page that lets nobody in. Records every
 //! request whole, and every login in it.
 
+pub mod client;
 pub mod login;
 mod page;
 pub mod request;
@@ -257,7 +258,13 @@ fn requested(
 ) -> Event {
     let mut event = session.event(EventKind::HttpRequested);
     event.request = Some(Untrusted::new([head.method, head.target].join(&b' ')));
+    if let Some(language) = head.accept_language.as_deref().and_then(client::language) {
+        event = event.with("language", language.as_str());
+    }
     if let Some(agent) = head.user_agent {
+        if let Some(program) = client::program(&agent) {
+            event = event.with("http_client", program);
+        }
         let user_agent = Some(Untrusted::new(agent));
         event.fingerprints = Some(Box::new(Fingerprints { user_agent, ..Fingerprints::default() }));
     }

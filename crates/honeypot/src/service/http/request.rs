@@ -24,6 +24,8 @@ pub struct Head {
     pub raw: Vec<u8>,
     /// `User-Agent`.
     pub user_agent: Option<Vec<u8>>,
+    /// `Accept-Language`.
+    pub accept_language: Option<Vec<u8>>,
     /// `Host`.
     pub host: Option<Vec<u8>>,
     /// `Authorization`.
@@ -121,6 +123,7 @@ pub fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
         minor,
         raw: raw_fields(bytes).to_vec(),
         user_agent: None,
+        accept_language: None,
         host: None,
         authorization: None,
         form: false,
@@ -135,6 +138,8 @@ pub fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
         let value = field.value;
         if is("user-agent") {
             head.user_agent = Some(value.to_vec());
+        } else if is("accept-language") {
+            head.accept_language = Some(value.to_vec());
         } else if is("host") {
             head.host = Some(value.to_vec());
         } else if is("authorization") {
