@@ -399,6 +399,36 @@ async fn a_real_curl_is_linux_and_no_hop_away() {
 }
 
 #[tokio::test]
+#[ignore = "run by the test below, where the kernel uses SYN cookies"]
+async fn nothing_was_saved() {
+    let mut zone = Zone::start(&config()).await;
+    drop(connect(zone.http).await);
+    let event = opened(&mut zone).await;
+    assert_eq!((text(&event, "syn_source"), event.fingerprints.clone()), (&b"none"[..], None));
+    assert_eq!(zone.stats.panics.get(), 0);
+    zone.end().await;
+}
+
+#[test]
+fn with_syn_cookies_the_source_is_none() {
+    let script = "ip link set lo up && echo 2 > /proc/sys/net/ipv4/tcp_syncookies || exit 77
+        exec \"$0\" --exact nothing_was_saved --ignored";
+    let tests = std::env::current_exe().unwrap();
+    let unshared = Command::new("unshare")
+        .args(["--map-root-user", "--net", "sh", "-c", script])
+        .arg(tests)
+        .output();
+    match unshared {
+        Ok(output) if output.status.success() => {
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains("1 passed"), "{printed}");
+        }
+        Ok(output) if output.status.code() != Some(101) => println!("skipped: {output:?}"),
+        failed => panic!("{failed:?}"),
+    }
+}
+
+#[tokio::test]
 async fn the_packet_of_a_proxy_is_not_the_clients() {
     let mut config = config();
     config.services[1].proxy_protocol = ProxyMode::Required;
