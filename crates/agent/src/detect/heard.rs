@@ -107,30 +107,6 @@ impl Heard {
         outcome
     }
 
-    /// Takes a page over that was carried out before a restart, as far as nobody
-    /// spares its targets now. A name that is not resolved yet was, then.
-    pub(super) fn again(
-        &mut self,
-        page: &DecisionFeed,
-        policy: &mut Policy,
-        allowlist: &Allowlist,
-        now: Timestamp,
-    ) {
-        for DecisionChange { change, .. } in &page.changes {
-            match change {
-                Change::Made(made) if made.decision.is_ban() && made.decision.until() > now => {
-                    if spares(allowlist, made.decision.target, now).is_none() {
-                        policy.hear(&made.decision);
-                    }
-                }
-                Change::Lifted(Lift { target, at, .. }) => {
-                    policy.lift(target, *at);
-                }
-                Change::Made(_) | Change::Unknown {} => {}
-            }
-        }
-    }
-
     /// Looks again at decisions that waited for a name of the allowlist. Gives
     /// whom it keeps out now.
     pub(super) fn look_again(
@@ -151,6 +127,29 @@ impl Heard {
             }
         });
         obeyed
+    }
+}
+
+/// Takes a page over that was carried out before a restart, as far as nobody
+/// spares its targets now. A name that is not resolved yet was, then.
+pub(super) fn again(
+    page: &DecisionFeed,
+    policy: &mut Policy,
+    allowlist: &Allowlist,
+    now: Timestamp,
+) {
+    for DecisionChange { change, .. } in &page.changes {
+        match change {
+            Change::Made(made) if made.decision.is_ban() && made.decision.until() > now => {
+                if spares(allowlist, made.decision.target, now).is_none() {
+                    policy.hear(&made.decision);
+                }
+            }
+            Change::Lifted(Lift { target, at, .. }) => {
+                policy.lift(target, *at);
+            }
+            Change::Made(_) | Change::Unknown {} => {}
+        }
     }
 }
 

@@ -31,21 +31,20 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens it, and gives what it has: pages in their order. A line that a
-    /// crash has cut is none. Blocks.
-    pub(super) fn open(folder: &Path) -> (Self, Vec<DecisionFeed>) {
+    /// Opens it, and gives what it has, page by page in their order. A line that
+    /// a crash has cut is none. Blocks.
+    pub(super) fn open(folder: &Path, take: impl FnMut(DecisionFeed)) -> Self {
         let path = folder.join("orders.log");
         let mut journal =
             Self { path: path.clone(), file: None, bytes: 0, marked: 0, is_full: false };
-        let mut pages = Vec::new();
-        match read(&path, &mut pages) {
+        match read(&path, take) {
             Ok((file, bytes)) => {
                 journal.file = Some(Arc::new(file));
                 journal.bytes = bytes;
             }
             Err(error) => journal.failed(&error),
         }
-        (journal, pages)
+        journal
     }
 
     /// Writes down what is about to be carried out. What was written outlives
@@ -104,7 +103,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Reads the pages, and cuts off what is no whole line.
-fn read(path: &Path, pages: &mut Vec<DecisionFeed>) -> io::Result<(File, u64)> {
+fn read(path: &Path, mut take: impl FnMut(DecisionFeed)) -> io::Result<(File, u64)> {
     let file = create(path)?;
     let mut reader = BufReader::new(file.try_clone()?.take(MAX_BYTES));
     let (mut line, mut bytes) = (Vec::new(), 0);
@@ -113,7 +112,7 @@ fn read(path: &Path, pages: &mut Vec<DecisionFeed>) -> io::Result<(File, u64)> {
         let read = reader.by_ref().take(2 * MAX_FEED_BYTES as u64).read_until(b'\n', &mut line)?;
         let Some(text) = line.strip_suffix(b"\n") else { break };
         let Ok(page) = DecisionFeed::decode(text) else { break };
-        pages.push(page);
+        take(page);
         bytes += read as u64;
     }
     file.set_len(bytes)?;
@@ -122,17 +121,15 @@ fn read(path: &Path, pages: &mut Vec<DecisionFeed>) -> io::Result<(File, u64)> {
 
 /// A file without its first bytes, in its place.
 fn cut(path: &Path, file: &File, from: u64) -> io::Result<(File, u64)> {
-    let mut rest = Vec::new();
     let mut old = file.try_clone()?;
     old.seek(SeekFrom::Start(from))?;
-    old.take(MAX_BYTES).read_to_end(&mut rest)?;
     let temporary = path.with_extension("tmp");
     let _ = fs::remove_file(&temporary);
     let mut new = create(&temporary)?;
-    new.write_all(&rest)?;
+    let bytes = io::copy(&mut old.take(MAX_BYTES), &mut new)?;
     new.sync_data()?;
     fs::rename(&temporary, path)?;
-    Ok((new, rest.len() as u64))
+    Ok((new, bytes))
 }
 
 #[cfg(test)]
@@ -152,13 +149,19 @@ mod tests {
     }
 
     fn cursors(folder: &Path) -> Vec<u64> {
-        Journal::open(folder).1.iter().map(|page| page.cursor).collect()
+        open(folder).1.iter().map(|page| page.cursor).collect()
+    }
+
+    fn open(folder: &Path) -> (Journal, Vec<DecisionFeed>) {
+        let mut pages = Vec::new();
+        let journal = Journal::open(folder, |page| pages.push(page));
+        (journal, pages)
     }
 
     #[tokio::test]
     async fn what_was_noted_is_there_until_the_state_has_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, pages) = Journal::open(folder.path());
+        let (mut journal, pages) = open(folder.path());
         assert!(pages.is_empty());
         journal.note(1, &[change(1)]);
         journal.note(2, &[]);
@@ -172,20 +175,20 @@ mod tests {
         // A state that could not be written takes nothing along.
         journal.mark();
         assert_eq!(cursors(folder.path()), [4, 5]);
-        let pages = Journal::open(folder.path()).1;
+        let pages = open(folder.path()).1;
         assert_eq!(pages[0].changes, [change(4)]);
     }
 
     #[tokio::test]
     async fn a_line_that_a_crash_has_cut_is_none_and_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = Journal::open(folder.path());
+        let (mut journal, _) = open(folder.path());
         journal.note(1, &[change(1)]);
         journal.note(2, &[change(2)]);
         let path = folder.path().join("orders.log");
         let text = fs::read(&path).unwrap();
         fs::write(&path, &text[..text.len() - 7]).unwrap();
-        let (mut journal, pages) = Journal::open(folder.path());
+        let (mut journal, pages) = open(folder.path());
         assert_eq!(pages.len(), 1);
         journal.note(3, &[change(3)]);
         assert_eq!(cursors(folder.path()), [1, 3]);

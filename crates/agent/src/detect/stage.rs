@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::checkpoint::{self, Snapshot};
 use super::directions::Directed;
 use super::enforced::Enforced;
-use super::heard::Heard;
+use super::heard::{Heard, again};
 use super::journal::Journal;
 use super::{SystemNetworks, system_networks};
 use crate::clock::Clocks;
@@ -126,7 +126,8 @@ impl Stage {
             tracing::error!(%error, "the spool cannot be read back; counting begins anew");
             Default::default()
         });
-        let (journal, told) = Journal::open(folder);
+        let Detector { policy, allowlist, .. } = &mut detector;
+        let journal = Journal::open(folder, |page| again(&page, policy, allowlist, now()));
         let names: Vec<String> =
             detector.allowlist.names().into_iter().map(str::to_owned).collect();
         let (tell, surroundings) = watch::channel(Surroundings { system, names: Vec::new() });
@@ -158,10 +159,6 @@ impl Stage {
             _refresh: tokio_util::task::AbortOnDropHandle::new(refresh),
         };
         let events = missing.iter().flat_map(|finding| stage.events(finding)).collect();
-        for page in &told {
-            let Detector { policy, allowlist, .. } = &mut stage.detector;
-            stage.heard.again(page, policy, allowlist, now());
-        }
         stage.spare();
         stage.enforced.begin(&stage.detector.policy, now());
         stage.metrics.effect.heard(stage.heard.cursor(), stage.directed.version());
