@@ -11,7 +11,7 @@ use std::path::Path;
 use palisade_event::Timestamp;
 use serde_json::Value;
 use support::namespace::{inside, sh};
-use support::{Palisade, append, cli, wait};
+use support::{Palisade, append, cli};
 
 const PORT: u16 = 18_443;
 
