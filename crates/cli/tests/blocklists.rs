@@ -20,8 +20,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::Palisade;
+use support::namespace::inside;
 
-const INSIDE: &str = "PALISADE_TEST_INSIDE_NAMESPACE";
 const PORT: u16 = 18_444;
 /// What is banned: networks in each other, both families, a hostile reason.
 const BANS: [(&str, &str, &str); 6] = [
@@ -32,29 +32,6 @@ const BANS: [(&str, &str, &str); 6] = [
     ("2001:db8::/48", "1h", "a network"),
     ("2001:db8::7", "4h", "longer than its network"),
 ];
-
-/// Runs the test of that name in a namespace; `true` where this is inside.
-fn inside(test: &str, programs: &[&str]) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let allowed = Command::new("unshare").args(["--map-root-user", "--net", "true"]).status();
-    let there =
-        programs.iter().all(|program| sh(&format!("command -v {program}")).status.success());
-    if !allowed.is_ok_and(|status| status.success()) || !there {
-        eprintln!("not tested here: {programs:?} or network namespaces are missing");
-        return false;
-    }
-    let status = Command::new("unshare")
-        .args(["--map-root-user", "--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed inside of its namespace");
-    false
-}
 
 fn sh(line: &str) -> Output {
     Command::new("sh").args(["-c", line]).stdin(Stdio::null()).output().unwrap()
@@ -152,7 +129,6 @@ fn nft_takes_the_file_as_one_transaction() {
     if !inside("nft_takes_the_file_as_one_transaction", &["nft"]) {
         return;
     }
-    assert!(sh("ip link set lo up").status.success());
     let host = Host::new(PORT);
     let load = |file: &[u8]| {
         good(pipe("nft", &["-f", "-"], file), "nft -f");
@@ -191,7 +167,6 @@ fn ipset_restores_the_file_and_swaps() {
     if !inside("ipset_restores_the_file_and_swaps", &["ipset"]) {
         return;
     }
-    assert!(sh("ip link set lo up").status.success());
     let host = Host::new(PORT);
     let load = |file: &[u8]| {
         good(pipe("ipset", &["restore"], file), "ipset restore");
@@ -222,7 +197,6 @@ fn nginx_denies_with_the_file() {
     if !inside("nginx_denies_with_the_file", &["nginx"]) {
         return;
     }
-    assert!(sh("ip link set lo up").status.success());
     let host = Host::new(PORT);
     let home = host.home.path();
     let at = |name: &str| home.join(name).display().to_string();

@@ -33,7 +33,7 @@ pub use explain::{
     Explainer, Shown, SightingFields,
 };
 pub use hub_list::HubAllowed;
-pub use offence::{OffenceList, Remembered};
+pub use offence::OffenceList;
 pub use parser::{
     BrokenStream, Declared, Glance, InUse, LineClock, LineContext, LineReader, LineState,
     LogFormat, LogReader, MAX_JSON_LINE_BYTES, MAX_REPEATED_EVENTS, Message, Observation, Parsed,

@@ -63,24 +63,24 @@ impl From<Compact> for Offence {
 /// What is remembered of a target, for a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Remembered {
+struct Remembered {
     /// Who.
-    pub target: DecisionTarget,
+    target: DecisionTarget,
     /// How many decisions there were.
-    pub bans: u32,
+    bans: u32,
     /// Seconds that the last one lasted before it was made longer for repetition.
-    pub base_secs: u64,
+    base_secs: u64,
     /// When the last one ends.
-    pub until: Timestamp,
+    until: Timestamp,
     /// Whether the last decision was a ban.
     #[serde(default = "yes")]
-    pub ban: bool,
+    ban: bool,
     /// When it was decided.
     #[serde(default = "long_ago")]
-    pub from: Timestamp,
+    from: Timestamp,
     /// Whether it was heard of from the hub.
     #[serde(default)]
-    pub heard: bool,
+    heard: bool,
 }
 
 fn yes() -> bool {
@@ -148,7 +148,7 @@ impl fmt::Debug for Offences {
 }
 
 /// What a policy remembers, for a checkpoint: written and read as a list of
-/// [`Remembered`] of which only one is in memory.
+/// objects of which only one is in memory.
 #[derive(Clone, Debug, Default)]
 pub struct OffenceList(pub(crate) Offences);
 

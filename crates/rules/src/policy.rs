@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Alert, Group, stable_hash};
 use crate::fail2ban::BanTime;
-use crate::offence::{Offence, OffenceList, Offences, Remembered};
+use crate::offence::{Offence, OffenceList, Offences};
 use crate::scenario::{Scenario, Simulation, Span};
 
 /// Most targets whose bans are remembered; beyond them a tenth, those longest
@@ -258,27 +258,14 @@ impl Policy {
         });
     }
 
-    /// All that is remembered, in no particular order.
-    pub fn save(&self) -> impl Iterator<Item = Remembered> + '_ {
-        self.offences.iter().map(Remembered::from)
-    }
-
-    /// The same, small, to be written while this one goes on.
+    /// All that is remembered, to be written while this one goes on.
     #[must_use]
-    pub fn list(&self) -> OffenceList {
+    pub fn save(&self) -> OffenceList {
         OffenceList(self.offences.clone())
     }
 
     /// Takes back what [`Self::save`] gave.
-    pub fn load(&mut self, all: impl IntoIterator<Item = Remembered>) {
-        for remembered in all {
-            let (target, offence) = remembered.into();
-            self.remember(target, offence);
-        }
-    }
-
-    /// Takes back what [`Self::list`] gave.
-    pub fn load_list(&mut self, list: &OffenceList) {
+    pub fn load(&mut self, list: &OffenceList) {
         for (target, offence) in list.0.iter() {
             self.remember(target, offence);
         }
@@ -440,7 +427,7 @@ mod tests {
         next.restore(&decision);
         assert_eq!(next.bans(&decision.target), 1, "the same one again is none more");
         let mut loaded = plain();
-        loaded.load(next.save());
+        loaded.load(&next.save());
         assert_eq!(loaded.in_force(decision.from), 1);
         assert_eq!(loaded.in_force(decision.until()), 0);
         let until = decision.until();

@@ -50,7 +50,7 @@ impl Snapshot {
         let header = Header {
             format: FORMAT,
             position,
-            remembered: detector.policy.list(),
+            remembered: detector.policy.save(),
             feed,
             engine_bytes: engine.len() as u64,
             engine_sha256: hex(&engine),
@@ -134,7 +134,7 @@ fn parse(mut file: impl BufRead, detector: &mut Detector) -> io::Result<Loaded> 
         return Ok(Loaded::default());
     }
     // Bans outlive a change of scenarios; counts do not.
-    detector.policy.load_list(&header.remembered);
+    detector.policy.load(&header.remembered);
     let is_counted = detector.engine_mut().counter().restore(engine);
     Ok(Loaded { position: is_counted.then_some(header.position), feed: header.feed })
 }

@@ -20,7 +20,7 @@ pub(super) struct Heard {
     /// Whom the pages of all that is in force have named so far.
     named: Option<HashSet<DecisionTarget>>,
     /// Decisions that wait until a name of the allowlist is resolved.
-    unsure: HashMap<DecisionTarget, Decision>,
+    unsure: HashMap<DecisionTarget, DecisionChange>,
 }
 
 /// What became of a page.
@@ -73,7 +73,7 @@ impl Heard {
                                 "an order of the hub is not obeyed"
                             );
                             if refusal.is_unsure && self.unsure.len() < MAX_UNSURE {
-                                self.unsure.insert(decision.target, decision.clone());
+                                self.unsure.insert(decision.target, whole.clone());
                             }
                             outcome.refused.push((decision.target, refusal.reason));
                         }
@@ -108,19 +108,20 @@ impl Heard {
     }
 
     /// Looks again at decisions that waited for a name of the allowlist. Gives
-    /// whom it keeps out now.
+    /// those that are carried out now.
     pub(super) fn look_again(
         &mut self,
         policy: &mut Policy,
         allowlist: &Allowlist,
         enforced: &Enforced,
         now: Timestamp,
-    ) -> Vec<DecisionTarget> {
+    ) -> Vec<DecisionChange> {
         let mut obeyed = Vec::new();
-        self.unsure.retain(|target, decision| {
-            match obey(decision, policy, allowlist, enforced, now) {
+        self.unsure.retain(|_, whole| {
+            let Change::Made(made) = &whole.change else { return false };
+            match obey(&made.decision, policy, allowlist, enforced, now) {
                 Ok(()) => {
-                    obeyed.push(*target);
+                    obeyed.push(whole.clone());
                     false
                 }
                 Err(refusal) => refusal.is_unsure,

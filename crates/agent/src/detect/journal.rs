@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_event::{DecisionChange, DecisionFeed, MAX_FEED_BYTES};
 use serde::Serialize;
@@ -27,7 +27,49 @@ pub(super) struct Journal {
     bytes: u64,
     /// As many are in the state that is being written.
     marked: u64,
+    /// Something did not fit in; nothing more is taken until the state is written.
     is_full: bool,
+    syncs: Arc<Syncs>,
+}
+
+/// Brings files to the disk on another thread, one at a time: while one is on its
+/// way, what comes waits as one.
+#[derive(Default)]
+struct Syncs(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    is_running: bool,
+    file: Option<Arc<File>>,
+}
+
+impl Syncs {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(self: &Arc<Self>, file: Arc<File>) {
+        let mut waiting = self.waiting();
+        waiting.file = Some(file);
+        if std::mem::replace(&mut waiting.is_running, true) {
+            return;
+        }
+        let syncs = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            while let Some(file) = syncs.next() {
+                if let Err(error) = file.sync_data() {
+                    tracing::error!(%error, "orders of the hub cannot be synced");
+                }
+            }
+        });
+    }
+
+    fn next(&self) -> Option<Arc<File>> {
+        let mut waiting = self.waiting();
+        let file = waiting.file.take();
+        waiting.is_running = file.is_some();
+        file
+    }
 }
 
 impl Journal {
@@ -35,8 +77,14 @@ impl Journal {
     /// a crash has cut is none. Blocks.
     pub(super) fn open(folder: &Path, take: impl FnMut(DecisionFeed)) -> Self {
         let path = folder.join("orders.log");
-        let mut journal =
-            Self { path: path.clone(), file: None, bytes: 0, marked: 0, is_full: false };
+        let mut journal = Self {
+            path: path.clone(),
+            file: None,
+            bytes: 0,
+            marked: 0,
+            is_full: false,
+            syncs: Arc::default(),
+        };
         match read(&path, take) {
             Ok((file, bytes)) => {
                 journal.file = Some(Arc::new(file));
@@ -53,20 +101,24 @@ impl Journal {
         let Some(file) = self.file.clone().filter(|_| !changes.is_empty()) else { return };
         let Ok(mut line) = serde_json::to_vec(&Kept { cursor, changes }) else { return };
         line.push(b'\n');
-        self.is_full = self.bytes + line.len() as u64 > MAX_BYTES;
+        // What comes after something that is left out is left out as well.
+        self.is_full |= self.bytes + line.len() as u64 > MAX_BYTES;
         if self.is_full {
             return;
         }
         match (&*file).write_all(&line) {
             Ok(()) => {
                 self.bytes += line.len() as u64;
-                tokio::task::spawn_blocking(move || {
-                    if let Err(error) = file.sync_data() {
-                        tracing::error!(%error, "orders of the hub cannot be synced");
-                    }
-                });
+                self.syncs.ask(file);
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                // No part of a line may stand before the next one.
+                if let Err(error) = file.set_len(self.bytes) {
+                    self.failed(&error);
+                    self.file = None;
+                }
+            }
         }
     }
 

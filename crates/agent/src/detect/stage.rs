@@ -295,10 +295,14 @@ impl Stage {
             self.detector.allowlist.resolve(&name, &addresses);
         }
         let Detector { policy, allowlist, .. } = &mut self.detector;
-        for target in self.heard.look_again(policy, allowlist, &self.enforced, now()) {
-            self.metrics.effect.obey(&target);
-            self.changed = true;
+        let obeyed = self.heard.look_again(policy, allowlist, &self.enforced, now());
+        self.changed |= !obeyed.is_empty();
+        for DecisionChange { change, .. } in &obeyed {
+            if let Change::Made(made) = change {
+                self.metrics.effect.obey(&made.decision.target);
+            }
         }
+        self.journal.note(self.heard.cursor().unwrap_or(0), &obeyed);
         self.spare();
     }
 

@@ -6,6 +6,8 @@
     reason = "tests: a failure is a panic, and not every test uses all of this"
 )]
 
+pub(crate) mod namespace;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;

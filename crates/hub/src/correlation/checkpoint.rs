@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use palisade_event::Timestamp;
-use palisade_rules::{Detector, Remembered};
+use palisade_rules::{Detector, OffenceList};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -44,8 +44,7 @@ impl Snapshot {
         position: u64,
         newest: Option<Timestamp>,
     ) -> io::Result<Self> {
-        let remembered: Vec<Remembered> = detector.policy.save().collect();
-        let mut body = serde_json::to_vec(&remembered)?;
+        let mut body = serde_json::to_vec(&detector.policy.save())?;
         body.push(b'\n');
         body.extend(detector.engine_mut().counter().save());
         let (bytes, sha256) = (body.len() as u64, hex(&body));
@@ -129,8 +128,8 @@ fn parse(bytes: &[u8], detector: &mut Detector) -> Option<Loaded> {
         return None;
     }
     let (remembered, engine) = line(body)?;
-    let remembered: Vec<Remembered> = serde_json::from_slice(remembered).ok()?;
-    detector.policy.load(remembered);
+    let remembered: OffenceList = serde_json::from_slice(remembered).ok()?;
+    detector.policy.load(&remembered);
     if !detector.engine_mut().counter().restore(engine) {
         tracing::info!("the hub's scenarios have changed; counting begins anew");
     }

@@ -319,6 +319,7 @@ impl Running {
                 }
                 Err(error) => {
                     tracing::error!(%error, "what correlation has found cannot be told");
+                    self.left_out("undelivered", events.len() as u64);
                     return true;
                 }
             }
