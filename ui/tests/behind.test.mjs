@@ -75,6 +75,8 @@ test('a hub that does not answer is said, and when it is back', { timeout: 120_0
     const there = await newPage(browser);
     await signIn(there, hub.url);
     await there.locator('[data-behind]').waitFor({ state: 'detached' });
+    // The page's own script comes after the sign-in; a hub that ends before that is another case.
+    await there.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
     await hub.kill();
     const banner = there.locator('[data-behind=lost]');
     await banner.waitFor({ timeout: 60_000 });
