@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use palisade_event::{Event, HostName, SensorId};
+use palisade_event::{HostName, SensorId};
 use palisade_rules::Switches;
 use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,6 +18,7 @@ use crate::detect::{Enforced, Stage};
 use crate::enforce::{Enforcer, Orders};
 use crate::fail2ban::{LoadedJails, Spare, keep_resolved};
 use crate::forward::{Forward, LAST_TRY};
+use crate::intake::Intake;
 use crate::knock::Knock;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
@@ -99,7 +100,7 @@ impl Agent {
         data_dir: &Path,
         sensor: SensorId,
         uplink: U,
-        events: mpsc::Receiver<Event>,
+        events: impl Into<Intake>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
         let guidance = Guidance { switches: None, decisions: None::<HttpUplink>, effect: None };
@@ -116,7 +117,7 @@ impl Agent {
         data_dir: &Path,
         sensor: SensorId,
         uplink: U,
-        events: mpsc::Receiver<Event>,
+        events: impl Into<Intake>,
         guidance: Guidance<F>,
         cancel: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -216,7 +217,7 @@ impl Agent {
             let listen = async move { follow(&hub, position, pages, stop).await };
             AbortOnDropHandle::new(tokio::spawn(listen))
         });
-        let pipeline = pipeline.run(items, events, heard);
+        let pipeline = pipeline.run(items, events.into(), heard);
         Ok(Self {
             sources,
             _resolving: resolving,

@@ -23,6 +23,7 @@ mod durable;
 mod enforce;
 mod fail2ban;
 mod forward;
+mod intake;
 mod knock;
 mod loss;
 mod metrics;
@@ -39,6 +40,7 @@ pub use config::{
 pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
 pub use enforce::{EnforceConfig, EnforcedBan, Method, flush_enforced, list_enforced};
 pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
+pub use intake::Intake;
 pub use knock::{KnockConfig, KnockSecret, knock_step};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;

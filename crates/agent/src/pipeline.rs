@@ -24,6 +24,7 @@ use crate::backoff::Backoff;
 use crate::cursor::FileKey;
 use crate::detect::{Noticed, Stage};
 use crate::fail2ban::{Asked, Spare};
+use crate::intake::Intake;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::source::{Item, Line, Place, Source};
@@ -94,6 +95,8 @@ struct Batch {
     records: Vec<Vec<u8>>,
     bytes: usize,
     lines: usize,
+    /// How many of the records came by the intake.
+    taken_in: u64,
     /// What detection looks at, once it is durable.
     noticed: Vec<Noticed>,
     /// Failures of which a command says whether they are ignored.
@@ -133,7 +136,7 @@ impl Pipeline {
     pub(crate) async fn run(
         mut self,
         mut items: mpsc::Receiver<Item>,
-        mut events: mpsc::Receiver<Event>,
+        mut events: Intake,
         mut pages: mpsc::Receiver<DecisionFeed>,
     ) {
         let cancel = self.cancel.clone();
@@ -148,9 +151,11 @@ impl Pipeline {
                 return;
             }
             while let Some(batch) = self.collect(&mut items, &mut events, &mut pages).await {
+                let taken_in = batch.taken_in;
                 if self.store(batch).await.is_err() {
                     return;
                 }
+                events.confirm(taken_in);
             }
             self.save_detection(true).await;
         };
@@ -175,7 +180,7 @@ impl Pipeline {
     async fn collect(
         &mut self,
         items: &mut mpsc::Receiver<Item>,
-        events: &mut mpsc::Receiver<Event>,
+        events: &mut Intake,
         pages: &mut mpsc::Receiver<DecisionFeed>,
     ) -> Option<Batch> {
         let mut batch = Batch::default();
@@ -196,7 +201,7 @@ impl Pipeline {
                     None => more_items = false,
                 },
                 event = events.recv(), if more_events => match event {
-                    Some(event) => self.push(&event, &mut batch),
+                    Some(event) => self.take_in(&event, &mut batch),
                     None => more_events = false,
                 },
                 () = delivered.notified(), if unreported && (more_items || more_events) => {
@@ -209,7 +214,7 @@ impl Pipeline {
             let mut any = false;
             if let Ok(event) = events.try_recv() {
                 any = true;
-                self.push(&event, &mut batch);
+                self.take_in(&event, &mut batch);
             }
             if let Ok(item) = items.try_recv() {
                 any = true;
@@ -227,6 +232,11 @@ impl Pipeline {
             Item::Event(event) => self.push(&event, batch),
             Item::Line(line) => self.line(line, batch),
         }
+    }
+
+    fn take_in(&self, event: &Event, batch: &mut Batch) {
+        batch.taken_in += 1;
+        self.push(event, batch);
     }
 
     fn push(&self, event: &Event, batch: &mut Batch) {

@@ -60,6 +60,21 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// The process of the honeypots.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ZoneArgs {
+    /// Confine this process as the honeypots are, try one thing that they may not, and say
+    /// whether it worked; `palisade doctor` does all of it
+    #[arg(long = "try", value_name = "WHAT")]
+    pub(crate) attempt: Option<crate::zone::attempts::Attempt>,
+    /// Who it becomes where root starts it
+    #[arg(long, requires = "attempt", default_value = "nobody")]
+    pub(crate) user: String,
+    /// The same without confinement
+    #[arg(long, requires = "attempt")]
+    pub(crate) unconfined: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run everything on this machine: hub, page, agent and honeypots
@@ -78,6 +93,9 @@ Example:
     Agent(AgentArgs),
     /// Run the honeypots alone and send what they see to a hub
     Sensor(AgentArgs),
+    /// The process of the honeypots; `up` and `sensor` start it
+    #[command(hide = true)]
+    Zone(ZoneArgs),
     /// Replay a small recorded set of attacks into a hub, marked as demo data
     #[command(after_help = "\
 Examples:

@@ -15,6 +15,7 @@ mod reach;
 mod ruleset;
 mod run;
 mod settings;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,13 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
     if let Command::Completions { shell } = cli.command {
         commands::completions::print(shell);
         return Ok(ExitCode::SUCCESS);
+    }
+    // Confined before they have a second thread, and told how by their parent.
+    if let Command::Zone(args) = &cli.command {
+        return match args.attempt {
+            Some(attempt) => zone::attempts::run(attempt, &args.user, args.unconfined),
+            None => zone::child::run(),
+        };
     }
     // These look at other configurations than ours.
     match &cli.command {
@@ -124,6 +132,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
         Command::Config(_)
         | Command::Completions { .. }
+        | Command::Zone(_)
         | Command::Fail2banRegex(_)
         | Command::Scan(_)
         | Command::Explain(_) => ExitCode::SUCCESS,

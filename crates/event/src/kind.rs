@@ -134,6 +134,9 @@ kinds! {
     SourceRecovered "source.recovered",
         "A log source that had failed is read again.",
         "agent", "attributes.source";
+    SensorFailed "sensor.failed",
+        "The process of the honeypots ended by itself; it is started again.",
+        "agent", "attributes.reason, wait_secs (until it is started), exit_code, signal";
     LossRecorded "loss.recorded",
         "Events were dropped because a bound was reached or a disk was full; says how many and why.",
         "agent, hub", "attributes.records, attributes.bytes, attributes.reason, attributes.outbound";
@@ -187,6 +190,7 @@ impl EventKind {
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
+            | Self::SensorFailed
             | Self::LossRecorded
             | Self::LineMatched
             | Self::ScenarioTriggered

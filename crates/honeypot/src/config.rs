@@ -28,6 +28,22 @@ pub struct Config {
     /// Signatures of systems in p0f's form, asked after our own; the default
     /// is where Debian has them, and read where it is there. Empty: none.
     pub p0f_signatures: std::path::PathBuf,
+    /// Whether the honeypots have a confined process of their own. Default `own`.
+    pub process: Process,
+    /// Who that process runs as where it was started by root: a name of
+    /// `/etc/passwd` or a number. Default `nobody`.
+    pub user: String,
+}
+
+/// Where honeypots run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Process {
+    /// In a process of their own, without rights and without files.
+    #[default]
+    Own,
+    /// In the process of the agent and the hub, unconfined: to look for faults.
+    Same,
 }
 
 impl Default for Config {
@@ -42,6 +58,8 @@ impl Default for Config {
             limits: Limits::default(),
             persona: PersonaConfig::default(),
             p0f_signatures: DEBIAN_SIGNATURES.into(),
+            process: Process::default(),
+            user: "nobody".to_owned(),
         }
     }
 }
@@ -327,6 +345,11 @@ impl Config {
                 let rule = "use 1 to 64 letters, digits, '-', '_' or '.'";
                 mistakes.push(format!("persona: hostname '{}': {rule}", name.escape_default()));
             }
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if self.user.is_empty() || !self.user.bytes().all(plain) {
+            let user = self.user.escape_default();
+            mistakes.push(format!("user '{user}': name a user of this machine, or its number"));
         }
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }

@@ -1,7 +1,7 @@
 //! The zone as a whole: binds every service, runs them, ends them in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::fingerprint::Signatures;
-use crate::listener::{Listener, listen};
+use crate::listener::Listener;
 use crate::permits::Permits;
 use crate::service::Service;
 use crate::session::Zone;
 use crate::shell::fetch::Fetch;
+use crate::sockets::{BoundSocket, Sockets};
 use crate::{Config, ServiceKind, Stats};
 
 /// A service cannot listen.
@@ -58,7 +59,7 @@ pub enum BindError {
 }
 
 impl BindError {
-    fn new(kind: ServiceKind, address: SocketAddr, source: io::Error) -> Self {
+    pub(crate) fn new(kind: ServiceKind, address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { kind, address },
             io::ErrorKind::PermissionDenied => Self::Denied { kind, address },
@@ -70,7 +71,7 @@ impl BindError {
 /// All honeypot services of one installation, bound and ready to run.
 #[derive(Debug)]
 pub struct Honeypot {
-    listeners: Vec<Listener>,
+    listeners: Vec<(TcpListener, Listener)>,
     zone: Arc<Zone>,
     stats: Arc<Stats>,
     shutdown: Duration,
@@ -89,6 +90,29 @@ impl Honeypot {
         host: Option<HostName>,
         out: mpsc::Sender<Event>,
     ) -> Result<Self, BindError> {
+        let config = config.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let sockets = Sockets::bind(&config)?;
+            Self::new(&config, sockets, sensor, host, out)
+        });
+        made.await.map_err(|error| BindError::Config(vec![error.to_string()]))?
+    }
+
+    /// Makes all that serves on `sockets`, which are those of `config`. Reads
+    /// every file the zone is ever going to read and makes host keys at the
+    /// first start, so it takes a moment; starts no thread and needs no
+    /// runtime, so that the process may give up its rights between this and
+    /// [`Self::run`].
+    ///
+    /// # Errors
+    /// [`BindError`] says what of the configuration cannot be used.
+    pub fn new(
+        config: &Config,
+        sockets: Sockets,
+        sensor: SensorId,
+        host: Option<HostName>,
+        out: mpsc::Sender<Event>,
+    ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
         let stats = Arc::new(Stats::default());
         let zone = Zone::new(&config.persona, sensor, host, out, Arc::clone(&stats));
@@ -99,28 +123,33 @@ impl Honeypot {
         let zone = Arc::new(zone);
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);
+        let system = zone.server.system();
+        let services: Vec<Service> = config
+            .services
+            .iter()
+            .map(|service| Service::new(service, config.persona.seed, system))
+            .collect::<Result<_, _>>()?;
         let mut listeners = Vec::with_capacity(config.services.len());
-        for service in &config.services {
-            let fail = |error| BindError::new(service.kind, service.listen, error);
-            let socket = listen(service.listen).map_err(fail)?;
-            let address = socket.local_addr().map_err(fail)?;
-            let (prepared, seed) = (service.clone(), config.persona.seed);
-            // Makes keys at the first start.
-            let system = zone.server.system();
-            let prepared =
-                tokio::task::spawn_blocking(move || Service::new(&prepared, seed, system));
-            listeners.push(Listener {
-                socket,
+        for BoundSocket { service: index, socket } in sockets.into_bound() {
+            let (Some(service), Some(ready)) = (config.services.get(index), services.get(index))
+            else {
+                return Err(BindError::Config(vec!["a socket belongs to no service".to_owned()]));
+            };
+            let address = socket
+                .local_addr()
+                .map_err(|error| BindError::new(service.kind, service.listen, error))?;
+            let listener = Listener {
                 address,
                 kind: service.kind,
-                service: prepared.await.map_err(|error| fail(io::Error::other(error)))??,
+                service: ready.clone(),
                 category: Category::new(service.kind.category()).ok(),
                 proxy_protocol: service.proxy_protocol,
                 trusted_proxies: service.trusted_proxies.clone().into(),
                 zone: Arc::clone(&zone),
                 permits: Arc::clone(&permits),
                 limits: Arc::clone(&limits),
-            });
+            };
+            listeners.push((socket, listener));
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
         Ok(Self { listeners, zone, stats, shutdown })
@@ -136,7 +165,7 @@ impl Honeypot {
     /// What listens where, with the ports the system chose for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<(ServiceKind, SocketAddr)> {
-        self.listeners.iter().map(|listener| (listener.kind, listener.address)).collect()
+        self.listeners.iter().map(|(_, listener)| (listener.kind, listener.address)).collect()
     }
 
     /// The counters; they stay readable while the zone runs and after.
@@ -151,8 +180,8 @@ impl Honeypot {
     /// not ended by then are cut off and counted.
     pub async fn run(self, cancel: CancellationToken) {
         let mut loops = JoinSet::new();
-        for listener in self.listeners {
-            loops.spawn(listener.run(cancel.child_token(), self.shutdown));
+        for (socket, listener) in self.listeners {
+            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
         }
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {

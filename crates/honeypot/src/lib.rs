@@ -22,15 +22,18 @@ pub mod proxy;
 pub mod service;
 mod session;
 pub mod shell;
+mod sockets;
 mod stats;
 mod stream;
+pub mod zone_stream;
 
 pub use config::{
-    Accept, Config, HttpConfig, Limits, PersonaConfig, ProxyMode, ServiceConfig, ServiceKind,
+    Accept, Config, HttpConfig, Limits, PersonaConfig, Process, ProxyMode, ServiceConfig, ServiceKind,
     SshAccept, SshConfig, SshKeys, SshTunnels, TelnetConfig, TrustedProxy,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};
 pub use session::Session;
+pub use sockets::Sockets;
 pub use stats::{Counter, Refusal, Stats};
 pub use stream::{Closed, Stream};

@@ -2,7 +2,7 @@
 //! a session and a task, and says when it opened and closed.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(10);
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Binds a listening socket. `[::]` takes IPv4 too.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<BoundListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let IpAddr::V6(six) = address.ip() {
         socket.set_only_v6(!six.is_unspecified())?;
@@ -48,13 +48,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
     }
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
-/// A bound service.
+/// What serves one socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
     pub(crate) address: SocketAddr,
     pub(crate) kind: ServiceKind,
     pub(crate) service: Service,
@@ -86,7 +85,19 @@ struct Visit {
 impl Listener {
     /// Accepts until `end` or until nobody takes events; then see
     /// [`crate::Honeypot::run`].
-    pub(crate) async fn run(self, end: CancellationToken, shutdown: Duration) {
+    pub(crate) async fn run(
+        self,
+        socket: BoundListener,
+        end: CancellationToken,
+        shutdown: Duration,
+    ) {
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, service = %self.kind, "cannot serve connections");
+                return;
+            }
+        };
         let mut sessions = JoinSet::new();
         let mut refusals = RefusalLog::new(self.kind);
         let mut backoff = MIN_BACKOFF;
@@ -96,7 +107,7 @@ impl Listener {
                 () = end.cancelled() => break,
                 () = self.zone.out.closed() => break,
                 Some(ended) = sessions.join_next() => self.joined(ended),
-                accepted = self.socket.accept() => match accepted {
+                accepted = socket.accept() => match accepted {
                     Ok((socket, peer)) => {
                         backoff = MIN_BACKOFF;
                         self.take(socket, peer, &end, &mut sessions, &mut refusals);
@@ -117,7 +128,7 @@ impl Listener {
             }
         }
         end.cancel();
-        let Self { socket, zone, kind, .. } = self;
+        let Self { zone, kind, .. } = self;
         drop(socket);
         let drained = tokio::time::timeout(shutdown, async {
             while let Some(ended) = sessions.join_next().await {
@@ -396,7 +407,6 @@ mod tests {
         let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         let listener = Listener {
-            socket,
             address,
             kind: ServiceKind::Telnet,
             service: Service::Panics,
@@ -408,7 +418,7 @@ mod tests {
             limits: Arc::new(Limits::default()),
         };
         let end = CancellationToken::new();
-        let running = tokio::spawn(listener.run(end.clone(), Duration::from_secs(10)));
+        let running = tokio::spawn(listener.run(socket, end.clone(), Duration::from_secs(10)));
         for sessions in 1..=2 {
             let mut client = TcpStream::connect(address).await.unwrap();
             assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);

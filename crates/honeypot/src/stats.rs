@@ -1,6 +1,7 @@
 //! Counters of the zone, readable while it runs. Not events: an event says
 //! what an attacker did, a counter how the zone itself is doing.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that goes up, or a gauge that goes up and down.
@@ -20,6 +21,10 @@ impl Counter {
 
     pub(crate) fn decrease(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
     }
 }
 
@@ -90,5 +95,62 @@ impl Stats {
             Refusal::UntrustedProxy => untrusted,
             Refusal::ProxyHeader => header,
         }
+    }
+
+    /// Every counter that only goes up, by its name.
+    fn rising(&self) -> impl Iterator<Item = (&'static str, &Counter)> {
+        let reasons = Refusal::ALL.iter().map(|reason| reason.as_str());
+        [
+            ("accepted", &self.accepted),
+            ("events", &self.events),
+            ("events_lost", &self.events_lost),
+            ("accept_errors", &self.accept_errors),
+            ("proxy_checks", &self.proxy_checks),
+            ("panics", &self.panics),
+            ("aborted", &self.aborted),
+        ]
+        .into_iter()
+        .chain(reasons.zip(&self.refused))
+    }
+
+    /// All of it by name, for another process.
+    #[must_use]
+    pub fn report(&self) -> BTreeMap<String, u64> {
+        let open = ("open", &self.open);
+        let all = self.rising().chain([open]);
+        all.map(|(name, counter)| (name.to_owned(), counter.get())).collect()
+    }
+
+    /// Shows what another process has reported on top of what its forerunners
+    /// had, which is `before`. Names that are not known are left out.
+    pub fn show(&self, before: &BTreeMap<String, u64>, report: &BTreeMap<String, u64>) {
+        let of = |from: &BTreeMap<String, u64>, name| from.get(name).copied().unwrap_or(0);
+        for (name, counter) in self.rising() {
+            counter.set(of(before, name).saturating_add(of(report, name)));
+        }
+        self.open.set(of(report, "open"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_shown_on_top_of_what_was_before() {
+        let there = Stats::default();
+        there.accepted.increase();
+        there.open.increase();
+        there.refused_counter(Refusal::ProxyHeader).increase();
+        let here = Stats::default();
+        here.show(&BTreeMap::new(), &there.report());
+        assert_eq!(here.report(), there.report());
+        // The process ended: its sessions are gone, what it counted stays.
+        let before = here.report();
+        here.show(&before, &BTreeMap::new());
+        assert_eq!((here.accepted.get(), here.open.get()), (1, 0));
+        here.show(&before, &there.report());
+        assert_eq!((here.accepted.get(), here.refused(Refusal::ProxyHeader)), (2, 2));
+        assert_eq!(here.open.get(), 1);
     }
 }

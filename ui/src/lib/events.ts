@@ -16,6 +16,7 @@ export const KINDS: Record<string, string> = {
   'session.closed': 'Closed',
   'source.failed': 'Source failed',
   'source.recovered': 'Source back',
+  'sensor.failed': 'Honeypots failed',
   'loss.recorded': 'Loss',
   'line.matched': 'Line',
   'scenario.triggered': 'Alert',
@@ -76,7 +77,7 @@ export function evidence(event: Event): string[] {
 }
 
 /** Kinds that are the state of the installation and no attack. */
-export const isOperational = (kind: string) => kind.startsWith('source.') || kind.startsWith('loss.');
+export const isOperational = (kind: string) => /^(source|sensor|loss)\./.test(kind);
 
 const PRIVATE_NETWORKS = /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|::1$|f[cd]|fe[89ab])/i;
 export const isPrivate = (address: string) => PRIVATE_NETWORKS.test(address);

@@ -41,6 +41,7 @@ pub(crate) async fn examine(settings: &Settings, format: FormatArgs) -> ExitCode
         findings.extend(ports(settings));
     }
     findings.extend(logs(settings));
+    findings.push(confinement(settings).await);
     findings.push(page());
     let bad = findings.iter().any(|finding| finding.health == Health::Bad);
     let word = |health| match health {
@@ -200,6 +201,44 @@ fn logs(settings: &Settings) -> Vec<Finding> {
             Finding { what: "logs", health, says }
         })
         .collect()
+}
+
+/// What this kernel offers to lock honeypots in, tried out.
+async fn confinement(settings: &Settings) -> Finding {
+    let what = "confinement of honeypots";
+    if settings.honeypot.process == palisade_honeypot::Process::Same {
+        let says = "switched off by [honeypot] process = \"same\"".to_owned();
+        return Finding { what, health: Health::Note, says };
+    }
+    let (confinement, worked) = match crate::zone::attempts::all(&settings.honeypot.user).await {
+        Ok(tried) => tried,
+        Err(error) => {
+            let says = format!("not possible here: {error:#}");
+            return Finding { what, health: Health::Bad, says };
+        }
+    };
+    if !worked.is_empty() {
+        let says = format!("these work in spite of it: {}", worked.join(", "));
+        return Finding { what, health: Health::Bad, says };
+    }
+    let landlock = match confinement.landlock {
+        0 => "no landlock".to_owned(),
+        version => format!("landlock version {version}"),
+    };
+    let tried = crate::zone::attempts::Attempt::ALL.len();
+    let mut says = format!(
+        "{landlock} and a filter of system calls, as user {}; {tried} things an intruder would try are refused",
+        confinement.uid
+    );
+    let health = match confinement.missing.is_empty() {
+        true => Health::Good,
+        false => Health::Note,
+    };
+    for missing in &confinement.missing {
+        says.push_str("; ");
+        says.push_str(missing);
+    }
+    Finding { what, health, says }
 }
 
 fn page() -> Finding {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_agent::Metrics;
 use palisade_honeypot::{Refusal, Stats};
@@ -13,17 +14,24 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::zone::parent::ZoneCounters;
+
 /// Reads the counters each time it is asked.
 #[derive(Debug)]
 struct Figures {
     agent: Arc<Metrics>,
     honeypot: Arc<Stats>,
+    zone: Arc<ZoneCounters>,
 }
 
 /// Writes the metric families of agent and honeypots.
-pub(crate) fn text(agent: Arc<Metrics>, honeypot: Arc<Stats>) -> impl Fn() -> String {
+pub(crate) fn text(
+    agent: Arc<Metrics>,
+    honeypot: Arc<Stats>,
+    zone: Arc<ZoneCounters>,
+) -> impl Fn() -> String {
     let mut registry = Registry::with_prefix("palisade");
-    registry.register_collector(Box::new(Figures { agent, honeypot }));
+    registry.register_collector(Box::new(Figures { agent, honeypot, zone }));
     move || {
         let mut text = String::new();
         // Writing to memory cannot fail.
@@ -35,6 +43,7 @@ pub(crate) fn text(agent: Arc<Metrics>, honeypot: Arc<Stats>) -> impl Fn() -> St
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (agent, honeypot) = (&self.agent, &self.honeypot);
+        let zone = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = [
             ("agent_lines", "Lines read from all log sources", agent.lines.get()),
             (
@@ -138,6 +147,16 @@ impl Collector for Figures {
             ("honeypot_events_lost", "Events with nobody to take them", honeypot.events_lost.get()),
             ("honeypot_accept_errors", "Failed calls of accept", honeypot.accept_errors.get()),
             ("honeypot_panics", "Services that panicked; each is a defect", honeypot.panics.get()),
+            (
+                "honeypot_process_failures",
+                "Ends of the honeypots' process by itself; it was started again",
+                zone(&self.zone.failures),
+            ),
+            (
+                "honeypot_events_refused",
+                "Events of the honeypots' process that were not for it to tell",
+                zone(&self.zone.events_refused),
+            ),
             ("honeypot_sessions_aborted", "Sessions cut off at the end", honeypot.aborted.get()),
         ];
         for (name, help, value) in counters {
@@ -183,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_counter_is_written_once() {
-        let text = text(Arc::default(), Arc::default())();
+        let text = text(Arc::default(), Arc::default(), Arc::default())();
         for line in [
             "palisade_agent_lines_total 0",
             "palisade_agent_spool_pending 0",

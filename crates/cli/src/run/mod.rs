@@ -7,29 +7,27 @@
 //! second signal ends the process at once.
 
 mod figures;
+mod honeypots;
 mod outbound;
 mod shutdown;
 mod uplink;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use palisade_agent::{Follow, Guidance};
-use palisade_event::{Event, HostName, SensorId};
+use palisade_agent::{Follow, Guidance, Intake};
+use palisade_event::SensorId;
 use palisade_hub::{DetectionSetup, Hub, Principal};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::demo::Replay;
 use crate::out;
-use crate::settings::{Settings, detect_sources, host_name};
+use crate::settings::{Settings, detect_sources};
+use honeypots::Honeypots;
 use uplink::LocalUplink;
 
-/// Events between honeypot sessions and the pipeline; full: the attacker waits.
-const SESSION_QUEUE_EVENTS: usize = 1_024;
 /// Longest wait for one part to end: more than the deadlines inside any part add
 /// up to (the agent drains for 10 s, tries the hub for 5, ends its tasks in 5),
 /// so that a part is only left behind when its own deadlines have failed.
@@ -63,8 +61,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let here = settings.agent.detect.enabled.then(|| sensor.clone());
     hub.set_up_detection(detection(settings, here)?);
     let outbound = outbound::start(&hub, &doors)?;
-    let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
-    let honeypot = open_honeypot(settings, events).await?;
+    let (honeypot, pipeline) = Honeypots::open(settings).await?;
     let who = Principal::local(Some(sensor));
     hub.note_sensor_version(&who, env!("CARGO_PKG_VERSION"));
     let uplink = LocalUplink::new(hub.clone(), who);
@@ -74,7 +71,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
         effect: Some(uplink.clone()),
     };
     let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
-    server.show_metrics(figures::text(agent.metrics(), honeypot.stats()));
+    server.show_metrics(figures::text(agent.metrics(), honeypot.stats(), honeypot.counters()));
     let server = tokio::spawn(server.run(doors.clone()));
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
     let demo = settings
@@ -124,8 +121,7 @@ pub(crate) async fn hub(settings: &Settings) -> anyhow::Result<ExitCode> {
 /// A part cannot start.
 pub(crate) async fn agent(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
-    let (events, pipeline) = mpsc::channel(1);
-    drop(events);
+    let (_, _, pipeline) = Intake::channel(1);
     let uplink = remote_uplink(settings)?;
     let agent = start_agent(settings, uplink, pipeline, remote_guidance(settings)?, &stop)?;
     ready();
@@ -142,8 +138,7 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let mut settings = settings.clone();
     settings.agent.sources.clear();
-    let (events, pipeline) = mpsc::channel(SESSION_QUEUE_EVENTS);
-    let honeypot = open_honeypot(&settings, events).await?;
+    let (honeypot, pipeline) = Honeypots::open(&settings).await?;
     let uplink = remote_uplink(&settings)?;
     let guidance = remote_guidance(&settings)?;
     let agent = start(&settings.agent, &settings, uplink, pipeline, guidance, &stop)?;
@@ -199,45 +194,6 @@ async fn open_hub(settings: &Settings) -> anyhow::Result<(Hub, palisade_api::Ser
     Ok((hub, server))
 }
 
-async fn open_honeypot(
-    settings: &Settings,
-    events: mpsc::Sender<Event>,
-) -> anyhow::Result<palisade_honeypot::Honeypot> {
-    let host = HostName::new(&host_name()).ok();
-    let mut config = settings.honeypot.clone();
-    if config.persona.seed.is_none() {
-        config.persona.seed = Some(persona_seed(&settings.data_dir())?);
-    }
-    for service in &mut config.services {
-        if service.kind == palisade_honeypot::ServiceKind::Ssh {
-            let folder = || settings.data_dir().join("ssh-host-keys");
-            service.ssh.get_or_insert_default().host_keys.get_or_insert_with(folder);
-        }
-    }
-    let honeypot =
-        palisade_honeypot::Honeypot::bind(&config, settings.sensor(), host, events).await?;
-    for (kind, address) in honeypot.addresses() {
-        out::line(&format!("honeypot {kind} on {address}"));
-    }
-    Ok(honeypot)
-}
-
-/// What makes this installation look unlike any other and like itself after a
-/// restart: drawn once, kept in the data directory.
-fn persona_seed(data: &Path) -> anyhow::Result<u64> {
-    let path = data.join("persona.seed");
-    if let Some(seed) =
-        std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok())
-    {
-        return Ok(seed);
-    }
-    let seed = rand::random();
-    std::fs::create_dir_all(data)
-        .and_then(|()| std::fs::write(&path, format!("{seed}\n")))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(seed)
-}
-
 fn remote_uplink(settings: &Settings) -> anyhow::Result<palisade_agent::HttpUplink> {
     let hub = settings.agent.hub.as_ref().context("no hub is configured in [agent.hub]")?;
     Ok(palisade_agent::HttpUplink::new(hub)?)
@@ -276,7 +232,7 @@ fn remote_guidance(settings: &Settings) -> anyhow::Result<Guidance<palisade_agen
 fn start_agent<U: palisade_agent::Uplink, F: Follow>(
     settings: &Settings,
     uplink: U,
-    events: mpsc::Receiver<Event>,
+    events: Intake,
     guidance: Guidance<F>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
@@ -294,7 +250,7 @@ fn start<U: palisade_agent::Uplink, F: Follow>(
     config: &palisade_agent::Config,
     settings: &Settings,
     uplink: U,
-    events: mpsc::Receiver<Event>,
+    events: Intake,
     guidance: Guidance<F>,
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {

@@ -1,0 +1,115 @@
+//! The honeypots of `up` and `sensor`: in a process of their own, or, to look
+//! for faults, in this one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use palisade_agent::Intake;
+use palisade_event::HostName;
+use palisade_honeypot::{Honeypot, Process, ServiceKind, Sockets, Stats};
+use tokio_util::sync::CancellationToken;
+
+use crate::out;
+use crate::settings::{Settings, host_name};
+use crate::zone::parent::{Outlet, Zone, ZoneCounters};
+
+/// Events between honeypot sessions and the pipeline; full: the attacker waits.
+const SESSION_QUEUE_EVENTS: usize = 1_024;
+
+/// Honeypots that are ready; those in a process of their own serve already.
+pub(super) enum Honeypots {
+    Own(Box<Zone>),
+    Same(Honeypot),
+}
+
+impl Honeypots {
+    /// Binds the ports, prints what listens where, and starts the process.
+    /// The other end is for the agent.
+    ///
+    /// # Errors
+    /// A port or a file of the honeypots cannot be used.
+    pub(super) async fn open(settings: &Settings) -> anyhow::Result<(Self, Intake)> {
+        let mut config = settings.honeypot.clone();
+        if config.persona.seed.is_none() {
+            config.persona.seed = Some(persona_seed(&settings.data_dir())?);
+        }
+        for service in &mut config.services {
+            if service.kind == ServiceKind::Ssh {
+                let folder = || settings.data_dir().join("ssh-host-keys");
+                service.ssh.get_or_insert_default().host_keys.get_or_insert_with(folder);
+            }
+        }
+        let (events, safe, intake) = Intake::channel(SESSION_QUEUE_EVENTS);
+        let sockets = Sockets::bind(&config)?;
+        let addresses = sockets.addresses(&config);
+        let honeypots = match config.process {
+            Process::Own => {
+                absolute_paths(&mut config)?;
+                let outlet = Outlet { events, safe };
+                Self::Own(Box::new(Zone::start(settings, config, sockets, outlet).await?))
+            }
+            Process::Same => {
+                let host = HostName::new(&host_name()).ok();
+                let sensor = settings.sensor();
+                tracing::warn!("the honeypots run in this process and are not confined");
+                let made = move || Honeypot::new(&config, sockets, sensor, host, events);
+                Self::Same(tokio::task::spawn_blocking(made).await??)
+            }
+        };
+        for (kind, address) in addresses {
+            out::line(&format!("honeypot {kind} on {address}"));
+        }
+        Ok((honeypots, intake))
+    }
+
+    pub(super) fn stats(&self) -> Arc<Stats> {
+        match self {
+            Self::Own(zone) => zone.stats(),
+            Self::Same(honeypot) => honeypot.stats(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Arc<ZoneCounters> {
+        match self {
+            Self::Own(zone) => zone.counters(),
+            Self::Same(_) => Arc::default(),
+        }
+    }
+
+    /// Until `stop`, and until all events are handed over.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Own(zone) => zone.run(stop).await,
+            Self::Same(honeypot) => honeypot.run(stop).await,
+        }
+    }
+}
+
+/// The zone has another working directory.
+fn absolute_paths(config: &mut palisade_honeypot::Config) -> anyhow::Result<()> {
+    let keys = config.services.iter_mut().filter_map(|service| service.ssh.as_mut());
+    let keys = keys.filter_map(|ssh| ssh.host_keys.as_mut());
+    let signatures = Some(&mut config.p0f_signatures).filter(|path| !path.as_os_str().is_empty());
+    for path in keys.chain(config.persona.folder.as_mut()).chain(signatures) {
+        *path = std::path::absolute(&*path)
+            .with_context(|| format!("cannot use the path {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What makes this installation look unlike any other and like itself after a
+/// restart: drawn once, kept in the data directory.
+fn persona_seed(data: &Path) -> anyhow::Result<u64> {
+    let path = data.join("persona.seed");
+    if let Some(seed) =
+        std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok())
+    {
+        return Ok(seed);
+    }
+    let seed = rand::random();
+    std::fs::create_dir_all(data)
+        .and_then(|()| std::fs::write(&path, format!("{seed}\n")))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(seed)
+}
