@@ -28,7 +28,8 @@ const ATTEMPTS: &[(&str, bool)] = &[
     ("execute", false),
     ("become-root", true),
     ("trace", false),
-    ("signal", false),
+    // The parent of the test belongs to root where another user tries.
+    ("signal", true),
     ("connect", false),
     ("bind", false),
     ("send-udp", false),
@@ -126,6 +127,28 @@ fn settings(home: &Path, more: &str) {
     let text = support::settings(home)
         .replace("type = \"telnet\"\n", "type = \"telnet\"\ntelnet = { accept = \"never\", weak_credentials = false, fail_delay_ms = 0 }\n");
     fs::write(home.join("palisade.toml"), format!("{text}\n{more}")).unwrap();
+}
+
+#[test]
+fn a_root_of_a_namespace_without_other_users_is_confined_too() {
+    let mut command = Command::new("unshare");
+    let there = command.args(["--map-root-user", "true"]).status();
+    if !there.is_ok_and(|status| status.success()) {
+        eprintln!("not tested here: user namespaces are not allowed");
+        return;
+    }
+    let inside = |what: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", BINARY, "zone", "--try", what]).current_dir("/");
+        command.output().unwrap()
+    };
+    let about: serde_json::Value = serde_json::from_slice(&inside("nothing").stdout).unwrap();
+    assert_eq!((&about["uid"], &about["seccomp"]), (&0.into(), &true.into()));
+    assert!(about["missing"][0].as_str().unwrap().contains("no other users"), "{about}");
+    for (what, _) in ATTEMPTS {
+        let output = inside(what);
+        assert!(was_refused(output.status), "{what}: {output:?}");
+    }
 }
 
 #[test]

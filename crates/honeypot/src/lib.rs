@@ -28,8 +28,8 @@ mod stream;
 pub mod zone_stream;
 
 pub use config::{
-    Accept, Config, HttpConfig, Limits, PersonaConfig, Process, ProxyMode, ServiceConfig, ServiceKind,
-    SshAccept, SshConfig, SshKeys, SshTunnels, TelnetConfig, TrustedProxy,
+    Accept, Config, HttpConfig, Limits, PersonaConfig, Process, ProxyMode, ServiceConfig,
+    ServiceKind, SshAccept, SshConfig, SshKeys, SshTunnels, TelnetConfig, TrustedProxy,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};

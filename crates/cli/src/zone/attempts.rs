@@ -104,7 +104,8 @@ impl Attempt {
             Self::ReadFile => std::fs::read("/etc/passwd").map(drop),
             Self::ListFolder => std::fs::read_dir("/").map(drop),
             Self::WriteFile => {
-                let path = std::env::temp_dir().join(format!("palisade-try-{}", std::process::id()));
+                let path =
+                    std::env::temp_dir().join(format!("palisade-try-{}", std::process::id()));
                 std::fs::write(&path, "x").and_then(|()| std::fs::remove_file(path))
             }
             // Comes back only where it was refused.
@@ -152,7 +153,10 @@ pub(crate) async fn all(user: &str) -> anyhow::Result<(Confinement, Vec<String>)
 async fn attempt(attempt: Attempt, user: &str) -> anyhow::Result<std::process::Output> {
     let mut command = super::parent::command("zone");
     let stdio = std::process::Stdio::piped;
-    command.args(["--try", &attempt.name(), "--user", user]).stdin(std::process::Stdio::null()).stdout(stdio());
+    command
+        .args(["--try", &attempt.name(), "--user", user])
+        .stdin(std::process::Stdio::null())
+        .stdout(stdio());
     let output = tokio::time::timeout(DEADLINE, command.output()).await;
     Ok(output.context("no answer")??)
 }

@@ -113,8 +113,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let (confirmed, heard) = watch::channel(0);
     let sent = Arc::new(AtomicU64::new(0));
-    let tell =
-        Tell { writer, sent: Arc::clone(&sent), confirmed: heard, stats: honeypot.stats() };
+    let tell = Tell { writer, sent: Arc::clone(&sent), confirmed: heard, stats: honeypot.stats() };
     let listening = async {
         listen(reader, &confirmed, stop.clone()).await;
         sent.load(Ordering::Relaxed).saturating_sub(*confirmed.borrow())
@@ -231,9 +230,8 @@ impl Tell {
     /// For how many events there is room; waits until there is some.
     async fn room(&mut self) -> usize {
         let sent = self.sent.load(Ordering::Relaxed);
-        let free = |confirmed: u64| {
-            MAX_UNCONFIRMED_EVENTS.saturating_sub(sent.saturating_sub(confirmed))
-        };
+        let free =
+            |confirmed: u64| MAX_UNCONFIRMED_EVENTS.saturating_sub(sent.saturating_sub(confirmed));
         let confirmed = self.confirmed.wait_for(|confirmed| free(*confirmed) > 0).await;
         // The other end is gone: the parent is, and the process ends.
         let free = confirmed.map_or(1, |confirmed| free(*confirmed));

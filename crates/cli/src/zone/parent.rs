@@ -138,7 +138,10 @@ impl Zone {
             let before = self.stats.report();
             self.stats.show(&before, &BTreeMap::new());
             if stop.is_cancelled() {
-                tracing::error!(reason, "the honeypots did not end in order; their newest events may be lost");
+                tracing::error!(
+                    reason,
+                    "the honeypots did not end in order; their newest events may be lost"
+                );
                 return;
             }
             if lived.elapsed() > MAX_BACKOFF {
@@ -196,8 +199,7 @@ impl Zone {
 
     /// Hears one process until it has ended.
     async fn attend(&mut self, stop: &CancellationToken) -> End {
-        let patience =
-            Duration::from_secs(self.start.honeypot.limits.shutdown_secs) + END_MARGIN;
+        let patience = Duration::from_secs(self.start.honeypot.limits.shutdown_secs) + END_MARGIN;
         let waiting = std::sync::Mutex::new(VecDeque::new());
         let nudge = Notify::new();
         let mut hearing = Hearing {
@@ -237,7 +239,9 @@ impl Zone {
         let _ = tokio::time::timeout(EXIT_DEADLINE, &mut self.running.log).await;
         match heard {
             Ok(Heard::Ended) if stop.is_cancelled() => End::Ordered,
-            Ok(Heard::Ended) => End::Failed { reason: "it ended without being asked".into(), status },
+            Ok(Heard::Ended) => {
+                End::Failed { reason: "it ended without being asked".into(), status }
+            }
             Ok(Heard::Closed) => End::Failed { reason: cause(status), status },
             Ok(Heard::Unheard) => End::Unheard,
             Err(reason) => End::Failed { reason, status: None },
@@ -353,7 +357,9 @@ async fn answer(
                 }
             }
             let mut frames = Vec::new();
-            frames.extend(confirmed.map(|number| ToZone::Confirmed(number).encode()).unwrap_or_default());
+            frames.extend(
+                confirmed.map(|number| ToZone::Confirmed(number).encode()).unwrap_or_default(),
+            );
             if stop.is_cancelled() && !told {
                 told = true;
                 frames.extend(ToZone::End.encode());

@@ -14,6 +14,7 @@ use landlock::{
     RulesetCreatedAttr as _, Scope,
 };
 use palisade_honeypot::zone_stream::Confinement;
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -78,22 +79,17 @@ pub(crate) fn enter(user: &str, reach: Reach) -> anyhow::Result<Confinement> {
     {
         bail!("there are threads already, which would keep their rights");
     }
-    give_up_rights(user)?;
     let mut missing = Vec::new();
+    give_up_rights(user, &mut missing)?;
     let landlock = restrict(&mut missing).context("landlock")?;
     syscalls::filter(reach).context(
         "this kernel cannot filter system calls; [honeypot] process = \"same\" runs the honeypots unconfined",
     )?;
-    Ok(Confinement {
-        uid: rustix::process::geteuid().as_raw(),
-        landlock,
-        seccomp: true,
-        missing,
-    })
+    Ok(Confinement { uid: rustix::process::geteuid().as_raw(), landlock, seccomp: true, missing })
 }
 
 /// Becomes `user` where it is root, and gives up every capability either way.
-fn give_up_rights(user: &str) -> anyhow::Result<()> {
+fn give_up_rights(user: &str, missing: &mut Vec<String>) -> anyhow::Result<()> {
     use rustix::thread as own;
     if rustix::process::geteuid().is_root() {
         let user = User::find(user)?;
@@ -103,9 +99,15 @@ fn give_up_rights(user: &str) -> anyhow::Result<()> {
             // a program that could use the rest cannot be started anyway.
             let _ = own::remove_capability_from_bounding_set(capability);
         }
-        own::set_thread_groups(&[]).context("cannot leave the groups of root")?;
-        own::set_thread_res_gid(user.gid, user.gid, user.gid).context("cannot leave root's group")?;
-        own::set_thread_res_uid(user.uid, user.uid, user.uid).context("cannot stop being root")?;
+        match become_user(user) {
+            Ok(()) => {}
+            // A user namespace with root alone, as of `unshare --map-root-user`.
+            Err(Errno::INVAL) => missing.push(
+                "there are no other users in this namespace, so it stays root, without capabilities"
+                    .to_owned(),
+            ),
+            Err(error) => return Err(error).context("cannot stop being root"),
+        }
     }
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
@@ -115,10 +117,17 @@ fn give_up_rights(user: &str) -> anyhow::Result<()> {
     own::set_no_new_privs(true).context("cannot rule out new privileges")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("cannot rule out core dumps")?;
-    if rustix::process::geteuid().is_root() || rustix::process::getuid().is_root() {
-        bail!("it is still root");
-    }
     Ok(())
+}
+
+/// All three ids of each, so that there is none to go back to.
+fn become_user(User { uid, gid }: User) -> Result<(), Errno> {
+    use rustix::thread as own;
+    // The user last: with it goes the right to change the others. Tried first
+    // with the group, which tells whether the namespace has such users at all.
+    own::set_thread_res_gid(gid, gid, gid)?;
+    own::set_thread_groups(&[])?;
+    own::set_thread_res_uid(uid, uid, uid)
 }
 
 /// No file, no connection to others, no new port, no signal to others, as far
@@ -134,7 +143,8 @@ fn restrict(missing: &mut Vec<String>) -> anyhow::Result<u32> {
     let abi = match status.landlock {
         LandlockStatus::Available { effective_abi, .. } => effective_abi as u32,
         LandlockStatus::NotEnabled => {
-            missing.push("landlock is switched off on this machine (lsm= of the kernel)".to_owned());
+            missing
+                .push("landlock is switched off on this machine (lsm= of the kernel)".to_owned());
             0
         }
         LandlockStatus::NotImplemented => {
@@ -148,7 +158,9 @@ fn restrict(missing: &mut Vec<String>) -> anyhow::Result<u32> {
     ];
     if abi > 0 {
         let absent = rules.iter().filter(|(since, _)| abi < *since);
-        missing.extend(absent.map(|(_, what)| format!("{what}; the filter of system calls alone does that")));
+        missing.extend(
+            absent.map(|(_, what)| format!("{what}; the filter of system calls alone does that")),
+        );
     }
     Ok(abi)
 }
@@ -165,6 +177,8 @@ mod tests {
         assert_eq!(User::parse(passwd, "1007").unwrap().gid.as_raw(), 1_007);
         assert_eq!(User::parse(passwd, "nobod"), None);
         assert!(User::find("root").is_err() && User::find("0").is_err());
-        assert!(User::find("no-such-user-here").unwrap_err().to_string().contains("[honeypot] user"));
+        assert!(
+            User::find("no-such-user-here").unwrap_err().to_string().contains("[honeypot] user")
+        );
     }
 }

@@ -132,8 +132,7 @@ pub(crate) fn filter(reach: Reach) -> anyhow::Result<()> {
     // The strictest answer of all counts. The list comes last: it lets nobody
     // add a filter.
     let fatal = compile(listed(FATAL), SeccompAction::Allow, SeccompAction::KillProcess)?;
-    let absent =
-        compile(listed(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?;
+    let absent = compile(listed(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?;
     let allowed = compile(allowed(reach)?, errno(libc::EPERM), SeccompAction::Allow)?;
     for program in [fatal, absent, allowed] {
         apply_filter(&program)?;
