@@ -229,8 +229,11 @@ fn frame(name: u8, parts: &[&[u8]]) -> Vec<u8> {
     frame
 }
 
-/// Name, body and whole length of the first frame.
-fn split(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, StreamError> {
+/// Name, body and whole length of a frame.
+type Split<'a> = (u8, &'a [u8], usize);
+
+/// Takes the first frame apart.
+fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, StreamError> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length) as usize;
     if length > MAX_FRAME_BYTES {
