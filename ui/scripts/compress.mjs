@@ -46,7 +46,7 @@ const kib = (bytes) => `${(bytes / 1024).toFixed(1).padStart(7)} KiB`;
 const sum = (names) => names.reduce((total, name) => total + (gzipped.get(name) ?? 0), 0);
 const code = [...gzipped.keys()].filter((name) => /\.(js|css)$/.test(name));
 // What the overview loads by itself after it is shown counts as well: charts.
-const first = new Set([...needed('index.html'), ...needed(FIRST_PAGE), 'theme.js']);
+const first = new Set([...needed('index.html'), ...needed(FIRST_PAGE), ...needed('style.css'), 'theme.js']);
 for (const key of manifest[FIRST_PAGE]?.dynamicImports ?? []) needed(key, first);
 const firstScript = [...first].filter((name) => name.endsWith('.js'));
 

@@ -1,9 +1,10 @@
-// Makes the map data: outlines at 1:110 m, with two-letter codes in place of
-// the numeric ones, and for every country the middle of its largest part
-// (from the 1:50 m set, which knows the small ones).
+// Makes the map data, projected: outlines at 1:110 m as paths, with two-letter
+// codes in place of the numeric ones, and for every country the middle of its
+// largest part (from the 1:50 m set, which knows the small ones). The page is
+// left with nothing to do but to project single points.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { geoArea, geoCentroid } from 'd3-geo';
+import { geoArea, geoCentroid, geoNaturalEarth1, geoPath } from 'd3-geo';
 import { feature } from 'topojson-client';
 
 const require = createRequire(import.meta.url);
@@ -26,22 +27,27 @@ function middle(geometry) {
   return geoCentroid(parts.reduce((a, b) => (geoArea(a) >= geoArea(b) ? a : b)));
 }
 
+/** Width and height of the drawing; it is scaled to its place. */
+const [WIDTH, HEIGHT, MARGIN] = [1000, 452, 4];
+
 const coarse = load('countries-110m.json');
 const fine = load('countries-50m.json');
-coarse.objects.countries.geometries = coarse.objects.countries.geometries
-  .filter((country) => code(country) !== ANTARCTICA)
-  .map(({ properties, id, ...shape }) => ({ ...shape, id: code({ properties, id }) ?? '' }));
-delete coarse.objects.land;
+const countries = feature(coarse, coarse.objects.countries);
+countries.features = countries.features.filter((country) => code(country) !== ANTARCTICA);
+
+const projection = geoNaturalEarth1().fitExtent([[MARGIN, MARGIN], [WIDTH - MARGIN, HEIGHT - MARGIN]], countries);
+const path = geoPath(projection).digits(1);
+const shapes = countries.features.map((country) => ({ code: code(country) ?? '', d: path(country) })).filter(({ d }) => d);
 
 const places = {};
 for (const country of feature(fine, fine.objects.countries).features) {
   const id = code(country);
   if (!id || id === ANTARCTICA || places[id]) continue;
-  places[id] = middle(country.geometry).map((degrees) => Math.round(degrees * 100) / 100);
+  places[id] = projection(middle(country.geometry)).map((at) => Math.round(at * 10) / 10);
 }
 
 mkdirSync(new URL('../src/generated/', import.meta.url), { recursive: true });
 writeFileSync(
   new URL('../src/generated/world.json', import.meta.url),
-  JSON.stringify({ topology: coarse, places }),
+  JSON.stringify({ scale: projection.scale(), translate: projection.translate(), shapes, places }),
 );

@@ -1,13 +1,14 @@
-// The map data, loaded once, and its projection.
-import { geoNaturalEarth1, geoPath, type GeoProjection } from 'd3-geo';
-import { feature } from 'topojson-client';
-import type { GeometryCollection, Topology } from 'topojson-specification';
+// The map data, loaded once: outlines that are projected when the page is built
+// (`scripts/world.mjs`), and the same projection for single points.
+import { geoNaturalEarth1Raw } from 'd3-geo';
 import url from '../generated/world.json?url';
 
-/** Width and height of the drawing; it is scaled to its place. */
+/** Width and height of the drawing, as in `scripts/world.mjs`; it is scaled to its place. */
 export const WIDTH = 1000;
 export const HEIGHT = 452;
+const RADIANS = Math.PI / 180;
 
+type Point = [number, number];
 export interface Shape {
   code: string;
   d: string;
@@ -17,13 +18,15 @@ export interface World {
   /** Countries too small for a shape, as points. */
   dots: { code: string; x: number; y: number }[];
   /** The middle of each country. */
-  places: Map<string, [number, number]>;
-  project: (lon: number, lat: number) => [number, number] | null;
+  places: Map<string, Point>;
+  project: (lon: number, lat: number) => Point;
 }
 
 interface Data {
-  topology: Topology;
-  places: Record<string, [number, number]>;
+  scale: number;
+  translate: Point;
+  shapes: Shape[];
+  places: Record<string, Point>;
 }
 
 let loading: Promise<World> | undefined;
@@ -36,27 +39,16 @@ export function loadWorld(): Promise<World> {
   return loading;
 }
 
-function build({ topology, places }: Data): World {
-  const countries = feature(topology, topology.objects['countries'] as GeometryCollection);
-  const projection: GeoProjection = geoNaturalEarth1().fitExtent([[4, 4], [WIDTH - 4, HEIGHT - 4]], countries);
-  const path = geoPath(projection).digits(1);
-  const shapes: Shape[] = [];
-  for (const country of countries.features) {
-    const d = path(country);
-    if (d) shapes.push({ code: String(country.id ?? ''), d });
-  }
-  const project = (lon: number, lat: number) => projection([lon, lat]);
+function build({ scale, translate, shapes, places }: Data): World {
   const drawn = new Set(shapes.map((shape) => shape.code));
-  const middles = new Map<string, [number, number]>();
-  const dots: World['dots'] = [];
-  for (const [code, [lon, lat]] of Object.entries(places)) {
-    const point = project(lon, lat);
-    if (!point) continue;
-    middles.set(code, point);
-    if (!drawn.has(code)) dots.push({ code, x: point[0], y: point[1] });
-  }
+  const middles = new Map(Object.entries(places));
+  const dots = [...middles].filter(([code]) => !drawn.has(code)).map(([code, [x, y]]) => ({ code, x, y }));
+  const project = (lon: number, lat: number): Point => {
+    const [x, y] = geoNaturalEarth1Raw(lon * RADIANS, lat * RADIANS);
+    return [translate[0] + scale * x, translate[1] - scale * y];
+  };
   return { shapes, dots, places: middles, project };
 }
 
 /** Where events of private addresses are shown: an island in the Pacific. */
-export const PRIVATE_PLACE: [number, number] = [86, 372];
+export const PRIVATE_PLACE: Point = [86, 372];
