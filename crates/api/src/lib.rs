@@ -30,6 +30,7 @@ pub use config::{Config, Dialect, EwsConfig, Limits, Listener, PublicConfig, Tls
 pub use dial::Dialer;
 pub use docs::openapi_json;
 pub use error::Problem;
+pub use native::tells::{HoneypotTell, TellReport};
 pub use router::local_router;
 pub use serve::{Address, BindError, ClientTls, Server};
 pub use tls::{CertificateSource, Tls, TlsError};

@@ -65,6 +65,8 @@ pub(crate) struct AppInner {
     pub(crate) large_messages: Arc<Semaphore>,
     /// Metrics of the parts that run beside the hub; see [`crate::Server::show_metrics`].
     pub(crate) beside: std::sync::OnceLock<MetricsText>,
+    /// What honeypots of this process are known by; see [`crate::Server::try_honeypots`].
+    pub(crate) tells: native::tells::Tells,
 }
 
 /// Writes metric families in the OpenMetrics text format, without its end mark.
@@ -86,6 +88,7 @@ impl App {
             analyzers: Arc::new(analyzers(&config)),
             large_messages: Arc::new(Semaphore::new(compat::ews::LARGE_MESSAGES)),
             beside: std::sync::OnceLock::new(),
+            tells: native::tells::Tells::default(),
             config,
         }))
     }
@@ -218,11 +221,13 @@ fn native_routes() -> Router<App> {
         .route("/decisions", get(decisions::list).post(decisions::ban))
         .route("/decisions/effect", get(effect::show).post(effect::take))
         .route("/decisions/{*target}", delete(decisions::lift))
-        .route("/knock-links", axum::routing::post(native::knock::add))
+        .route("/knock-links", get(native::knock::list).post(native::knock::add))
+        .route("/knock-links/{id}", delete(native::knock::remove))
         .route("/allowlist", get(allowlist::list).post(allowlist::add))
         .route("/allowlist/{*target}", delete(allowlist::remove))
         .merge(native::blocklist::routes())
         .route("/sensors", get(sensors::list))
+        .route("/honeypot/tells", get(native::tells::list))
         .route("/cves", get(cves::list))
         .route("/scenarios", get(scenarios::list))
         .route("/scenarios/{name}/simulation", put(scenarios::simulate))

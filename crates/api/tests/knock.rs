@@ -10,7 +10,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Answer, Doors, now, start};
+use common::{Answer, Doors, now, request, start};
 use http::{Method, Request};
 use http_body_util::Full;
 use palisade_event::{Domain, SensorId};
@@ -105,6 +105,30 @@ async fn forged_expired_and_orphaned_links_are_refused_alike() {
         let answer = doors.post("/api/v1/knock-links", &key, &body.to_string()).await;
         assert_eq!(answer.status, 422, "{body}");
     }
+    doors.stop().await;
+}
+
+#[tokio::test]
+async fn links_that_can_be_used_are_listed_without_secrets_and_revoked() {
+    let doors = start(|_| {}).await;
+    let key = admin(&doors).await;
+    let path = link(&doors, &key, r#"{"allow_secs": 600, "note": "hotel"}"#).await;
+    let used = link(&doors, &key, "{}").await;
+    assert_eq!(ask(&doors, Method::POST, &used).await.status, 200);
+    let listed = doors.get("/api/v1/knock-links", &key).await;
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    let links = listed.json()["links"].as_array().unwrap().clone();
+    assert_eq!(links.len(), 1, "what was used is not listed: {}", listed.text());
+    assert_eq!((&links[0]["note"], &links[0]["allow_secs"]), (&json!("hotel"), &json!(600)));
+    let (id, secret) = path.trim_start_matches("/knock/").split_once('_').unwrap();
+    assert_eq!(links[0]["id"], id);
+    assert!(!listed.text().contains(secret));
+    let one = format!("/api/v1/knock-links/{id}");
+    assert_eq!(doors.get("/api/v1/knock-links", &doors.read).await.status, 403);
+    assert_eq!(doors.send(request(Method::DELETE, &one, &doors.read, "")).await.status, 403);
+    assert_eq!(doors.send(request(Method::DELETE, &one, &key, "")).await.status, 204);
+    assert_eq!(doors.send(request(Method::DELETE, &one, &key, "")).await.status, 404);
+    assert_eq!(ask(&doors, Method::POST, &path).await.status, 404, "it lets nobody in");
     doors.stop().await;
 }
 

@@ -252,7 +252,7 @@ Examples:
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Check this machine: what works, what does not, and what to do
-    Doctor(FormatArgs),
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Example:
@@ -320,6 +320,15 @@ pub(crate) struct FormatArgs {
     /// How to print the answer
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Try what honeypots are known by on those of the settings: what a detector would see
+    #[arg(long)]
+    pub(crate) honeypots: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -129,7 +129,12 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Enforce(command) => {
             runtime.block_on(commands::enforce::run(&settings, command))?
         }
-        Command::Doctor(args) => runtime.block_on(commands::doctor::examine(&settings, args)),
+        Command::Doctor(args) if args.honeypots => {
+            runtime.block_on(commands::tells::run(&settings, args.format))?
+        }
+        Command::Doctor(args) => {
+            runtime.block_on(commands::doctor::examine(&settings, args.format))
+        }
         Command::Config(_)
         | Command::Completions { .. }
         | Command::Zone(_)

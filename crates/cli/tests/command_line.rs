@@ -148,6 +148,40 @@ fn doctor_says_what_it_found() {
 }
 
 #[test]
+fn doctor_says_what_a_detector_of_honeypots_would_see() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("palisade.toml");
+    let careful = r#"
+        [[honeypot.services]]
+        type = "ssh"
+        listen = "127.0.0.1:22"
+        ssh = { accept = { list = ["root:admin123"] } }
+        [[honeypot.services]]
+        type = "telnet"
+        listen = "127.0.0.2:23"
+        telnet = { accept = "never" }
+    "#;
+    let ask = |settings: &str, more: &[&str]| {
+        std::fs::write(&config, settings).unwrap();
+        let mut arguments = vec!["doctor", "--honeypots", "--config", config.to_str().unwrap()];
+        arguments.extend(more);
+        cli(home.path(), &arguments)
+    };
+    let found: serde_json::Value =
+        serde_json::from_str(&text(&ask(careful, &["--format", "json"]))).unwrap();
+    let tells = found["tells"].as_array().unwrap();
+    assert!(tells.len() > 50 && tells.iter().all(|tell| tell["verdict"] != "shown"), "{found}");
+    assert!(!home.path().join("ssh-host-keys").exists(), "nothing is written");
+
+    let careless = careful.replace("127.0.0.2:23", "0.0.0.0:2323");
+    let shown = ask(&careless, &[]);
+    assert_eq!(shown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert!(said.contains("2323, a port that honeypots are known by"), "{said}");
+    assert!(said.contains("what to do") && said.contains("redirect them"), "{said}");
+}
+
+#[test]
 fn ews_users_are_managed_imported_and_the_community_has_a_token_from_the_start() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();

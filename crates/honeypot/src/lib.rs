@@ -25,6 +25,7 @@ pub mod shell;
 mod sockets;
 mod stats;
 mod stream;
+pub mod tells;
 pub mod zone_stream;
 
 pub use config::{

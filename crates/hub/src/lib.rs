@@ -45,8 +45,8 @@ pub use config::{
 pub use cve::CveInfo;
 pub use decisions::{
     Ban, FeedPage, FeedQuestion, HostEffect, HostState, LetIn, MAX_ALLOW_ENTRIES, MAX_LINK_SECS,
-    MAX_PULLED, MAX_SPARED_SECS, MadeKnockLink, NewAllowEntry, NewKnockLink, Pull, TargetEffect,
-    Told,
+    MAX_PULLED, MAX_SPARED_SECS, MadeKnockLink, NewAllowEntry, NewKnockLink, OpenKnockLink, Pull,
+    TargetEffect, Told,
 };
 pub use detection::{
     DetectionSetup, DetectorInfo, MAX_EXPLAINED_BYTES, MAX_EXPLAINED_LINES, ScenarioInfo,

@@ -370,6 +370,11 @@ on_both! {
         assert!(matches!(state.add_knock_link(&link("c", 100), 2).await, Err(StateError::Full)));
         assert_eq!(state.knock_link("a").await.unwrap(), Some(link("a", 100)));
         assert!(!state.spend_knock_link("b", "192.0.2.1", at(20)).await.unwrap(), "it is over");
+        assert_eq!(state.knock_links(at(20), 9).await.unwrap(), [link("a", 100)]);
+        state.add_knock_link(&link("d", 100), 9).await.unwrap();
+        assert_eq!(state.knock_links(at(20), 1).await.unwrap().len(), 1);
+        assert!(state.remove_knock_link("d").await.unwrap());
+        assert!(!state.remove_knock_link("d").await.unwrap(), "it is gone");
         let (one, other) = tokio::join!(
             state.spend_knock_link("a", "192.0.2.1", at(50)),
             state.spend_knock_link("a", "192.0.2.2", at(50)),
@@ -378,6 +383,8 @@ on_both! {
         assert!(!state.spend_knock_link("a", "192.0.2.3", at(51)).await.unwrap());
         let (when, _) = state.knock_link("a").await.unwrap().unwrap().spent.unwrap();
         assert_eq!(when, at(50));
+        assert_eq!(state.knock_links(at(51), 9).await.unwrap(), [], "it is spent");
+        assert!(!state.remove_knock_link("a").await.unwrap(), "what was used stays known");
         assert!(!state.spend_knock_link("none", "192.0.2.3", at(51)).await.unwrap());
         assert_eq!(state.forget_knock_links(at(21)).await.unwrap(), 1);
     }

@@ -51,6 +51,85 @@ pub(crate) struct CreatedLink {
     expires_at: Timestamp,
 }
 
+/// A link that can still be used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenKnockLink)]
+pub(crate) struct OpenLink {
+    /// Names it; of no use to get in.
+    #[schema(example = "4f0c2a9be1d35a77")]
+    id: String,
+    /// Who made it.
+    by: String,
+    /// What it is for.
+    #[schema(required)]
+    note: Option<String>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Until when it can be used.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// How long who uses it is spared, in seconds.
+    allow_secs: u64,
+}
+
+/// Links that can still be used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KnockLinkList)]
+pub(crate) struct LinkList {
+    /// The last made first, without their secrets.
+    links: Vec<OpenLink>,
+}
+
+/// List links that let somebody in
+///
+/// Those that can still be used. Needs the role operator.
+#[utoipa::path(
+    get, path = "/api/v1/knock-links", tag = "decisions", operation_id = "listKnockLinks",
+    security(("session" = []), ("key" = [])),
+    responses(
+        (status = 200, body = LinkList, description = "The links"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "Not allowed"),
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<axum::Json<LinkList>, Problem> {
+    let links = app.hub.knock_links(&caller.who, auth::now()).await?;
+    let open = |link: palisade_hub::OpenKnockLink| OpenLink {
+        id: link.id,
+        by: link.by,
+        note: link.note,
+        created_at: link.created_at,
+        expires_at: link.expires_at,
+        allow_secs: link.allow_secs,
+    };
+    Ok(axum::Json(LinkList { links: links.into_iter().map(open).collect() }))
+}
+
+/// Revoke a link that lets somebody in
+///
+/// At once, on all hubs. Who has used it stays spared. Needs the role operator.
+#[utoipa::path(
+    delete, path = "/api/v1/knock-links/{id}", tag = "decisions", operation_id = "removeKnockLink",
+    security(("session" = []), ("key" = [])),
+    params(("id" = String, Path, description = "The link's id")),
+    responses(
+        (status = 204, description = "It works no more"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "Not allowed"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "None that can be used has this id"),
+    ),
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<StatusCode, Problem> {
+    app.hub.remove_knock_link(&caller.who, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Make a link that lets somebody in
 ///
 /// Once: whoever opens it and presses its button is spared from where they are for a while, and

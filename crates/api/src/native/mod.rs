@@ -31,6 +31,7 @@ pub(crate) mod sensors;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod stream;
+pub(crate) mod tells;
 pub(crate) mod users;
 
 use axum::extract::{FromRequestParts, Path, Query};

@@ -207,6 +207,15 @@ impl Server {
         let _ = self.app.beside.set(Box::new(text));
     }
 
+    /// Has the honeypots of this process tried by `trying` when the page asks
+    /// for it first. Only the first call has an effect.
+    pub fn try_honeypots<F>(&self, trying: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<crate::TellReport, String>> + Send + 'static,
+    {
+        self.app.tells.try_with(trying);
+    }
+
     /// The addresses that are listened on, with the ports the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<Address> {

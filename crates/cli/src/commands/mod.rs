@@ -18,6 +18,7 @@ pub(crate) mod scan;
 pub(crate) mod sensors;
 pub(crate) mod state;
 pub(crate) mod store;
+pub(crate) mod tells;
 pub(crate) mod user;
 
 use serde_json::Value;

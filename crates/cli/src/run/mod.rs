@@ -22,6 +22,7 @@ use palisade_hub::{DetectionSetup, Hub, Principal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::tells;
 use crate::demo::Replay;
 use crate::out;
 use crate::settings::{Settings, detect_sources};
@@ -72,6 +73,11 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     };
     let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats(), honeypot.counters()));
+    let tried = settings.clone();
+    server.try_honeypots(move || {
+        let settings = tried.clone();
+        async move { tells::report(&settings).await.map_err(|error| format!("{error:#}")) }
+    });
     let server = tokio::spawn(server.run(doors.clone()));
     let honeypot = tokio::spawn(honeypot.run(stop.clone()));
     let demo = settings

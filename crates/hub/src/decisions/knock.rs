@@ -37,6 +37,23 @@ pub struct MadeKnockLink {
     pub expires_at: Timestamp,
 }
 
+/// A link that can still be used, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenKnockLink {
+    /// Names it; of no use to get in.
+    pub id: String,
+    /// Who made it.
+    pub by: String,
+    /// What it is for.
+    pub note: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it can be used.
+    pub expires_at: Timestamp,
+    /// How long who uses it is spared, in seconds.
+    pub allow_secs: u64,
+}
+
 /// Somebody used a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LetIn {
@@ -89,6 +106,39 @@ impl Desk<'_> {
         }
         tracing::info!(by = %who.name().escape_debug(), id, "a link to be let in was made");
         Ok(MadeKnockLink { token: format!("{id}_{secret}"), expires_at: link.expires_at })
+    }
+
+    /// See [`crate::Hub::knock_links`].
+    pub(crate) async fn knock_links(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<OpenKnockLink>, AdminError> {
+        operates(who)?;
+        let links = self.state.knock_links(now, MAX_LINKS).await?;
+        let open = |link: KnockLink| OpenKnockLink {
+            id: link.id,
+            by: link.made_by,
+            note: link.note,
+            created_at: link.created_at,
+            expires_at: link.expires_at,
+            allow_secs: link.allow_secs,
+        };
+        Ok(links.into_iter().map(open).collect())
+    }
+
+    /// See [`crate::Hub::remove_knock_link`].
+    pub(crate) async fn remove_knock_link(
+        &self,
+        who: &Principal,
+        id: &str,
+    ) -> Result<(), AdminError> {
+        operates(who)?;
+        if !self.state.remove_knock_link(id).await? {
+            return Err(AdminError::NotFound("link with this id that can be used".to_owned()));
+        }
+        tracing::info!(by = %who.name().escape_debug(), id, "a link to be let in was revoked");
+        Ok(())
     }
 
     /// See [`crate::Hub::knock`].

@@ -37,7 +37,9 @@ use directions::Directing;
 use effect::Effects;
 pub use effect::{HostEffect, HostState, TargetEffect};
 pub use feed::{FeedPage, FeedQuestion};
-pub use knock::{LetIn, MAX_LINK_SECS, MAX_SPARED_SECS, MadeKnockLink, NewKnockLink};
+pub use knock::{
+    LetIn, MAX_LINK_SECS, MAX_SPARED_SECS, MadeKnockLink, NewKnockLink, OpenKnockLink,
+};
 pub use operate::{Ban, MAX_ALLOW_ENTRIES, NewAllowEntry};
 pub(crate) use operate::{Desk, reads};
 pub use pull::{MAX_PULLED, Pull, Told};

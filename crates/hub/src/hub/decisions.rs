@@ -13,7 +13,7 @@ use super::Hub;
 use crate::auth::Principal;
 use crate::decisions::{
     Ban, Desk, FeedPage, FeedQuestion, HostEffect, LetIn, MadeKnockLink, NewAllowEntry,
-    NewKnockLink, Pull, TargetEffect, Told,
+    NewKnockLink, OpenKnockLink, Pull, TargetEffect, Told,
 };
 use crate::error::{AdminError, QueryError, StateError};
 use crate::outbound::{News, news};
@@ -134,6 +134,27 @@ impl Hub {
         now: Timestamp,
     ) -> Result<MadeKnockLink, AdminError> {
         self.desk().add_knock_link(who, new, now).await
+    }
+
+    /// Such links that can still be used, the last made first. Needs
+    /// [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn knock_links(
+        &self,
+        who: &Principal,
+        now: Timestamp,
+    ) -> Result<Vec<OpenKnockLink>, AdminError> {
+        self.desk().knock_links(who, now).await
+    }
+
+    /// Revokes such a link, at once on all hubs. Needs [`crate::Permission::Operate`].
+    ///
+    /// # Errors
+    /// [`AdminError::NotFound`] where none that can be used has the id.
+    pub async fn remove_knock_link(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
+        self.desk().remove_knock_link(who, id).await
     }
 
     /// Uses such a link from an address: it is spared for a while, and bans of it

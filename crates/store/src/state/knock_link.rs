@@ -72,6 +72,36 @@ impl State {
             .transpose()
     }
 
+    /// Links that can still be used, the last made first; `most` at most.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn knock_links(
+        &self,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<Vec<KnockLink>, StateError> {
+        let rows = sql("SELECT * FROM knock_link WHERE spent_at IS NULL AND expires_at > $1
+             ORDER BY created_at DESC, id LIMIT $2")
+        .bind(now.as_millis())
+        .bind(i64::from(most))
+        .rows(&self.db)
+        .await?;
+        rows.iter().map(link).collect()
+    }
+
+    /// Takes a link that can still be used away; `false` where there is none.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn remove_knock_link(&self, id: &str) -> Result<bool, StateError> {
+        let gone = sql("DELETE FROM knock_link WHERE id = $1 AND spent_at IS NULL")
+            .bind(id)
+            .execute(&self.db)
+            .await?;
+        Ok(gone == 1)
+    }
+
     /// Spends a link; `true` for exactly one caller, whichever hub it asks, and
     /// only before its end.
     ///

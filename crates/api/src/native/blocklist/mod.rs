@@ -105,8 +105,8 @@ fn by_credential(
     };
     app.hub.blocklist_pass(&caller.who).map_err(|_| {
         Problem::forbidden(
-            "Block lists need an account, or a key with the scope 'read', 'decisions' or \
-             'bouncer', in the private domain.",
+            "Block lists need an account, or a key with the scope 'read', 'ingest', 'decisions', \
+             'bouncer' or 'admin', in the private domain.",
         )
     })
 }

@@ -17,6 +17,8 @@ use super::wire::Put as _;
 
 /// Bits of an RSA key, as `ssh-keygen -A` makes it.
 const RSA_BITS: usize = 3_072;
+/// What the keys' files are called.
+const NAMES: [&str; 3] = ["ssh_host_rsa_key", "ssh_host_ecdsa_key", "ssh_host_ed25519_key"];
 /// Longest key file.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
@@ -87,18 +89,19 @@ impl HostKeys {
     /// [`KeyError`], naming the file.
     pub fn load_or_make(folder: Option<&Path>) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
-        let rsa = kept(folder, "ssh_host_rsa_key", RsaKeyPair::from_der, || {
+        let [rsa_name, ecdsa_name, ed25519_name] = NAMES;
+        let rsa = kept(folder, rsa_name, RsaKeyPair::from_der, || {
             let key = rsa::PrivateKey::new(&mut rand::rng(), RSA_BITS).ok()?;
             Some(key.to_pkcs1_der().ok()?.as_bytes().to_vec())
         })?;
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let ecdsa = kept(
             folder,
-            "ssh_host_ecdsa_key",
+            ecdsa_name,
             |der| EcdsaKeyPair::from_pkcs8(algorithm, der, &random),
             || Some(EcdsaKeyPair::generate_pkcs8(algorithm, &random).ok()?.as_ref().to_vec()),
         )?;
-        let ed25519 = kept(folder, "ssh_host_ed25519_key", Ed25519KeyPair::from_pkcs8, || {
+        let ed25519 = kept(folder, ed25519_name, Ed25519KeyPair::from_pkcs8, || {
             Some(Ed25519KeyPair::generate_pkcs8(&random).ok()?.as_ref().to_vec())
         })?;
         Ok(Self { rsa, ecdsa, ed25519, random })
@@ -164,6 +167,11 @@ impl HostKeys {
         blob.put_string(&raw);
         Some(blob)
     }
+}
+
+/// Whether a folder has all keys of a server.
+pub(crate) fn are_kept(folder: &Path) -> bool {
+    NAMES.iter().all(|name| folder.join(name).is_file())
 }
 
 /// Reads a key, or makes and keeps it.

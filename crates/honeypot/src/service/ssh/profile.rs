@@ -3,6 +3,8 @@
 //! here. Captured from the packages of the distributions; a test reads the
 //! lists back from a recorded `KEXINIT`.
 
+use super::wire::Put as _;
+
 /// A real server's lists. Every name in them is one that we speak.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Profile {
@@ -68,10 +70,30 @@ pub(super) const PROFILES: [Profile; 2] = [
 ];
 
 impl Profile {
+    /// The ten lists of a `KEXINIT`.
+    pub(super) fn lists(&self) -> [&'static str; 10] {
+        let Self { kex, host_keys, ciphers, macs, compression, .. } = *self;
+        [kex, host_keys, ciphers, ciphers, macs, macs, compression, compression, "", ""]
+    }
+
     /// The profile of that name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         PROFILES.iter().find(|profile| profile.name == name)
     }
+}
+
+/// What a real server of this version line offers; `None` where it is not known.
+pub(crate) fn offer_of(version: &str) -> Option<super::kex::Offer> {
+    // The release and the distribution; its packages differ in what follows.
+    let release = |line: &str| line.rsplit_once('-').map(|(release, _)| release.to_owned());
+    let wanted = release(version)?;
+    let profile = PROFILES.iter().find(|p| release(p.version).as_deref() == Some(&wanted))?;
+    let mut message = vec![0; 17];
+    for list in profile.lists() {
+        message.put_string(list.as_bytes());
+    }
+    message.extend_from_slice(&[0; 5]);
+    super::kex::Offer::parse(&message)
 }
 
 /// The names of all profiles, for messages.
@@ -109,19 +131,10 @@ mod tests {
         let recorded = include_bytes!("fixtures/debian12.kexinit");
         let offer = kex::Offer::parse(recorded).unwrap();
         let profile = Profile::named("debian12").unwrap();
-        let lists = [
-            profile.kex,
-            profile.host_keys,
-            profile.ciphers,
-            profile.ciphers,
-            profile.macs,
-            profile.macs,
-            profile.compression,
-            profile.compression,
-            "",
-            "",
-        ];
-        for (index, list) in lists.iter().enumerate() {
+        assert_eq!(offer_of(profile.version), Some(offer.clone()));
+        // Measured of the package.
+        assert_eq!(offer.hassh_server(), "425d29fe50d8e4f5e37efb6e24bcf660");
+        for (index, list) in profile.lists().iter().enumerate() {
             assert_eq!(offer.list(index), list.as_bytes(), "list {index}");
         }
     }

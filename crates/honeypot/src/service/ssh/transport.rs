@@ -36,18 +36,7 @@ pub struct Server {
 impl Server {
     pub(super) fn new(profile: &'static Profile, version: Option<&str>, keys: HostKeys) -> Self {
         let mut offer = Vec::new();
-        for list in [
-            profile.kex,
-            profile.host_keys,
-            profile.ciphers,
-            profile.ciphers,
-            profile.macs,
-            profile.macs,
-            profile.compression,
-            profile.compression,
-            "",
-            "",
-        ] {
+        for list in profile.lists() {
             offer.put_string(list.as_bytes());
         }
         offer.put_u8(0);

@@ -218,8 +218,17 @@ impl Offer {
     /// HASSH: what tells SSH clients apart (MD5 of four of the lists).
     #[must_use]
     pub fn hassh(&self) -> String {
+        self.digest([list::KEX, list::CIPHER_IN, list::MAC_IN, list::COMPRESSION_IN])
+    }
+
+    /// The same of a server: of the lists for what it sends.
+    #[must_use]
+    pub fn hassh_server(&self) -> String {
+        self.digest([list::KEX, list::CIPHER_OUT, list::MAC_OUT, list::COMPRESSION_OUT])
+    }
+
+    fn digest(&self, parts: [usize; 4]) -> String {
         use md5::Digest as _;
-        let parts = [list::KEX, list::CIPHER_IN, list::MAC_IN, list::COMPRESSION_IN];
         let text = parts.map(|index| self.list(index)).join(&b';');
         md5::Md5::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
     }
