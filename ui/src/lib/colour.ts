@@ -18,6 +18,16 @@ const FIXED: Record<string, number> = {
   'VNC(vnclowpot)': 6,
   'Mail(mailoney)': 2,
   'ADB(adbhoney)': 1,
+  // Kinds of events, in charts by kind.
+  'connection.opened': 0,
+  'auth.attempted': 1,
+  'http.requested': 2,
+  'command.entered': 3,
+  'download.attempted': 4,
+  'payload.captured': 4,
+  'payload.executed': 4,
+  'client.identified': 6,
+  'session.closed': 6,
 };
 const SLOTS = 7;
 /** Of what has no category, and of the rest. */

@@ -75,6 +75,13 @@ export function href(path: string, q = '', range: Range = DEFAULT, event = ''): 
 
 export const route = new Route();
 
+/** The address of all that is known about an address or network. */
+export function about(address: string): string {
+  const params = new URLSearchParams({ address });
+  writeRange(route.range, params);
+  return `${base}attacker?${params.toString()}`;
+}
+
 /** Lets plain clicks on links of the page change the address without loading. */
 export function followLinks(click: MouseEvent): void {
   if (click.defaultPrevented || click.button !== 0) return;

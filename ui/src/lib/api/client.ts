@@ -2,6 +2,8 @@
 import { base } from '../base';
 import type {
   AllowEntry,
+  BlocklistFormat,
+  BlocklistLink,
   Bouncer,
   Decision,
   DecisionPage,
@@ -17,7 +19,9 @@ import type {
   ExplainedLine,
   ExplainRequest,
   FieldInfo,
+  HoneypotTells,
   KeyInfo,
+  OpenKnockLink,
   PayloadList,
   PublicSummary,
   QuarantineList,
@@ -184,6 +188,15 @@ export const api = {
     call<{ entry: AllowEntry; freed: number }>(apiUrl('allowlist'), { method: 'POST', body }),
   disallow: (target: string) => call<void>(apiUrl(`allowlist/${encodeURIComponent(target)}`), { method: 'DELETE' }),
   bouncers: (signal?: AbortSignal) => call<{ bouncers: Bouncer[] }>(apiUrl('bouncers'), { signal }).then((answer) => answer.bouncers),
+  blocklistLinks: (signal?: AbortSignal) => call<{ links: BlocklistLink[] }>(apiUrl('blocklist-links'), { signal }).then((answer) => answer.links),
+  addBlocklistLink: (body: { format: BlocklistFormat; query: string; note: string | null; duration_secs: number }) =>
+    call<{ path: string; url: string | null }>(apiUrl('blocklist-links'), { method: 'POST', body }),
+  removeBlocklistLink: (id: string) => call<void>(apiUrl(`blocklist-links/${encodeURIComponent(id)}`), { method: 'DELETE' }),
+  knockLinks: (signal?: AbortSignal) => call<{ links: OpenKnockLink[] }>(apiUrl('knock-links'), { signal }).then((answer) => answer.links),
+  addKnockLink: (body: { usable_secs: number; allow_secs: number; note: string | null }) =>
+    call<{ path: string; url: string | null }>(apiUrl('knock-links'), { method: 'POST', body }),
+  removeKnockLink: (id: string) => call<void>(apiUrl(`knock-links/${encodeURIComponent(id)}`), { method: 'DELETE' }),
+  tells: (signal?: AbortSignal) => call<HoneypotTells>(apiUrl('honeypot/tells'), { signal }).then((answer) => answer.report),
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),

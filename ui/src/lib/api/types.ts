@@ -434,6 +434,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/honeypot/tells": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tells of honeypots
+         * @description What scanners and bots know honeypots by, tried on those of this process when it is asked for
+         *     first. Needs the role operator.
+         */
+        get: operations["listHoneypotTells"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -482,7 +503,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List links that let somebody in
+         * @description Those that can still be used. Needs the role operator.
+         */
+        get: operations["listKnockLinks"];
         put?: never;
         /**
          * Make a link that lets somebody in
@@ -491,6 +516,26 @@ export interface paths {
          */
         post: operations["addKnockLink"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/knock-links/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a link that lets somebody in
+         * @description At once, on all hubs. Who has used it stays spared. Needs the role operator.
+         */
+        delete: operations["removeKnockLink"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2040,6 +2085,36 @@ export interface components {
              */
             lon: number;
         };
+        /** @description One thing that detectors look at, tried on ourselves. */
+        HoneypotTell: {
+            /** @description What to do where it shows. */
+            advice: string;
+            /**
+             * @description Its lasting name.
+             * @example ssh-kexinit
+             */
+            id: string;
+            /** @description Who does: a tool, or the honeypot that is known by it. */
+            known_from: string;
+            /** @description What a detector looks at. */
+            looks_at: string;
+            /**
+             * @description Where: a service with its address, a shell, or `installation`.
+             * @example ssh on 0.0.0.0:22
+             */
+            place: string;
+            /** @description What was seen, shortened; control characters are replaced. */
+            seen: string;
+            /**
+             * @description `hidden` (a real machine is seen), `shown` (a honeypot is) or `not-applicable`.
+             * @example hidden
+             */
+            verdict: string;
+        };
+        /** @description What is known. */
+        HoneypotTells: {
+            report: components["schemas"]["TellReport"] | null;
+        };
         /** @description What was delivered since the start. */
         IngestStatus: {
             /**
@@ -2084,6 +2159,11 @@ export interface components {
             path: string;
             /** @description The whole address, where the settings say how the hub is reached. */
             url: string | null;
+        };
+        /** @description Links that can still be used. */
+        KnockLinkList: {
+            /** @description The last made first, without their secrets. */
+            links: components["schemas"]["OpenKnockLink"][];
         };
         /** @description The newest alert of a scenario. */
         LastHit: {
@@ -2282,6 +2362,33 @@ export interface components {
              * @example anna
              */
             username: string;
+        };
+        /** @description A link that can still be used. */
+        OpenKnockLink: {
+            /**
+             * Format: int64
+             * @description How long who uses it is spared, in seconds.
+             */
+            allow_secs: number;
+            /** @description Who made it. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description Until when it can be used.
+             */
+            expires_at: string;
+            /**
+             * @description Names it; of no use to get in.
+             * @example 4f0c2a9be1d35a77
+             */
+            id: string;
+            /** @description What it is for. */
+            note: string | null;
         };
         /** @description A target that events are forwarded to. */
         OutboundStatus: {
@@ -3006,6 +3113,21 @@ export interface components {
             at: string;
             /** @description The account or key. */
             by: string;
+        };
+        /** @description What was found on the honeypots of this process. */
+        TellReport: {
+            /**
+             * Format: date-time
+             * @description When they were tried.
+             */
+            checked_at: string;
+            /**
+             * @description The sensor whose honeypots they are.
+             * @example edge-1
+             */
+            sensor: string;
+            /** @description Every check, in the order of services and shells. */
+            tells: components["schemas"]["HoneypotTell"][];
         };
         /** @description Attacks in the time before now. */
         Totals: {
@@ -4378,6 +4500,44 @@ export interface operations {
             };
         };
     };
+    listHoneypotTells: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoneypotTells"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listKeys: {
         parameters: {
             query?: never;
@@ -4497,6 +4657,35 @@ export interface operations {
             };
         };
     };
+    listKnockLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The links */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnockLinkList"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     addKnockLink: {
         parameters: {
             query?: never;
@@ -4530,6 +4719,45 @@ export interface operations {
             };
             /** @description A value breaks a rule; the detail says which */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeKnockLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The link's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It works no more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description None that can be used has this id */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
