@@ -138,7 +138,7 @@ describe('pages about attackers', { timeout: 300_000 }, () => {
 
   test('what was tried is counted, with sources and trend', async () => {
     await page.keyboard.press('g');
-    await page.keyboard.press('t');
+    await page.keyboard.press('w');
     await page.waitForURL(/tried/);
     const row = (table, text) => region(`Table of ${table}`).getByRole('row').filter({ hasText: text });
     await row('Pairs', 'root / 123456').getByText('↑ 200 %').waitFor();
