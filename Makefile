@@ -18,7 +18,7 @@ test: require packages ui ## all tests, with real clients and a real browser
 check: ui lint ## what must be green before a change lands; needs no root
 	$(NPM) --prefix ui run check
 	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
-	$(CARGO) test --locked --workspace
+	$(CARGO) xtask test
 
 # Always the whole workspace: another selection has other features of libraries, and builds them anew.
 lint:

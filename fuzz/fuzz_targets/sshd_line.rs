@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use palisade_event::Timestamp;
 use palisade_rules::{
-    LineContext, Parsed, Sight, SyslogClock, parse_sshd, parse_sshd_message, sight_sshd,
+    LineContext, Parsed, Sight, Sighting, SyslogClock, parse_sshd, parse_sshd_message, sight_sshd,
 };
 
 fuzz_target!(|line: &[u8]| {
@@ -15,11 +15,13 @@ fuzz_target!(|line: &[u8]| {
     let mut clock = SyslogClock::new(cx);
     // Twice: the second time its minute is known.
     for _ in 0..2 {
-        match (sight_sshd(line, &mut clock), &parsed) {
-            (Sight::Sighting(seen), Parsed::Observation(long)) => {
-                assert_eq!((seen.kind, seen.at), (long.kind, long.observed_at));
-                assert_eq!(seen.source, long.source.map(|end| end.address));
-                assert_eq!(seen.repeat, long.repeat);
+        let mut seen = None;
+        let mut see = |one: &Sighting<'_>| seen = Some((one.kind, one.at, one.source, one.repeat));
+        let sight = sight_sshd(line, &mut clock, &mut see);
+        match (sight, &parsed) {
+            (Sight::Seen, Parsed::Observation(long)) => {
+                let source = long.source.map(|end| end.address);
+                assert_eq!(seen, Some((long.kind, long.observed_at, source, long.repeat)));
             }
             (Sight::Irrelevant | Sight::Foreign, Parsed::Irrelevant) => {}
             (Sight::Unparsed, Parsed::Unparsed) => {}

@@ -1,7 +1,9 @@
-//! Checks and generated files: `cargo xtask layers`, `cargo xtask golden`.
+//! Checks, generated files and tests: `cargo xtask layers`, `cargo xtask golden`,
+//! `cargo xtask test`.
 
 mod golden;
 mod layers;
+mod test;
 
 use std::process::ExitCode;
 
@@ -10,10 +12,12 @@ fn main() -> ExitCode {
     let outcome = match task.as_deref() {
         Some("layers") => layers::check(),
         Some("golden") => golden::write(),
+        Some("test") => test::run(),
         _ => {
             eprintln!(
                 "usage: cargo xtask TASK\n  layers  check that crates import only what the \
-                 design allows\n  golden  write the generated files (docs/EVENTS.md)"
+                 design allows\n  golden  write the generated files (docs/EVENTS.md)\n  \
+                 test    run all tests, as many programs at a time as there are processors"
             );
             return ExitCode::from(2);
         }

@@ -41,7 +41,7 @@ pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
 pub use enforce::{EnforceConfig, EnforcedBan, Method, flush_enforced, list_enforced};
 pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
 pub use intake::Intake;
-pub use knock::{KnockConfig, KnockSecret, knock_step};
+pub use knock::{KnockConfig, KnockSecret, flush_knock, knock_step};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;
 pub use uplink::{

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use palisade_agent::{
-    Config, DetectConfig, EnforceConfig, KnockConfig, KnockSecret, Method, knock_step,
+    Config, DetectConfig, EnforceConfig, KnockConfig, KnockSecret, Method, flush_knock, knock_step,
 };
 use palisade_event::{EventKind, Timestamp};
 use support::namespace::{Attacker, OURS, THEIRS, THEIRS_6, inside, serve, sh};
@@ -91,6 +91,13 @@ async fn who_knocks_in_the_right_order_is_let_in_though_banned() {
     running.end().await;
     assert_eq!(hub.of(EventKind::KnockAccepted).len(), 2);
     assert!(!sh("nft list table inet palisade_knock 2>/dev/null"), "our table goes with us");
+    // What a killed agent leaves is taken out by hand.
+    assert!(sh("nft add table inet palisade_knock && nft add table inet other"));
+    let knock = config.knock.unwrap();
+    flush_knock(&knock).await.unwrap();
+    assert!(!sh("nft list table inet palisade_knock 2>/dev/null"));
+    assert!(sh("nft list table inet other >/dev/null"), "and nothing else");
+    flush_knock(&knock).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,14 +44,12 @@ fn of_log(bytes: &[u8], runs: Runs) -> String {
     let now = "2026-11-20T23:00:00Z".parse().unwrap();
     let mut clock = SyslogClock::new(LineContext { now, zone: jiff::tz::TimeZone::UTC });
     for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        match sight_sshd(line, &mut clock) {
-            Sight::Sighting(sighting) => {
-                let findings = detector.see(&sighting, None);
-                show(&detector, findings, &mut out);
-            }
-            Sight::Irrelevant | Sight::Foreign => {}
-            Sight::Unparsed => panic!("{}", String::from_utf8_lossy(line)),
-        }
+        let mut see = |sighting: &Sighting<'_>| {
+            let findings = detector.see(sighting, None);
+            show(&detector, findings, &mut out);
+        };
+        let sight = sight_sshd(line, &mut clock, &mut see);
+        assert_ne!(sight, Sight::Unparsed, "{}", String::from_utf8_lossy(line));
     }
     out
 }

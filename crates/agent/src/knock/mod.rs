@@ -183,8 +183,7 @@ impl Knock {
             }
         }
         drop(outlet);
-        let table = &self.config.table;
-        let _ = script(&format!("add table inet {table}\ndelete table inet {table}\n")).await;
+        let _ = script(&rules::end(&self.config.table)).await;
     }
 
     /// The sequences that open at a moment.
@@ -297,6 +296,15 @@ impl Knock {
         durable::write(&self.file, &self.kept)
             .map_err(|error| format!("cannot write {}: {error}", self.file.display()))
     }
+}
+
+/// Takes our table out of the kernel, such as what a killed agent has left.
+/// A running agent makes it anew.
+///
+/// # Errors
+/// One sentence: `nft` is missing or refuses.
+pub async fn flush_knock(config: &KnockConfig) -> Result<(), String> {
+    script(&rules::end(&config.table)).await
 }
 
 async fn script(text: &str) -> Result<(), String> {

@@ -31,7 +31,12 @@ pub(super) struct Sequence {
 
 /// Makes the table new, with nothing in it.
 pub(super) fn begin(table: &str) -> String {
-    format!("add table inet {table}\ndelete table inet {table}\nadd table inet {table}\n")
+    format!("{}add table inet {table}\n", end(table))
+}
+
+/// Takes the table away, whether it is there or not.
+pub(super) fn end(table: &str) -> String {
+    format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
 /// Lets these sequences open, and those no more. Who is half through one of

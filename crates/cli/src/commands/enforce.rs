@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use palisade_agent::{flush_enforced, list_enforced};
+use palisade_agent::{flush_enforced, flush_knock, list_enforced};
 use serde_json::json;
 
 use crate::args::{FormatArgs, OutputFormat};
@@ -32,6 +32,9 @@ pub(crate) async fn run(settings: &Settings, command: EnforceCommand) -> anyhow:
     match command {
         EnforceCommand::Flush => {
             flush_enforced(config, &data).await.map_err(failed)?;
+            if let Some(knock) = &settings.agent.knock {
+                flush_knock(knock).await.map_err(failed)?;
+            }
             out::line("our rules are gone from the firewall");
         }
         EnforceCommand::List { format } => {

@@ -98,6 +98,17 @@ pub enum Glance {
     Unparsed,
 }
 
+impl From<Sight> for Glance {
+    #[inline]
+    fn from(sight: Sight) -> Self {
+        match sight {
+            Sight::Seen => Self::Seen,
+            Sight::Irrelevant | Sight::Foreign => Self::Irrelevant,
+            Sight::Unparsed => Self::Unparsed,
+        }
+    }
+}
+
 impl From<Read> for Glance {
     fn from(read: Read) -> Self {
         match read {
@@ -243,7 +254,7 @@ impl LogFormat {
     ) -> Glance {
         match self {
             Self::Declared(declared) => ruleset::glance(&declared.0, line, state, see).into(),
-            Self::Sshd => glance_of_sight(sight_sshd(line, &mut state.syslog), see),
+            Self::Sshd => sight_sshd(line, &mut state.syslog, see).into(),
             Self::Syslog => glance_syslog(line, state, see),
             _ => {
                 let parsed = self.parse(line, state);
@@ -295,19 +306,6 @@ fn now(cx: &LineContext) -> Now {
     Now { epoch: cx.now.as_millis() as f64 / 1000.0, zone: cx.zone.clone() }
 }
 
-/// Hands over a sighting, and says what became of the line.
-#[inline]
-fn glance_of_sight(sight: Sight<'_>, see: &mut dyn FnMut(&Sighting<'_>)) -> Glance {
-    match sight {
-        Sight::Sighting(sighting) => {
-            see(&sighting);
-            Glance::Seen
-        }
-        Sight::Irrelevant | Sight::Foreign => Glance::Irrelevant,
-        Sight::Unparsed => Glance::Unparsed,
-    }
-}
-
 /// Looks at a line of many programs' syslog.
 #[inline]
 fn glance_syslog(line: &[u8], state: &mut LineState, see: &mut dyn FnMut(&Sighting<'_>)) -> Glance {
@@ -317,9 +315,9 @@ fn glance_syslog(line: &[u8], state: &mut LineState, see: &mut dyn FnMut(&Sighti
         Begin::NoTime => return glance_without_time(line, state, see),
         Begin::Other => return glance_of(&no_head(line)),
     };
-    match sight_head(&head) {
+    match sight_head(&head, see) {
         Sight::Foreign => {}
-        sight => return glance_of_sight(sight, see),
+        sight => return sight.into(),
     }
     let Writer::Declared(parser) = writer(head.tag, head.message) else {
         return Glance::Irrelevant;
@@ -344,7 +342,7 @@ fn glance_without_time(
 ) -> Glance {
     let Some(head) = syslog_head(line) else { return glance_of(&no_head(line)) };
     match writer(head.tag, head.message) {
-        Writer::Sshd => glance_of_sight(sight_sshd(line, &mut state.syslog), see),
+        Writer::Sshd => sight_sshd(line, &mut state.syslog, see).into(),
         Writer::Declared(parser) => {
             let mut take = |_: &Parser, found: &Found<'_>| see(&found.sighting);
             ruleset::read(parser, Input::Head(&head), state, &mut take).into()

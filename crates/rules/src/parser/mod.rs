@@ -59,11 +59,11 @@ pub enum Parsed {
     Unparsed,
 }
 
-/// What one line is to detection, borrowed from the line.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sight<'a> {
-    /// Something happened.
-    Sighting(crate::Sighting<'a>),
+/// What one line is to detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Something happened, and was handed over.
+    Seen,
     /// Understood, and nothing new.
     Irrelevant,
     /// The line of another program.

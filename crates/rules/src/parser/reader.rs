@@ -30,14 +30,7 @@ impl LineReader {
     #[inline]
     pub fn look(&mut self, line: &[u8], mut see: impl FnMut(&Sighting<'_>)) -> bool {
         if self.is_sshd {
-            return match sight_sshd(line, &mut self.state.syslog) {
-                Sight::Sighting(sighting) => {
-                    see(&sighting);
-                    true
-                }
-                Sight::Irrelevant | Sight::Foreign => true,
-                Sight::Unparsed => false,
-            };
+            return sight_sshd(line, &mut self.state.syslog, &mut see) != Sight::Unparsed;
         }
         self.format.glance(line, &mut self.state, &mut see) != Glance::Unparsed
     }

@@ -9,13 +9,16 @@ use crate::parser::Sight;
 use crate::parser::clock::{Begin, Head, SyslogClock};
 use std::net::IpAddr;
 
-/// Looks at one line of a syslog file, without its newline.
+/// Looks at one line of a syslog file, without its newline, and hands over what
+/// it says.
 #[inline]
-#[must_use]
-pub fn sight_sshd<'a>(line: &'a [u8], clock: &mut SyslogClock) -> Sight<'a> {
+pub fn sight_sshd<S>(line: &[u8], clock: &mut SyslogClock, see: &mut S) -> Sight
+where
+    S: FnMut(&Sighting<'_>) + ?Sized,
+{
     let line = line.trim_ascii_end();
     match clock.head(line) {
-        Begin::Head(head) => sight_head(&head),
+        Begin::Head(head) => sight_head(&head, see),
         Begin::NoTime => without_time(line),
         Begin::Other => {
             let remark = line.is_empty() || line.starts_with(b"-- ");
@@ -26,29 +29,42 @@ pub fn sight_sshd<'a>(line: &'a [u8], clock: &mut SyslogClock) -> Sight<'a> {
 
 /// Looks at one line of a syslog file that was taken apart.
 #[inline]
-pub(in crate::parser) fn sight_head<'a>(head: &Head<'a>) -> Sight<'a> {
+pub(in crate::parser) fn sight_head<S>(head: &Head<'_>, see: &mut S) -> Sight
+where
+    S: FnMut(&Sighting<'_>) + ?Sized,
+{
     if !matches!(head.tag, b"sshd" | b"sshd-session" | b"sshd-auth") {
         return Sight::Foreign;
     }
-    match plain(head) {
-        Some(sight) => sight,
-        None => classified(head),
-    }
-}
-
-fn classified<'a>(head: &Head<'a>) -> Sight<'a> {
-    match classify(head.message) {
-        Class::Fact(fact) => {
-            Sight::Sighting(Sighting { host: Some(head.host), ..fact.sighting(head.at) })
+    // A sighting is made here once, where it is looked at: it is large, and moving
+    // it from function to function cost as much as reading the line.
+    let fact = match plain(head.message) {
+        Some(Plain::Irrelevant) => return Sight::Irrelevant,
+        Some(Plain::Login(login)) => {
+            see(&Sighting {
+                host: Some(head.host),
+                source: Some(login.source),
+                user: login.user,
+                outcome: login.outcome,
+                method: login.method,
+                reason: login.reason,
+                ..Sighting::new(login.kind, head.at, "sshd")
+            });
+            return Sight::Seen;
         }
-        Class::Irrelevant => Sight::Irrelevant,
-        Class::Unparsed => Sight::Unparsed,
-    }
+        None => match classify(head.message) {
+            Class::Fact(fact) => fact,
+            Class::Irrelevant => return Sight::Irrelevant,
+            Class::Unparsed => return Sight::Unparsed,
+        },
+    };
+    see(&Sighting { host: Some(head.host), ..fact.sighting(head.at) });
+    Sight::Seen
 }
 
 /// A line with a date that does not exist: the same words as without one.
 #[cold]
-fn without_time(line: &[u8]) -> Sight<'_> {
+fn without_time(line: &[u8]) -> Sight {
     let Some(head) = syslog::split(line) else { return Sight::Unparsed };
     if !matches!(head.tag, b"sshd" | b"sshd-session" | b"sshd-auth") {
         return Sight::Foreign;
@@ -59,40 +75,57 @@ fn without_time(line: &[u8]) -> Sight<'_> {
     }
 }
 
+/// What a line in its plain form says.
+enum Plain<'a> {
+    Login(Login<'a>),
+    Irrelevant,
+}
+
+/// What differs between the sightings of such lines.
+struct Login<'a> {
+    kind: EventKind,
+    source: IpAddr,
+    user: Option<&'a [u8]>,
+    outcome: Option<Outcome>,
+    method: Option<&'static [u8]>,
+    reason: Option<&'static [u8]>,
+}
+
 /// The lines of which a log under attack consists, in their plain form, read
 /// from their end: `… X from ADDRESS port N ssh2`, `… X ADDRESS port N
 /// [preauth]`. `None` for every other line and form, also where it would be the
 /// same sighting; then [`classify`] decides.
 #[inline]
-fn plain<'a>(head: &Head<'a>) -> Option<Sight<'a>> {
-    let message = head.message;
+fn plain(message: &[u8]) -> Option<Plain<'_>> {
     match message.first()? {
         b'F' => {
             let rest = message.strip_prefix(b"Failed password for ")?.strip_suffix(b" ssh2")?;
             let (rest, source) = before_peer(rest)?;
             let user = rest.strip_suffix(b" from ")?;
             let user = after_any(user, &[b"invalid user ", b"illegal user "]).unwrap_or(user);
-            seen(Sighting {
-                host: Some(head.host),
-                source: Some(source),
+            Some(Plain::Login(Login {
+                kind: EventKind::AuthAttempted,
+                source,
                 user: (!user.is_empty()).then_some(user),
                 outcome: Some(Outcome::Failed),
                 method: Some(b"password"),
-                ..Sighting::new(EventKind::AuthAttempted, head.at, "sshd")
-            })
+                reason: None,
+            }))
         }
         b'I' => {
             let (rest, source) = before_peer(message.strip_prefix(b"Invalid user ")?)?;
             let user = rest.strip_suffix(b" from ")?;
-            seen(Sighting {
-                host: Some(head.host),
-                source: Some(source),
+            Some(Plain::Login(Login {
+                kind: EventKind::UserProbed,
+                source,
                 user: (!user.is_empty()).then_some(user),
-                ..Sighting::new(EventKind::UserProbed, head.at, "sshd")
-            })
+                outcome: None,
+                method: None,
+                reason: None,
+            }))
         }
-        b'C' => left_early(head, message.strip_prefix(b"Connection closed by ")?, CLOSED),
-        b'D' => left_early(head, message.strip_prefix(b"Disconnected from ")?, DISCONNECTED),
+        b'C' => left_early(message.strip_prefix(b"Connection closed by ")?, CLOSED),
+        b'D' => left_early(message.strip_prefix(b"Disconnected from ")?, DISCONNECTED),
         // With a port there is always a line `Disconnected from` too.
         b'R' => {
             let rest = message.strip_prefix(b"Received disconnect from ")?;
@@ -102,21 +135,16 @@ fn plain<'a>(head: &Head<'a>) -> Option<Sight<'a>> {
             let digits = rest.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
             u16::try_from(number(rest.get(..digits)?)?).ok()?;
             (rest.get(digits) == Some(&b':') && rest.get(digits + 1) != Some(&b' '))
-                .then_some(Sight::Irrelevant)
+                .then_some(Plain::Irrelevant)
         }
-        b'p' => message.starts_with(b"pam_").then_some(Sight::Irrelevant),
+        b'p' => message.starts_with(b"pam_").then_some(Plain::Irrelevant),
         _ => None,
     }
 }
 
-#[inline]
-fn seen(sighting: Sighting<'_>) -> Option<Sight<'_>> {
-    Some(Sight::Sighting(sighting))
-}
-
 /// `[authenticating user X |invalid user X ]ADDRESS port N [preauth]`.
 #[inline]
-fn left_early<'a>(head: &Head<'a>, text: &'a [u8], reason: &'static [u8]) -> Option<Sight<'a>> {
+fn left_early<'a>(text: &'a [u8], reason: &'static [u8]) -> Option<Plain<'a>> {
     let (who, source) = before_peer(text.strip_suffix(b" [preauth]")?)?;
     let user = match who {
         b"" => None,
@@ -125,13 +153,14 @@ fn left_early<'a>(head: &Head<'a>, text: &'a [u8], reason: &'static [u8]) -> Opt
             Some(user.strip_suffix(b" ").filter(|user| !user.is_empty())?)
         }
     };
-    seen(Sighting {
-        host: Some(head.host),
-        source: Some(source),
+    Some(Plain::Login(Login {
+        kind: EventKind::ConnectionClosed,
+        source,
         user,
+        outcome: None,
+        method: None,
         reason: Some(reason),
-        ..Sighting::new(EventKind::ConnectionClosed, head.at, "sshd")
-    })
+    }))
 }
 
 /// The IPv4 address of `TEXT ADDRESS port N`, and the text with its space.
@@ -159,8 +188,9 @@ mod tests {
 
     /// Both ways to read a line, as the same words.
     fn both(line: &[u8], clock: &mut SyslogClock) -> (String, String) {
-        let fast = match sight_sshd(line, clock) {
-            Sight::Sighting(seen) => format!(
+        let mut said = String::new();
+        let mut see = |seen: &Sighting<'_>| {
+            said = format!(
                 "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
                 seen.kind,
                 seen.at,
@@ -172,7 +202,10 @@ mod tests {
                 seen.method,
                 seen.reason,
                 seen.repeat
-            ),
+            );
+        };
+        let fast = match sight_sshd(line, clock, &mut see) {
+            Sight::Seen => said,
             Sight::Irrelevant | Sight::Foreign => "irrelevant".into(),
             Sight::Unparsed => "unparsed".into(),
         };

@@ -1,0 +1,179 @@
+//! All tests, as `cargo test` runs them, but as many test programs at a time as
+//! there are processors: most of ours wait for processes and networks, and one
+//! after the other would leave the machine idle.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+/// What cargo says of something that it has built (`cargo help build`,
+/// `--message-format=json`).
+#[derive(Deserialize)]
+struct Built {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// A program with tests.
+struct Program {
+    name: String,
+    path: PathBuf,
+    /// The folder of its package, where cargo runs it.
+    folder: PathBuf,
+    integration: bool,
+}
+
+/// How a program ended.
+struct Ended {
+    name: String,
+    passed: bool,
+    took: Duration,
+    output: String,
+}
+
+/// Builds and runs all tests.
+///
+/// # Errors
+/// Something does not compile, or a test fails.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut programs = build()?;
+    // Those that wait first, so that something runs beside the long ones.
+    programs.sort_by_key(|program| (!program.integration, program.name.clone()));
+    let all = programs.len();
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let (left, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(program) = next else { return };
+                    let one = test(&program);
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    report(&one, ended.len() + 1, all);
+                    ended.push(one);
+                }
+            });
+        }
+    });
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failed: Vec<&str> =
+        ended.iter().filter(|one| !one.passed).map(|one| one.name.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("tests failed in {}", failed.join(", "));
+    }
+    let status = cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]).status()?;
+    if !status.success() {
+        bail!("examples in the documentation fail");
+    }
+    Ok(())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Builds all programs with tests and gives them.
+fn build() -> anyhow::Result<Vec<Program>> {
+    let mut child = cargo()
+        .args(["test", "--locked", "--workspace", "--no-run"])
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo cannot be started")?;
+    let out = child.stdout.take().context("cargo says nothing")?;
+    let mut programs = Vec::new();
+    for line in BufReader::new(out).lines() {
+        let line = line?;
+        let Ok(built) = serde_json::from_str::<Built>(&line) else { continue };
+        let tests = built.profile.is_some_and(|profile| profile.test);
+        if built.reason != "compiler-artifact" || !tests {
+            continue;
+        }
+        if let (Some(path), Some(manifest), Some(target)) =
+            (built.executable, built.manifest_path, built.target)
+        {
+            let folder = manifest.parent().context("a package without a folder")?.to_owned();
+            let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            programs.push(Program {
+                name: format!("{package}::{}", target.name),
+                path,
+                folder,
+                integration: target.kind.iter().any(|kind| kind == "test"),
+            });
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("the tests do not compile");
+    }
+    Ok(programs)
+}
+
+/// Runs one program to its end.
+fn test(program: &Program) -> Ended {
+    let begun = Instant::now();
+    let (passed, output) = match output(program) {
+        Ok((passed, output)) => (passed, output),
+        Err(error) => (false, format!("{error:#}\n")),
+    };
+    Ended { name: program.name.clone(), passed, took: begun.elapsed(), output }
+}
+
+/// Whether it ended well, and what it said, both of its outputs in their order.
+fn output(program: &Program) -> anyhow::Result<(bool, String)> {
+    // A file, for nobody waits at its end where a test leaves a process behind.
+    let mut said = tempfile::tempfile().context("no temporary file")?;
+    let mut command = Command::new(&program.path);
+    command
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder)
+        .stdin(Stdio::null())
+        .stdout(said.try_clone()?)
+        .stderr(said.try_clone()?);
+    let status = command.status().context("cannot be started")?;
+    let mut bytes = Vec::new();
+    said.rewind()?;
+    said.read_to_end(&mut bytes)?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if !status.success() && status.code() != Some(101) {
+        let _ = writeln!(text, "ended with {status}");
+    }
+    Ok((status.success(), text))
+}
+
+/// A line for a program that passed; all that it said for one that failed.
+fn report(ended: &Ended, number: usize, all: usize) {
+    let Ended { name, passed, took, output } = ended;
+    let seconds = took.as_secs_f64();
+    if *passed {
+        let sum = output.lines().rev().find(|line| line.starts_with("test result: "));
+        let sum = sum.and_then(|line| line.split("; finished").next()).unwrap_or("no tests");
+        println!(
+            "[{number}/{all}] {name}: {} ({seconds:.1} s)",
+            sum.trim_start_matches("test result: ")
+        );
+    } else {
+        println!("[{number}/{all}] {name} FAILED after {seconds:.1} s\n{output}");
+    }
+}
