@@ -169,11 +169,11 @@ fn report(ended: &Ended, number: usize, all: usize) {
     if *passed {
         let sum = output.lines().rev().find(|line| line.starts_with("test result: "));
         let sum = sum.and_then(|line| line.split("; finished").next()).unwrap_or("no tests");
-        println!(
+        eprintln!(
             "[{number}/{all}] {name}: {} ({seconds:.1} s)",
             sum.trim_start_matches("test result: ")
         );
     } else {
-        println!("[{number}/{all}] {name} FAILED after {seconds:.1} s\n{output}");
+        eprintln!("[{number}/{all}] {name} FAILED after {seconds:.1} s\n{output}");
     }
 }
