@@ -177,7 +177,7 @@ describe('pages about attackers', { timeout: 300_000 }, () => {
 
   test('links to block lists and to be let in are made, listed and revoked', async () => {
     await go('/bans?show=links');
-    await page.getByText('No link works').waitFor();
+    await page.getByText('There is no link', { exact: true }).waitFor();
     await region('Links to block lists').getByRole('button', { name: 'New…' }).click();
     const form = page.getByRole('dialog');
     await form.getByLabel('Format').selectOption({ label: 'nftables: for nft -f' });
@@ -200,10 +200,10 @@ describe('pages about attackers', { timeout: 300_000 }, () => {
     await page.keyboard.press('Escape');
     await region('Table of links that let somebody in').getByText('hotel of Anna').waitFor();
     assert.deepEqual(await violations(page), []);
-    for (const [table, title] of [['Table of links to block lists', 'No link works'], ['Table of links that let somebody in', 'No link can be used']]) {
+    for (const [table, title] of [['Table of links to block lists', 'There is no link'], ['Table of links that let somebody in', 'There is no link that can be used']]) {
       await region(table).getByRole('button', { name: /^Revoke/ }).click();
       await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
-      await page.getByText(title).waitFor();
+      await page.getByText(title, { exact: true }).waitFor();
     }
     assert.equal(await fetched(), 403, 'it works no more');
     assert.equal((await stranger.request.post(knock)).status(), 404, 'it lets nobody in');

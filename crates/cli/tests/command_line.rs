@@ -148,6 +148,20 @@ fn doctor_says_what_it_found() {
 }
 
 #[test]
+fn links_to_be_let_in_are_made_listed_and_revoked() {
+    let home = tempfile::tempdir().unwrap();
+    let palisade = Palisade::up(home.path());
+    let made = text(&palisade.cli(&["knock", "link", "--note", "hotel of Anna"]));
+    let (id, secret) = made.split_once("/knock/").unwrap().1.split_once('_').unwrap();
+    let listed = text(&palisade.cli(&["knock", "links"]));
+    assert!(listed.contains(id) && listed.contains("hotel of Anna"), "{listed}");
+    assert!(!listed.contains(secret.lines().next().unwrap()), "{listed}");
+    text(&palisade.cli(&["knock", "revoke", id]));
+    assert_eq!(palisade.cli(&["knock", "revoke", id]).status.code(), Some(1));
+    assert!(text(&palisade.cli(&["knock", "links"])).contains("no links"));
+}
+
+#[test]
 fn doctor_says_what_a_detector_of_honeypots_would_see() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("palisade.toml");

@@ -16,6 +16,8 @@ use palisade_rules::scenario::Span;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::list;
+use super::user::path_segment;
 use crate::args::{FormatArgs, OutputFormat, ReachArgs};
 use crate::out::{self, shown};
 use crate::reach::Reach;
@@ -58,6 +60,20 @@ pub(crate) enum KnockCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// List the links that can still be used
+    Links {
+        #[command(flatten)]
+        reach: ReachArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Revoke a link
+    Revoke {
+        /// Its id, as `palisade knock links` shows it
+        id: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
     /// Make a secret for [agent.knock] secret_file, in a new file
     Secret {
         /// The file
@@ -91,6 +107,30 @@ pub(crate) async fn run(settings: &Settings, args: KnockArgs) -> anyhow::Result<
                 }
             }
             out::line(&format!("works once, until {}", shown(answer.get("expires_at"))));
+        }
+        Some(KnockCommand::Links { reach, format }) => {
+            let hub = Reach::find(settings, &reach).await?;
+            let answer = hub.call(Method::GET, "/api/v1/knock-links", None).await;
+            hub.close().await;
+            let answer = answer?;
+            if format.format == OutputFormat::Json {
+                out::json(&answer);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let columns = ["id", "expires_at", "allow_secs", "by", "note"];
+            let rows = list(&answer, "links")
+                .iter()
+                .map(|link| columns.iter().map(|name| shown(link.get(name))).collect())
+                .collect();
+            out::table(&columns, rows, "no links; make one with `palisade knock link`");
+        }
+        Some(KnockCommand::Revoke { id, reach }) => {
+            let path = format!("/api/v1/knock-links/{}", path_segment(&id)?);
+            let hub = Reach::find(settings, &reach).await?;
+            let answer = hub.call(Method::DELETE, &path, None).await;
+            hub.close().await;
+            answer?;
+            out::line(&format!("revoked {id}"));
         }
         Some(KnockCommand::Secret { file }) => secret(&file)?,
         None => {
