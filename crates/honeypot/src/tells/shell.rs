@@ -75,7 +75,7 @@ const CHECKS: [(Subject, Check); 22] = [
     (
         subject(
             "shell-exec-format",
-            "df, od, free, ps, w, id answer, and none with \"Exec format error\"",
+            "that df, od, free, ps, w, id answer, and none with \"Exec format error\"",
             COWRIE,
             REPORT,
         ),
@@ -91,9 +91,14 @@ const CHECKS: [(Subject, Check); 22] = [
         ),
         ls_total,
     ),
-    (subject("shell-arithmetic", "echo $((7*6))", COWRIE, REPORT), arithmetic),
+    (subject("shell-arithmetic", "what echo $((7*6)) prints", COWRIE, REPORT), arithmetic),
     (
-        subject("shell-languages", "python -c and perl -e print, or are not there", COWRIE, REPORT),
+        subject(
+            "shell-languages",
+            "that python -c and perl -e print, or are not there",
+            COWRIE,
+            REPORT,
+        ),
         languages,
     ),
     (subject("shell-free", "that memory in use is the same seconds later", COWRIE, REPORT), free),
@@ -104,7 +109,7 @@ const CHECKS: [(Subject, Check); 22] = [
     (
         subject(
             "shell-ps-sshd",
-            "sshd: in the processes of a device",
+            "whether sshd: is among the processes of a device",
             "zhtrap's list of strings",
             REPORT,
         ),
