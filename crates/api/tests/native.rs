@@ -349,3 +349,50 @@ async fn a_client_that_does_not_read_is_told_to_resync() {
     assert!(found.await.is_ok(), "no resync in {} bytes", text.len());
     doors.stop().await;
 }
+
+#[tokio::test]
+async fn a_session_is_listed_shown_and_its_recording_given_out() {
+    use palisade_event::{EventKind, SessionId};
+    let doors = start(|_| {}).await;
+    let in_session = |n: u64, kind| {
+        let mut event = attempt(n, b"root");
+        (event.kind, event.session) = (kind, Some(SessionId::new("abc-1").unwrap()));
+        event
+    };
+    let mut part = in_session(1, EventKind::SessionRecorded);
+    part.credentials = None;
+    let part = part
+        .with("part", 0_i64)
+        .with("last", true)
+        .with("asciicast", "[0.000,\"o\",\"~ # \"]\n<script>\n[1.500,\"o\",\"x\"]\n");
+    doors.deliver(&[in_session(2, EventKind::AuthAttempted), part]).await;
+
+    let list = doors.get("/api/v1/sessions?q=user:root&limit=5", &doors.read).await.json();
+    assert_eq!((&list["sessions"][0]["id"], &list["next"]), (&json!("abc-1"), &json!(null)));
+    assert_eq!(list["sessions"][0]["sensor"], "edge-1");
+    assert_eq!(list["sessions"][0]["recorded"], true);
+    let one = doors.get("/api/v1/sessions/abc-1", &doors.read).await.json();
+    assert_eq!((one["events"].as_array().unwrap().len(), &one["next"]), (1, &json!(null)));
+    assert_eq!(one["recording"]["length_ms"], 1_500);
+    assert_eq!(one["recording"]["complete"], true);
+    let cast = doors.get("/api/v1/sessions/abc-1/recording?sensor=edge-1", &doors.read).await;
+    assert_eq!(cast.header("content-type"), "application/x-asciicast");
+    assert!(cast.header("content-disposition").starts_with("attachment"));
+    let cast = cast.text();
+    let (head, lines) = cast.split_once('\n').unwrap();
+    assert_eq!(lines, "[0.000,\"o\",\"~ # \"]\n[1.500,\"o\",\"x\"]\n");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(head).unwrap()["version"], 2);
+
+    doors.get("/api/v1/sessions/none", &doors.read).await.problem(404);
+    doors.get("/api/v1/sessions/none/recording", &doors.read).await.problem(404);
+    doors.get("/api/v1/sessions/abc-1?sensor=other", &doors.read).await.problem(404);
+    doors.get("/api/v1/sessions/%00", &doors.read).await.problem(400);
+    doors.get("/api/v1/sessions?limit=201", &doors.read).await.problem(400);
+    doors.get("/api/v1/sessions?colour=red", &doors.read).await.problem(400);
+    doors.get("/api/v1/sessions?q=(", &doors.read).await.problem(422);
+    for path in ["sessions", "sessions/abc-1", "sessions/abc-1/recording"] {
+        doors.get(&format!("/api/v1/{path}"), "").await.problem(401);
+        doors.get(&format!("/api/v1/{path}"), &doors.ingest).await.problem(403);
+    }
+    doors.stop().await;
+}

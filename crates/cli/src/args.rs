@@ -248,6 +248,19 @@ Examples:
     /// List the sensors that have delivered events
     #[command(subcommand)]
     Sensors(SensorsCommand),
+    /// List what attackers did, session by session, and replay what they saw
+    #[command(
+        subcommand,
+        after_help = "\
+docs/SESSIONS.md says what is recorded.
+
+Examples:
+  palisade session list --q 'kind:session.recorded since:24h'
+  palisade session show 4f0c2a9be1d35a77c0de
+  palisade session play 4f0c2a9be1d35a77c0de --speed 4
+  palisade session export 4f0c2a9be1d35a77c0de attack.cast"
+    )]
+    Session(crate::commands::session::SessionCommand),
     /// Check or show the settings
     #[command(subcommand)]
     Config(ConfigCommand),

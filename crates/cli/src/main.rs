@@ -126,6 +126,9 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         Command::Sensors(command) => {
             runtime.block_on(commands::sensors::run(&settings, command))?
         }
+        Command::Session(command) => {
+            runtime.block_on(commands::session::run(&settings, command))?
+        }
         Command::Enforce(command) => {
             runtime.block_on(commands::enforce::run(&settings, command))?
         }

@@ -125,9 +125,12 @@ kinds! {
     PrivilegeRefused "privilege.refused",
         "A user of the machine was refused the rights of another one (su, sudo).",
         "log parser", "credentials.username, request (the command), attributes.target_user, attributes.reason";
+    SessionRecorded "session.recorded",
+        "A part of what the terminal of a honeypot session showed and what was typed there.",
+        "honeypot", "session, attributes.asciicast (lines of asciicast v2), part (from 0), started_ms, width, height, term, last, truncated";
     SessionClosed "session.closed",
         "A honeypot session ended.",
-        "honeypot", "session, attributes.reason, duration_ms, bytes_in, bytes_out";
+        "honeypot", "session, attributes.reason, duration_ms, bytes_in, bytes_out; where there were some: logins_failed, logins_accepted, commands, downloads, payloads; recorded";
     SourceFailed "source.failed",
         "A log source cannot be read; it is tried again.",
         "agent", "attributes.source, attributes.reason";
@@ -187,6 +190,7 @@ impl EventKind {
             | Self::RequestRefused
             | Self::PrivilegeGranted
             | Self::PrivilegeRefused
+            | Self::SessionRecorded
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
@@ -253,6 +257,7 @@ mod tests {
                 "request.refused",
                 "privilege.granted",
                 "privilege.refused",
+                "session.recorded",
                 "session.closed",
                 "source.failed",
                 "source.recovered",

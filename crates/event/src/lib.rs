@@ -6,6 +6,7 @@
 //! boundary. This crate does no I/O, reads no clock and draws no random
 //! numbers: times and entropy are passed in, so that every use can be replayed.
 
+pub mod asciicast;
 mod attribute;
 mod catalogue;
 mod compact;
@@ -21,6 +22,7 @@ mod order;
 mod parsed;
 pub mod query;
 pub mod table;
+pub mod terminal;
 mod time;
 mod untrusted;
 pub mod wire;

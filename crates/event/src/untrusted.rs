@@ -77,7 +77,7 @@ impl From<&[u8]> for Untrusted {
 
 /// Characters that are printed as they are: nothing that moves the cursor,
 /// changes direction, joins or hides.
-fn is_plain(c: char) -> bool {
+pub(crate) fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\\' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'

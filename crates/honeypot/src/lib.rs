@@ -25,6 +25,7 @@ pub mod shell;
 mod sockets;
 mod stats;
 mod stream;
+mod tape;
 pub mod tells;
 pub mod zone_stream;
 

@@ -3,12 +3,14 @@
 //! says can change it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
+use palisade_event::asciicast::clamp_size;
 use palisade_event::{
-    AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind, HostName, SensorId,
-    SessionId, Timestamp,
+    AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind, HostName, Outcome,
+    SensorId, SessionId, Timestamp, Untrusted,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -18,6 +20,7 @@ use crate::shell::World;
 use crate::shell::fetch::Fetch;
 use crate::shell::vfs::Visitors;
 use crate::stream::{Closed, Traffic};
+use crate::tape::{Part, Tape};
 use crate::{Persona, PersonaConfig, Stats};
 
 /// Most facts about a client kept for `session.closed`.
@@ -83,6 +86,49 @@ pub struct Session {
     // random bits at first, one more for each event.
     entropy: u128,
     notes: Attributes,
+    tally: Tally,
+    // The terminal's columns and rows.
+    size: (u16, u16),
+    tape: Option<Box<Tape>>,
+}
+
+/// What a session is summed up by when it is over.
+#[derive(Debug, Default)]
+struct Tally {
+    logins_failed: AtomicU32,
+    logins_accepted: AtomicU32,
+    commands: AtomicU32,
+    downloads: AtomicU32,
+    payloads: AtomicU32,
+}
+
+impl Tally {
+    fn count(&self, event: &Event) {
+        let outcome = event.credentials.as_ref().and_then(|tried| tried.outcome);
+        let counter = match (event.kind, outcome) {
+            (EventKind::AuthAttempted, Some(Outcome::Accepted)) => &self.logins_accepted,
+            (EventKind::AuthAttempted, _) => &self.logins_failed,
+            (EventKind::CommandEntered, _) => &self.commands,
+            (EventKind::DownloadAttempted, _) => &self.downloads,
+            (EventKind::PayloadCaptured, _) => &self.payloads,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those that are not zero.
+    fn counts(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        [
+            ("logins_failed", &self.logins_failed),
+            ("logins_accepted", &self.logins_accepted),
+            ("commands", &self.commands),
+            ("downloads", &self.downloads),
+            ("payloads", &self.payloads),
+        ]
+        .map(|(name, counter)| (name, i64::from(counter.load(Ordering::Relaxed))))
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+    }
 }
 
 impl Session {
@@ -107,6 +153,9 @@ impl Session {
             started: Instant::now(),
             entropy: rand::random::<u128>() >> 49,
             notes: Attributes::new(),
+            tally: Tally::default(),
+            size: clamp_size(0, 0),
+            tape: None,
         }
     }
 
@@ -180,6 +229,7 @@ impl Session {
             // Services keep to the limits; should one not, the hub decides.
             tracing::error!(%error, kind = %event.kind, "a honeypot event breaks a limit");
         }
+        self.tally.count(&event);
         let handed = match self.zone.out.try_send(event) {
             Ok(()) => Ok(None),
             Err(TrySendError::Full(event)) => Ok(Some(Box::pin(self.zone.out.send(event)))),
@@ -209,11 +259,105 @@ impl Session {
         }
     }
 
+    /// The terminal's columns and rows, at first or from now on.
+    pub(crate) fn set_size(&mut self, columns: u32, rows: u32) {
+        self.note("columns", i64::from(columns));
+        self.note("rows", i64::from(rows));
+        let size = clamp_size(columns, rows);
+        if size != std::mem::replace(&mut self.size, size)
+            && let Some(tape) = &mut self.tape
+        {
+            tape.resize(size);
+        }
+    }
+
+    /// Records what the terminal of a shell is sent. Recording begins here.
+    pub(crate) fn record_output(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.tape().output(bytes);
+        }
+    }
+
+    /// Records what is typed into a shell.
+    pub(crate) fn record_input(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.tape().input(bytes);
+        }
+    }
+
+    /// Records a command that the terminal does not show.
+    pub(crate) fn record_marker(&mut self, label: &[u8]) {
+        self.tape().marker(label);
+    }
+
+    fn tape(&mut self) -> &mut Tape {
+        let size = self.size;
+        self.tape.get_or_insert_with(|| Box::new(Tape::new(SystemTime::now().into(), size)))
+    }
+
+    /// When [`Self::tell_recording`] has something to tell, unless more comes.
+    pub(crate) fn recording_due(&self) -> Option<tokio::time::Instant> {
+        self.tape.as_ref()?.due()
+    }
+
+    /// Whether [`Self::tell_recording`] has something to tell now.
+    pub(crate) fn has_recording(&self) -> bool {
+        let due = |due| due <= tokio::time::Instant::now();
+        self.tape.as_ref().is_some_and(|tape| tape.is_full() || tape.due().is_some_and(due))
+    }
+
+    /// Hands over the parts of the recording that are full or due.
+    ///
+    /// # Errors
+    /// As [`Self::emit`].
+    pub(crate) async fn tell_recording(&mut self) -> Result<(), Closed> {
+        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(false)) {
+            let event = self.recorded(part);
+            self.emit(event).await?;
+        }
+        Ok(())
+    }
+
+    fn recorded(&mut self, part: Part) -> Event {
+        let mut event = self
+            .event(EventKind::SessionRecorded)
+            .with("part", i64::from(part.number))
+            .with("started_ms", part.started.as_millis())
+            .with("width", i64::from(part.size.0))
+            .with("height", i64::from(part.size.1))
+            .with("asciicast", Untrusted::from(part.lines));
+        if let Some(term) = self.notes.get("terminal_type") {
+            event = event.with("term", term.clone());
+        }
+        if part.last {
+            event = event.with("last", true);
+        }
+        if part.cut {
+            event = event.with("truncated", true);
+        }
+        event
+    }
+
     /// Says that the session is over; the listener alone does.
     pub(crate) async fn close(&mut self, why: &Closed, traffic: Traffic) {
+        let recorded = self.tape.is_some();
+        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(true)) {
+            if part.last {
+                self.tape = None;
+            }
+            let event = self.recorded(part);
+            // An error is counted by emit().
+            let _ = self.emit(event).await;
+        }
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut event = self.event(EventKind::SessionClosed);
         event.attributes = std::mem::take(&mut self.notes);
+        for (name, count) in self.tally.counts() {
+            event = event.with(name, count);
+        }
+        if recorded {
+            event = event.with("recorded", true);
+        }
         let event = event
             .with("reason", why.reason())
             .with("duration_ms", millis)

@@ -77,6 +77,7 @@ pub struct Stream {
     idle: Duration,
     deadline: Instant,
     step: Option<Instant>,
+    wake: Option<Instant>,
     in_left: u64,
     out_left: u64,
     traffic: Traffic,
@@ -110,6 +111,7 @@ impl Stream {
             idle: limits.idle(),
             deadline: Instant::now() + limits.session(),
             step: None,
+            wake: None,
             in_left: limits.bytes_in,
             out_left: limits.bytes_out,
             traffic: Traffic::default(),
@@ -127,12 +129,20 @@ impl Stream {
         self.step = limit.map(|limit| Instant::now() + limit);
     }
 
+    /// Has the next read end at `at`, where nothing came before; it is no
+    /// reason to end the session.
+    pub fn wake_at(&mut self, at: Option<Instant>) {
+        self.wake = at;
+    }
+
     /// Waits for bytes and appends at most `room` of them to `buffer`; returns
-    /// how many came, at least one unless `room` is zero.
+    /// how many came, at least one unless `room` is zero or [`Self::wake_at`]
+    /// said until when to wait.
     ///
     /// # Errors
     /// [`Closed`]: the session must end.
     pub async fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        let wake = self.wake.take();
         if self.in_left == 0 {
             return Err(Closed::ByteBudget);
         }
@@ -158,7 +168,9 @@ impl Stream {
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready(Ready::Read).await?;
+                    if !self.ready(Ready::Read, wake).await? {
+                        return Ok(0);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -185,7 +197,7 @@ impl Stream {
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready(Ready::Write).await?;
+                    self.ready(Ready::Write, None).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -215,10 +227,15 @@ impl Stream {
         }
     }
 
-    /// Waits for the socket, unless the zone ends or a deadline passes before.
-    /// Polls by hand: every held session has the room for this wait.
-    async fn ready(&self, what: Ready) -> Result<(), Closed> {
+    /// Waits for the socket, unless the zone ends or a deadline passes before;
+    /// `false` where `wake` did. Polls by hand: every held session has the room
+    /// for this wait.
+    async fn ready(&self, what: Ready, wake: Option<Instant>) -> Result<bool, Closed> {
         let (until, late) = self.until();
+        let (until, late) = match wake {
+            Some(wake) if wake < until => (wake, Ok(false)),
+            _ => (until, Err(late)),
+        };
         let mut end = pin!(self.end.cancelled());
         let mut timer = pin!(tokio::time::sleep_until(until));
         let mut late = Some(late);
@@ -231,9 +248,9 @@ impl Stream {
                 Ready::Write => self.socket.poll_write_ready(cx),
             };
             if let Poll::Ready(ready) = ready {
-                return Poll::Ready(ready.map_err(Closed::from));
+                return Poll::Ready(ready.map(|()| true).map_err(Closed::from));
             }
-            timer.as_mut().poll(cx).map(|()| Err(late.take().unwrap_or(Closed::Idle)))
+            timer.as_mut().poll(cx).map(|()| late.take().unwrap_or(Err(Closed::Idle)))
         })
         .await
     }

@@ -63,6 +63,7 @@ async fn telnet_logs_in_and_types() {
             "auth.attempted",
             "command.entered",
             "command.entered",
+            "session.recorded",
             "session.closed"
         ]
     );

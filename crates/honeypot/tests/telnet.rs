@@ -59,6 +59,7 @@ async fn a_login_and_its_commands_are_recorded_in_order() {
             "command.entered",
             "command.entered",
             "command.entered",
+            "session.recorded",
             "session.closed"
         ]
     );
@@ -67,7 +68,7 @@ async fn a_login_and_its_commands_are_recorded_in_order() {
     assert_eq!(text(&events[1], "method"), b"telnet");
     assert_eq!(request(&events[4]), b"cd /tmp; /bin/busybox ECCHI");
     assert_eq!(reason(&events), "completed");
-    assert!(number(&events[6], "bytes_in") > 60 && number(&events[6], "bytes_out") > 100);
+    assert!(number(&events[7], "bytes_in") > 60 && number(&events[7], "bytes_out") > 100);
     for event in &events {
         assert_eq!(event.validate(), Ok(()));
         assert_eq!(event.session, events[0].session);
@@ -152,7 +153,7 @@ async fn what_was_typed_last_is_recorded_without_its_line_end() {
     read_until(&mut client, b"/x").await;
     drop(client);
     let events = zone.session().await;
-    let last = &events[events.len() - 2];
+    let last = &events[events.len() - 3];
     assert_eq!(
         (last.kind.as_str(), request(last)),
         ("command.entered", &b"wget http://192.0.2.1/x"[..])
@@ -213,6 +214,7 @@ async fn what_is_done_in_the_shell_is_an_event_each() {
         "startup.changed",
         "payload.captured",
         "payload.captured",
+        "session.recorded",
         "session.closed",
     ];
     assert_eq!(told.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), expected);

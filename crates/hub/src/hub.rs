@@ -4,6 +4,7 @@ mod access;
 mod blocklist;
 mod decisions;
 mod detect;
+mod sessions;
 
 use std::net::IpAddr;
 use std::path::Path;

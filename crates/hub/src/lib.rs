@@ -33,6 +33,7 @@ mod query;
 mod recent;
 mod saved_query;
 mod sensors;
+mod sessions;
 mod state;
 mod status;
 mod writer;
@@ -84,6 +85,9 @@ pub use palisade_store::state::{
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;
 pub use saved_query::{NewSavedQuery, SavedQuery};
+pub use sessions::{
+    AttackSession, AttackSessionEvents, AttackSessionPage, MAX_PAGE_SESSIONS, Recording,
+};
 pub use status::{
     IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus,
 };

@@ -27,6 +27,7 @@ export const KINDS: Record<string, string> = {
   'knock.accepted': 'Knock',
   'http.requested': 'Request',
   'data.received': 'Data',
+  'session.recorded': 'Recorded',
   'session.closed': 'Closed',
   'source.failed': 'Source failed',
   'source.recovered': 'Source back',
@@ -63,6 +64,8 @@ export function substance(event: Event): string {
     }
     case 'command.entered':
       return `$ ${raw(request)}`;
+    case 'session.recorded':
+      return `part ${Number(attribute(event, 'part')) + 1}`;
     case 'session.closed': {
       const ms = event.attributes?.['duration_ms'];
       const time = typeof ms === 'number' ? duration(ms / 1000) : undefined;

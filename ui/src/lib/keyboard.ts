@@ -6,6 +6,7 @@ const SEQUENCE_MS = 1_200;
 export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   o: { path: '', label: 'Overview' },
   e: { path: 'explore', label: 'Explore' },
+  t: { path: 'sessions', label: 'Sessions' },
   w: { path: 'tried', label: 'Tried' },
   a: { path: 'attacker', label: 'Attacker' },
   l: { path: 'logins', label: 'Logins' },

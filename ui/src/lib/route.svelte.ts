@@ -73,6 +73,9 @@ export function href(path: string, q = '', range: Range = DEFAULT, event = ''): 
   return address(path, params);
 }
 
+/** The address of one session of an attacker. */
+export const sessionHref = (session: string, sensor: string) => address('sessions', new URLSearchParams({ session, sensor }));
+
 export const route = new Route();
 
 /** The address of all that is known about an address or network. */

@@ -164,7 +164,7 @@ pub(super) fn parse(text: &str) -> Result<Query, Problem> {
     Query::parse(text, auth::now()).map_err(Problem::from)
 }
 
-fn bounded(asked: Option<usize>, default: usize, most: usize) -> Result<usize, Problem> {
+pub(super) fn bounded(asked: Option<usize>, default: usize, most: usize) -> Result<usize, Problem> {
     match asked {
         None => Ok(default),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
@@ -172,7 +172,7 @@ fn bounded(asked: Option<usize>, default: usize, most: usize) -> Result<usize, P
     }
 }
 
-fn cursor(text: &str) -> Result<Cursor, Problem> {
+pub(super) fn cursor(text: &str) -> Result<Cursor, Problem> {
     text.parse().map_err(|_| {
         Problem::bad_request("cursor: expected the 'next' of an earlier page, unchanged.")
     })

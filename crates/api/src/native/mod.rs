@@ -29,6 +29,7 @@ pub(crate) mod scenarios;
 pub(crate) mod schema;
 pub(crate) mod sensors;
 pub(crate) mod session;
+pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod tells;

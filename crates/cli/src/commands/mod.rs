@@ -16,6 +16,7 @@ pub(crate) mod knock;
 pub(crate) mod query;
 pub(crate) mod scan;
 pub(crate) mod sensors;
+pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod tells;

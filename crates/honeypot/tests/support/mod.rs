@@ -1,6 +1,8 @@
 //! A running zone with its events, and small clients, for the tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod openssh;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

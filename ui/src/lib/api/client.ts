@@ -32,6 +32,8 @@ import type {
   Scope,
   Sensor,
   Session,
+  SessionPage,
+  SessionShown,
   Simulated,
   Status,
   UserInfo,
@@ -200,6 +202,12 @@ export const api = {
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),
+  sessions: (q: string, limit: number, cursor?: string, signal?: AbortSignal) =>
+    call<SessionPage>(apiUrl('sessions', { q, limit, cursor }), { signal }),
+  attackSession: (id: string, sensor?: string, cursor?: string, signal?: AbortSignal) =>
+    call<SessionShown>(apiUrl(`sessions/${encodeURIComponent(id)}`, { sensor, cursor }), { signal }),
+  recording: (id: string, sensor: string) =>
+    file(apiUrl(`sessions/${encodeURIComponent(id)}/recording`, { sensor })),
   payloadFile: (sha256: string, format: 'zip' | 'raw') =>
     file(apiUrl(`payloads/${encodeURIComponent(sha256)}/download`, { format })),
   publicSummary: (signal?: AbortSignal) => call<PublicSummary>(apiUrl('public/summary'), { signal }),

@@ -196,18 +196,20 @@ impl Desk {
         }
     }
 
-    /// Line ends as a terminal shows them.
+    /// As a terminal needs it, where there is one.
     fn wire(&self, text: Vec<u8>) -> Vec<u8> {
-        if self.editor.is_none() {
-            return text;
-        }
-        let mut out = Vec::with_capacity(text.len() + text.len() / 16);
-        for byte in text {
-            if byte == b'\n' {
-                out.push(b'\r');
-            }
-            out.push(byte);
-        }
-        out
+        if self.editor.is_none() { text } else { lines(&text) }
     }
+}
+
+/// Line ends as a terminal shows them.
+pub(super) fn lines(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 16);
+    for byte in text {
+        if *byte == b'\n' {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    out
 }

@@ -150,6 +150,8 @@ impl Visit<'_> {
             self.take(incoming).await?;
         }
         self.flush().await?;
+        self.session.tell_recording().await?;
+        self.stream.wake_at(self.session.recording_due());
         self.stream.read(self.transport.inbox(), READ_BYTES).await?;
         Ok(())
     }

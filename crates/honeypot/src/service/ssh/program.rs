@@ -13,6 +13,9 @@ use crate::{Closed, SshTunnels};
 
 /// Most bytes that a command reads from its input.
 const MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes of such input that are recorded; the file that it may become is
+/// captured by itself.
+const MAX_RECORDED_INPUT_BYTES: usize = 4 * 1024;
 /// Most bytes of a tunnel's data in one event, and most of such events.
 const MAX_TUNNEL_BYTES: usize = 4_096;
 const MAX_TUNNEL_EVENTS: u32 = 4;
@@ -60,8 +63,7 @@ impl Visit<'_> {
         match asked {
             Asked::Terminal { channel, term, columns, rows } => {
                 self.session.note("terminal_type", Untrusted::new(term));
-                self.session.note("columns", i64::from(columns));
-                self.session.note("rows", i64::from(rows));
+                self.session.set_size(columns, rows);
                 self.programs.terminals.push(channel);
             }
             Asked::Variable { name, value } => {
@@ -72,6 +74,7 @@ impl Visit<'_> {
                 let desk = self.desk(channel);
                 let opening = desk.opening(self.session, &self.user);
                 self.programs.running.push((channel, Program::Shell(desk)));
+                self.session.record_output(&opening);
                 self.show(channel, Kind::Output, opening);
             }
             Asked::Command(channel, command) => self.command(channel, command).await?,
@@ -84,7 +87,7 @@ impl Visit<'_> {
             }
             Asked::Data(channel, bytes) => self.data(channel, bytes).await?,
             Asked::EndOfData(channel) => self.end_of_data(channel).await?,
-            Asked::Resized(..) => {}
+            Asked::Resized(_, columns, rows) => self.session.set_size(columns, rows),
             Asked::Signal(channel, name) => self.signal(channel, &name),
             Asked::Closed(channel) => {
                 let program = self.programs.take(channel);
@@ -161,6 +164,8 @@ impl Visit<'_> {
             self.show(channel, Kind::Output, out);
             return Ok(());
         }
+        // No terminal shows it.
+        self.session.record_marker(&command);
         let desk = self.desk(channel);
         if reads_input(&command) {
             let program = Program::Reading { desk, command, input: Vec::new() };
@@ -191,8 +196,15 @@ impl Visit<'_> {
             self.flush().await?;
             self.stream.pause(answer.pause).await?;
         }
-        self.show(channel, Kind::Output, answer.output);
-        self.show(channel, Kind::Errors, answer.errors);
+        for (kind, text) in [(Kind::Output, answer.output), (Kind::Errors, answer.errors)] {
+            if self.programs.terminals.contains(&channel) {
+                self.session.record_output(&text);
+            } else {
+                // As the client's own terminal shows it.
+                self.session.record_output(&desk::lines(&text));
+            }
+            self.show(channel, kind, text);
+        }
         if answer.ended {
             let exit = Exit::Status(answer.status);
             self.programs.channels.end(channel, exit, &mut self.transport);
@@ -200,6 +212,9 @@ impl Visit<'_> {
         // Written before the next line is looked at, so that answers to a
         // long paste do not pile up.
         self.flush().await?;
+        if self.session.has_recording() {
+            self.session.tell_recording().await?;
+        }
         Ok(())
     }
 
@@ -207,6 +222,8 @@ impl Visit<'_> {
         match self.programs.get(channel) {
             Some(Program::Shell(_)) => self.typed(channel, &bytes).await,
             Some(Program::Reading { input, .. }) => {
+                let room = MAX_RECORDED_INPUT_BYTES.saturating_sub(input.len());
+                self.session.record_input(bytes.get(..room).unwrap_or(&bytes));
                 if input.len() + bytes.len() <= MAX_INPUT_BYTES {
                     input.extend_from_slice(&bytes);
                 }
@@ -261,7 +278,9 @@ impl Visit<'_> {
         let Some(Program::Shell(mut desk)) = self.programs.take(channel) else { return Ok(()) };
         for byte in bytes {
             let mut echo = Vec::new();
+            self.session.record_input(&[*byte]);
             let typed = desk.push(*byte, &mut echo);
+            self.session.record_output(&echo);
             self.show(channel, Kind::Output, echo);
             let answer = match typed {
                 None => continue,
@@ -275,6 +294,9 @@ impl Visit<'_> {
                 Some(Typed::Line(line)) => {
                     if !line.is_empty() {
                         self.record(&line, false).await?;
+                    }
+                    if !self.programs.terminals.contains(&channel) {
+                        self.session.record_marker(&line);
                     }
                     let answer;
                     (desk, answer) = desk.line(self.session, line).await?;

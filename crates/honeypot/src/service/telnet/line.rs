@@ -30,7 +30,7 @@ impl LineEditor {
     /// Takes a key, appends its echo to `out`, and returns what it completed.
     /// CR LF, CR NUL, CR and LF each end a line.
     pub fn push(&mut self, byte: u8, echo: Echo, out: &mut Vec<u8>) -> Option<Input> {
-        if std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0) {
+        if self.ends_line(byte) {
             return None;
         }
         match byte {
@@ -64,6 +64,12 @@ impl LineEditor {
             }
         }
         None
+    }
+
+    /// Whether a byte is the second half of the last line's end, whoever edits
+    /// the next line.
+    pub fn ends_line(&mut self, byte: u8) -> bool {
+        std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0)
     }
 
     /// Drops the line, as control-C does.

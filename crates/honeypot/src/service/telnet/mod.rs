@@ -129,8 +129,12 @@ impl Dialogue<'_> {
         let mut first = true;
         self.stream.set_step(Some(LOGIN_TIMEOUT));
         loop {
+            self.session.tell_recording().await?;
             let mut chunk = Vec::new();
-            self.stream.read(&mut chunk, READ_BYTES).await?;
+            self.stream.wake_at(self.session.recording_due());
+            if self.stream.read(&mut chunk, READ_BYTES).await? == 0 {
+                continue;
+            }
             if std::mem::take(&mut first) {
                 self.record_foreign(&chunk).await?;
             }
@@ -163,14 +167,40 @@ impl Dialogue<'_> {
         let echo = match &mut self.stage {
             Stage::Name => Echo::Cooked,
             Stage::Password { .. } => Echo::Off,
-            Stage::Shell(terminal) => return terminal.editor.push(byte, &mut self.out),
+            // The password's line end came in two pieces.
+            Stage::Shell(_) if self.editor.ends_line(byte) => return None,
+            Stage::Shell(terminal) => {
+                self.session.record_input(&[byte]);
+                let shown = self.out.len();
+                let input = terminal.editor.push(byte, &mut self.out);
+                self.record_from(shown);
+                return input;
+            }
         };
         self.editor.push(byte, echo, &mut self.out)
     }
 
+    /// Records what has been put into the output since it had `shown` bytes.
+    fn record_from(&mut self, shown: usize) {
+        self.session.record_output(self.out.get(shown..).unwrap_or_default());
+    }
+
+    /// Shows what the shell printed, and records it.
+    fn print(&mut self, text: &[u8]) {
+        let text = lines(text);
+        self.session.record_output(&text);
+        escape_into(&text, &mut self.out);
+    }
+
     fn interrupt(&mut self) -> Option<Input> {
         match &mut self.stage {
-            Stage::Shell(terminal) => Some(terminal.editor.interrupt(&mut self.out)),
+            Stage::Shell(terminal) => {
+                self.session.record_input(&[0x03]);
+                let shown = self.out.len();
+                let input = terminal.editor.interrupt(&mut self.out);
+                self.record_from(shown);
+                Some(input)
+            }
             _ => self.editor.interrupt(&mut self.out),
         }
     }
@@ -199,12 +229,14 @@ impl Dialogue<'_> {
             (Stage::Shell(mut terminal), Input::Interrupt) => {
                 terminal.shell.interrupt();
                 terminal.editor.set_hidden(false);
-                self.out.extend_from_slice(&terminal.shell.prompt());
+                self.print(&terminal.shell.prompt());
                 self.stage = Stage::Shell(terminal);
             }
             (Stage::Shell(mut terminal), Input::Complete) => {
                 let more = terminal.shell.completion(terminal.editor.before_cursor());
+                let shown = self.out.len();
                 terminal.editor.insert(&more, &mut self.out);
+                self.record_from(shown);
                 self.stage = Stage::Shell(terminal);
             }
             (Stage::Shell(mut terminal), Input::EndOfFile) => {
@@ -268,9 +300,7 @@ impl Dialogue<'_> {
             if let Some(fetcher) = self.session.fetcher() {
                 shell.set_fetcher(Arc::clone(fetcher));
             }
-            self.out.extend_from_slice(b"\r\n\r\n");
-            self.out.extend_from_slice(&wire(shell.banner().as_bytes()));
-            self.out.extend_from_slice(&shell.prompt());
+            self.print(&[b"\n\n", shell.banner().as_bytes(), &shell.prompt()].concat());
             self.stage = Stage::Shell(Box::new(Terminal { shell, editor: Editor::default() }));
             return Ok(Next::Continue);
         }
@@ -328,12 +358,12 @@ impl Dialogue<'_> {
         record::acts(self.session, reply.acts).await?;
         self.flush().await?;
         self.stream.pause(reply.pause).await?;
-        self.out = wire(&reply.output);
+        self.print(&reply.output);
         if reply.ended {
             self.stage = Stage::Shell(terminal);
             return Ok(Next::End);
         }
-        self.out.extend_from_slice(&terminal.shell.prompt());
+        self.print(&terminal.shell.prompt());
         terminal.editor.set_hidden(terminal.shell.hides_input());
         self.stage = Stage::Shell(terminal);
         // Written before the next line of the same packet is looked at, so
@@ -365,15 +395,25 @@ fn name_of(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Line ends as a terminal in raw mode needs them, and 255 doubled (RFC 854).
-fn wire(text: &[u8]) -> Vec<u8> {
+/// Line ends as a terminal in raw mode needs them.
+fn lines(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 16);
     for byte in text {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\r\n"),
-            0xff => out.extend_from_slice(&[0xff, 0xff]),
-            _ => out.push(*byte),
+        if *byte == b'\n' {
+            out.push(b'\r');
         }
+        out.push(*byte);
     }
     out
+}
+
+/// Appends `text` with 255 doubled (RFC 854).
+fn escape_into(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len());
+    for byte in text {
+        if *byte == 0xff {
+            out.push(0xff);
+        }
+        out.push(*byte);
+    }
 }

@@ -127,8 +127,8 @@ impl Negotiation {
             Item::Option { .. } | Item::Data(_) | Item::Stray(_) | Item::Interrupt => {}
             Item::Subnegotiation(contents) => match contents.as_slice() {
                 [WINDOW_SIZE, w1, w0, h1, h0] => {
-                    session.note("columns", i64::from(u16::from_be_bytes([*w1, *w0])));
-                    session.note("rows", i64::from(u16::from_be_bytes([*h1, *h0])));
+                    let size = |high, low| u32::from(u16::from_be_bytes([high, low]));
+                    session.set_size(size(*w1, *w0), size(*h1, *h0));
                 }
                 [TERMINAL_TYPE, 0, name @ ..] => {
                     session.note("terminal_type", Untrusted::from(name));
