@@ -89,7 +89,8 @@ fn what_clients_saw_is_listed_and_replayed_and_survives_kill_9() {
 
     // A terminal's worth of harm, UTF-8, and bytes that are none.
     let mut client = telnet(palisade.telnet());
-    let line = "echo -e 'grüße \\033[31mred\\033[0m \\033]52;c;cm0=\\007\\033[?1049h\\033[6n\\xff end'\n";
+    let line =
+        "echo -e 'grüße \\033[31mred\\033[0m \\033]52;c;cm0=\\007\\033[?1049h\\033[6n\\xff end'\n";
     client.write_all(line.as_bytes()).unwrap();
     read_until(&mut client, b" end\r\n@@ ");
     client.write_all(b"exit\n").unwrap();
@@ -101,7 +102,8 @@ fn what_clients_saw_is_listed_and_replayed_and_survives_kill_9() {
     }
     // One that is held, with more than a part to tell.
     let mut held = telnet(palisade.telnet());
-    held.write_all(b"yes 0123456789012345678901234567890123456789 | head -n 2000; echo held\n").unwrap();
+    held.write_all(b"yes 0123456789012345678901234567890123456789 | head -n 2000; echo held\n")
+        .unwrap();
     read_until(&mut held, b"\nheld\r\n@@ ");
     let all = if with_ssh.is_some() { 3 } else { 2 };
     support::wait("the recordings to be stored", || {

@@ -117,9 +117,10 @@ async fn parts_are_told_while_the_session_lasts_and_end_at_the_bound() {
     let mut client = connect(zone.telnet).await;
     send(&mut client, b"root\nvizxv\n").await;
     read_until(&mut client, b"~ # ").await;
-    let line = b"yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -n 4000; echo done\n";
+    let line =
+        b"yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -n 4000; echo done\n";
     let mut events: Vec<Event> = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..20 {
         send(&mut client, line).await;
         read_until(&mut client, b"\ndone\r\n~ # ").await;
     }
@@ -161,7 +162,9 @@ async fn openssh_with_and_without_a_terminal() {
     let events = zone.session().await;
     assert_eq!(bytes(&events, Code::Marker), b"uname -n; nosuchthing");
     let recorded = shown(&events);
-    assert!(recorded.starts_with("web3\r\n") && recorded.contains("nosuchthing: command not found"));
+    assert!(
+        recorded.starts_with("web3\r\n") && recorded.contains("nosuchthing: command not found")
+    );
     assert_eq!(number(events.last().unwrap(), "commands"), 1);
 
     // A shell at a terminal.

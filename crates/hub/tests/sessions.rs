@@ -163,7 +163,9 @@ async fn sessions_are_summed_up_filtered_and_shown() {
         assert!(hub.attack_session(&local(), &id, sensor, 9, None).await.unwrap().is_none());
         assert!(hub.recording(&local(), &id, sensor).await.unwrap().is_none());
     }
-    assert!(hub.recording(&local(), &SessionId::new("poor").unwrap(), None).await.unwrap().is_none());
+    assert!(
+        hub.recording(&local(), &SessionId::new("poor").unwrap(), None).await.unwrap().is_none()
+    );
     hub.close().await;
 }
 
@@ -194,8 +196,11 @@ async fn pages_list_each_session_once_in_order() {
     for (q, kind) in [("", None), ("kind:command.entered", Some(EventKind::CommandEntered))] {
         // By definition: by the newest matching event.
         let mut expected: Vec<&str> = Vec::new();
-        let mut sorted: Vec<&Event> =
-            maker.events.iter().filter(|event| kind.is_none_or(|kind| kind == event.kind)).collect();
+        let mut sorted: Vec<&Event> = maker
+            .events
+            .iter()
+            .filter(|event| kind.is_none_or(|kind| kind == event.kind))
+            .collect();
         sorted.sort_by_key(|event| std::cmp::Reverse((event.observed_at, event.id)));
         for event in sorted {
             let name = event.session.as_ref().unwrap().as_str();

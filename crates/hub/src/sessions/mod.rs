@@ -17,8 +17,8 @@ use palisade_event::{
 use palisade_store::query::{Aggregation, Cursor, Field, Filter, Query, TimeRange};
 use palisade_store::{Aggregated, Bucket, Key};
 
-pub use self::recording::Recording;
 use self::recording::MAX_PARTS;
+pub use self::recording::Recording;
 use crate::auth::Principal;
 use crate::error::QueryError;
 use crate::query::Queries;
@@ -228,10 +228,8 @@ impl Queries {
         let names: Vec<Name> = found.iter().filter_map(name).collect();
         let filter = Filter::And(vec![belongs(&names), query.filter.clone()]);
         let later = after.observed_at.plus_millis(1);
-        let newer = Query {
-            range: TimeRange { from: Some(later), ..query.range },
-            filter: filter.clone(),
-        };
+        let newer =
+            Query { range: TimeRange { from: Some(later), ..query.range }, filter: filter.clone() };
         let top = Aggregation::Top(vec![Field::Session, Field::Sensor], STEP_EVENTS, None);
         let buckets = groups(self.aggregate(who, newer, top).await?);
         let mut before: HashSet<Name> = buckets.iter().filter_map(named).collect();

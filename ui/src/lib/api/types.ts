@@ -840,6 +840,71 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sessions of attackers
+         * @description What belongs together under one session id of one sensor, summed up: the
+         *     session of which the newest event matches comes first. Sessions that last are
+         *     among them.
+         */
+        get: operations["listAttackSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One session of an attacker
+         * @description Its summary, its events and whether there is a recording.
+         */
+        get: operations["getAttackSession"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}/recording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The recording of a session
+         * @description In asciicast v2, as far as it has come. Bytes that are no UTF-8 stand in it as
+         *     characters of U+EF80 to U+EFFF. What attackers print may steer a terminal:
+         *     replay it with `palisade session play`, or with a player that does not pass
+         *     escape sequences on.
+         */
+        get: operations["getRecording"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/status": {
         parameters: {
             query?: never;
@@ -1164,6 +1229,64 @@ export interface components {
             ranges: components["schemas"]["Ranges"] | null;
             /** @description What it may do. */
             scopes: components["schemas"]["Scope"][];
+        };
+        /** @description A session, summed up. */
+        AttackSession: {
+            /** @description The type of service. */
+            category: string | null;
+            /**
+             * Format: int64
+             * @description Command lines.
+             */
+            commands: number;
+            /** @description Who may see it. */
+            domain: components["schemas"]["Domain"];
+            /**
+             * Format: int64
+             * @description Files asked for from elsewhere.
+             */
+            downloads: number;
+            /**
+             * Format: int64
+             * @description How long it took, in milliseconds; null while it lasts.
+             */
+            duration_ms: number | null;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it ended, else its newest event that was looked at.
+             */
+            last_at: string;
+            /**
+             * Format: int64
+             * @description Logins that were let in.
+             */
+            logins_accepted: number;
+            /**
+             * Format: int64
+             * @description Logins that were refused.
+             */
+            logins_failed: number;
+            /**
+             * Format: int64
+             * @description Files captured.
+             */
+            payloads: number;
+            reason: components["schemas"]["Untrusted"] | null;
+            /** @description Whether there is a recording. */
+            recorded: boolean;
+            /** @description The sensor that saw it. */
+            sensor: string;
+            source: components["schemas"]["Endpoint"] | null;
+            source_geo: components["schemas"]["Geo"] | null;
+            /**
+             * Format: date-time
+             * @description When it began; null where nothing tells.
+             */
+            started_at: string | null;
+            target: components["schemas"]["Endpoint"] | null;
+            user: components["schemas"]["Untrusted"] | null;
         };
         /** @description The value of an attribute: a flag, a number or text. */
         AttributeValue: boolean | number | components["schemas"]["Untrusted"];
@@ -1802,7 +1925,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
@@ -2707,6 +2830,33 @@ export interface components {
             /** @description Records that could not be understood; kept by the hub, not to be sent again. */
             quarantined: components["schemas"]["Quarantined"][];
         };
+        /** @description What is known of a recording. */
+        RecordingInfo: {
+            /** @description Whether the session had ended and no part is missing. */
+            complete: boolean;
+            /**
+             * Format: int32
+             * @description Its rows.
+             */
+            height: number;
+            /**
+             * Format: int64
+             * @description How long it is, in milliseconds.
+             */
+            length_ms: number;
+            /**
+             * Format: date-time
+             * @description When it began: time 0 of the recording.
+             */
+            started_at: string;
+            /** @description Whether it was cut at a bound. */
+            truncated: boolean;
+            /**
+             * Format: int32
+             * @description Columns of the terminal when it began.
+             */
+            width: number;
+        };
         /**
          * @description What an account may do.
          * @enum {string}
@@ -2911,6 +3061,29 @@ export interface components {
             username: string;
             /** @description Version of the hub. */
             version: string;
+        };
+        /** @description One page of sessions. */
+        SessionPage: {
+            /** @description Give this as `cursor` to get the next page; null on the last. */
+            next: string | null;
+            /**
+             * @description The sessions, the one with the newest matching event first. A page may
+             *     have fewer than asked for, or none, and still not be the last.
+             */
+            sessions: components["schemas"]["AttackSession"][];
+        };
+        /** @description A session with its events and what is known of its recording. */
+        SessionShown: {
+            /**
+             * @description Its newest events, or those before `cursor`, in the order in which they
+             *     happened; without the parts of the recording.
+             */
+            events: components["schemas"]["Event"][];
+            /** @description Give this as `cursor` to get the events before; null where there are none. */
+            next: string | null;
+            recording: components["schemas"]["RecordingInfo"] | null;
+            /** @description The session. */
+            session: components["schemas"]["AttackSession"];
         };
         /** @description The fields of a sighting that are known, by their names in filters. */
         SightingFields: {
@@ -5629,6 +5802,201 @@ export interface operations {
             };
             /** @description The header X-Palisade is missing */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listAttackSessions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Query text; a session is listed where one of its events matches. Empty
+                 *     finds all, `kind:session.recorded` those with a recording.
+                 * @example kind:command.entered since:7d
+                 */
+                q?: string;
+                /** @description Sessions of the page, 1 to 200, default 50. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The query cannot be understood; `at` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getAttackSession: {
+        parameters: {
+            query?: {
+                /** @description The sensor that saw it; needed where two sensors gave the same id. */
+                sensor?: string;
+                /** @description Events of the page, 1 to 1000, default 500. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionShown"];
+                };
+            };
+            /** @description Not an id, or a parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none, or not for you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getRecording: {
+        parameters: {
+            query?: {
+                /** @description The sensor that saw it; needed where two sensors gave the same id. */
+                sensor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The session's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The recording */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-asciicast": string;
+                };
+            };
+            /** @description Not an id */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none, or not for you */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

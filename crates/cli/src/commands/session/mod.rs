@@ -29,8 +29,17 @@ const PAGE_EVENTS: usize = 1_000;
 const MAX_EVENT_PAGES: usize = 100;
 /// Columns of the list.
 const HEADER: [&str; 11] = [
-    "when", "session", "source", "country", "service", "length", "logins", "commands", "downloads",
-    "files", "recorded",
+    "when",
+    "session",
+    "source",
+    "country",
+    "service",
+    "length",
+    "logins",
+    "commands",
+    "downloads",
+    "files",
+    "recorded",
 ];
 
 #[derive(Clone, Debug, Subcommand)]
@@ -137,8 +146,7 @@ async fn print_list(hub: &Reach, args: &ListArgs) -> anyhow::Result<()> {
         if left == 0 {
             break;
         }
-        let mut path =
-            format!("/api/v1/sessions?limit={}&q={}", left.min(PAGE), encoded(&args.q));
+        let mut path = format!("/api/v1/sessions?limit={}&q={}", left.min(PAGE), encoded(&args.q));
         if !cursor.is_empty() {
             path.push_str(&format!("&cursor={}", encoded(&cursor)));
         }
@@ -153,7 +161,8 @@ async fn print_list(hub: &Reach, args: &ListArgs) -> anyhow::Result<()> {
         OutputFormat::Json => out::json(&json!({ "sessions": sessions })),
         OutputFormat::Table => {
             let rows = sessions.iter().map(row).collect();
-            let empty = "no session has such an event; `palisade up` starts honeypots that make some";
+            let empty =
+                "no session has such an event; `palisade up` starts honeypots that make some";
             out::table(&HEADER, rows, empty);
         }
     }
@@ -222,13 +231,18 @@ async fn show(hub: &Reach, args: &ShowArgs) -> anyhow::Result<()> {
     }
     out::line(&format!("{:<10} {}", "sensor", shown(session.get("sensor"))));
     if let Some(recording) = answer.get("recording").filter(|recording| !recording.is_null()) {
-        let length = recording.get("length_ms").and_then(Value::as_u64).map_or_else(String::new, span);
+        let length =
+            recording.get("length_ms").and_then(Value::as_u64).map_or_else(String::new, span);
         let says = |name: &str, yes, no| match recording.get(name) {
             Some(Value::Bool(true)) => yes,
             _ => no,
         };
-        let (open, cut) = (says("complete", "", ", not at its end"), says("truncated", ", cut", ""));
-        out::line(&format!("{:<10} {length}{open}{cut}; palisade session play {}", "replay", args.which.id));
+        let (open, cut) =
+            (says("complete", "", ", not at its end"), says("truncated", ", cut", ""));
+        out::line(&format!(
+            "{:<10} {length}{open}{cut}; palisade session play {}",
+            "replay", args.which.id
+        ));
     }
     out::line("");
     let first = events.first().and_then(at).unwrap_or_default();
@@ -284,9 +298,10 @@ mod tests {
 
     #[test]
     fn spans_are_short() {
-        assert_eq!([0, 1_250, 59_999, 61_000, 754_000].map(span), [
-            "0.0 s", "1.2 s", "59.9 s", "1:01 min", "12:34 min"
-        ]);
+        assert_eq!(
+            [0, 1_250, 59_999, 61_000, 754_000].map(span),
+            ["0.0 s", "1.2 s", "59.9 s", "1:01 min", "12:34 min"]
+        );
     }
 
     #[test]
