@@ -25,7 +25,8 @@ function telnet(dialogue) {
         const [wait, type] = left.shift();
         heard = heard.slice(heard.indexOf(wait) + wait.length);
         if (type === null) return socket.destroy(), done();
-        socket.write(type);
+        // As long as a person takes, so that each command has its moment.
+        setTimeout(() => socket.write(type), 300);
       }
     });
   });

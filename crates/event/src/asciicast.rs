@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 /// What lies this close together in time is one line, in milliseconds: keys of
 /// a paste, the echo of each.
-const TOGETHER_MS: u64 = 5;
+const TOGETHER_MS: u64 = 1;
 /// Most bytes that are kept for one line. As JSON they take six times as many at
 /// most.
 const MAX_OPEN_BYTES: usize = 4 * 1024;
@@ -108,13 +108,17 @@ pub fn clamp_size(columns: u32, rows: u32) -> (u16, u16) {
 #[must_use]
 pub fn header(size: (u16, u16), started_secs: i64, title: &str, term: Option<&str>) -> String {
     let (width, height) = size;
-    let mut header = serde_json::json!({
-        "version": 2, "width": width, "height": height, "timestamp": started_secs, "title": title,
-    });
-    if let (Some(term), Some(header)) = (term, header.as_object_mut()) {
-        header.insert("env".to_owned(), serde_json::json!({ "TERM": term }));
+    let title = serde_json::Value::from(title);
+    // In the order of the format's description.
+    let mut header = format!(
+        "{{\"version\":2,\"width\":{width},\"height\":{height},\"timestamp\":{started_secs},\"title\":{title}"
+    );
+    if let Some(term) = term {
+        // To a string nothing fails.
+        let _ = write!(header, ",\"env\":{{\"TERM\":{}}}", serde_json::Value::from(term));
     }
-    header.to_string()
+    header.push('}');
+    header
 }
 
 /// The bytes that the text of a line stands for.
@@ -165,7 +169,7 @@ fn to_text(bytes: &[u8]) -> (String, usize) {
 
 /// Writes lines. Takes bytes as they come and puts together what belongs
 /// together: characters that come in pieces, and what was typed or shown within
-/// a few milliseconds; then what was typed stands before what was shown.
+/// a millisecond; then what was typed stands before what was shown.
 #[derive(Debug, Default)]
 pub struct Encoder {
     at_ms: u64,

@@ -267,32 +267,35 @@ impl Session {
         if size != std::mem::replace(&mut self.size, size)
             && let Some(tape) = &mut self.tape
         {
-            tape.resize(size);
+            tape.resize(tokio::time::Instant::now(), size);
         }
     }
 
     /// Records what the terminal of a shell is sent. Recording begins here.
     pub(crate) fn record_output(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.tape().output(bytes);
+            let now = tokio::time::Instant::now();
+            self.tape(now).output(now, bytes);
         }
     }
 
     /// Records what is typed into a shell.
     pub(crate) fn record_input(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.tape().input(bytes);
+            let now = tokio::time::Instant::now();
+            self.tape(now).input(now, bytes);
         }
     }
 
     /// Records a command that the terminal does not show.
     pub(crate) fn record_marker(&mut self, label: &[u8]) {
-        self.tape().marker(label);
+        let now = tokio::time::Instant::now();
+        self.tape(now).marker(now, label);
     }
 
-    fn tape(&mut self) -> &mut Tape {
+    fn tape(&mut self, now: tokio::time::Instant) -> &mut Tape {
         let size = self.size;
-        self.tape.get_or_insert_with(|| Box::new(Tape::new(SystemTime::now().into(), size)))
+        self.tape.get_or_insert_with(|| Box::new(Tape::new(now, SystemTime::now().into(), size)))
     }
 
     /// When [`Self::tell_recording`] has something to tell, unless more comes.
@@ -311,7 +314,8 @@ impl Session {
     /// # Errors
     /// As [`Self::emit`].
     pub(crate) async fn tell_recording(&mut self) -> Result<(), Closed> {
-        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(false)) {
+        let now = tokio::time::Instant::now();
+        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(now, false)) {
             let event = self.recorded(part);
             self.emit(event).await?;
         }
@@ -341,7 +345,8 @@ impl Session {
     /// Says that the session is over; the listener alone does.
     pub(crate) async fn close(&mut self, why: &Closed, traffic: Traffic) {
         let recorded = self.tape.is_some();
-        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(true)) {
+        let now = tokio::time::Instant::now();
+        while let Some(part) = self.tape.as_mut().and_then(|tape| tape.part(now, true)) {
             if part.last {
                 self.tape = None;
             }

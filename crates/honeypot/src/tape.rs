@@ -47,10 +47,11 @@ pub(crate) struct Part {
 }
 
 impl Tape {
-    /// A recording that begins now; `size` is the terminal's.
-    pub(crate) fn new(started: Timestamp, size: (u16, u16)) -> Self {
+    /// A recording that begins now, which is `started` on the clock; `size` is
+    /// the terminal's.
+    pub(crate) fn new(now: Instant, started: Timestamp, size: (u16, u16)) -> Self {
         Self {
-            begun: Instant::now(),
+            begun: now,
             started,
             size,
             encoder: Encoder::default(),
@@ -63,26 +64,25 @@ impl Tape {
     }
 
     /// What the terminal is sent.
-    pub(crate) fn output(&mut self, bytes: &[u8]) {
-        self.record(bytes, Encoder::output);
+    pub(crate) fn output(&mut self, now: Instant, bytes: &[u8]) {
+        self.record(now, bytes, Encoder::output);
     }
 
     /// What is typed.
-    pub(crate) fn input(&mut self, bytes: &[u8]) {
-        self.record(bytes, Encoder::input);
+    pub(crate) fn input(&mut self, now: Instant, bytes: &[u8]) {
+        self.record(now, bytes, Encoder::input);
     }
 
     /// A command that the terminal does not show.
-    pub(crate) fn marker(&mut self, label: &[u8]) {
-        self.record(label, Encoder::marker);
+    pub(crate) fn marker(&mut self, now: Instant, label: &[u8]) {
+        self.record(now, label, Encoder::marker);
     }
 
     /// The terminal's new size.
-    pub(crate) fn resize(&mut self, size: (u16, u16)) {
+    pub(crate) fn resize(&mut self, now: Instant, size: (u16, u16)) {
         if !self.cut {
-            let at = self.at();
-            self.encoder.resize(at, size);
-            self.settle();
+            self.encoder.resize(self.at(now), size);
+            self.settle(now);
         }
     }
 
@@ -93,9 +93,9 @@ impl Tape {
 
     /// The next part that is to be told now, if any: a full one, one whose time
     /// has come, or with `last` whatever there is.
-    pub(crate) fn part(&mut self, last: bool) -> Option<Part> {
+    pub(crate) fn part(&mut self, now: Instant, last: bool) -> Option<Part> {
         let lines = if self.full.is_empty() {
-            let timed = self.due.is_some_and(|due| due <= Instant::now());
+            let timed = self.due.is_some_and(|due| due <= now);
             if !last && !timed {
                 return None;
             }
@@ -117,27 +117,26 @@ impl Tape {
         Some(Part { lines, number, started, size, last, cut })
     }
 
-    fn at(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn record(&mut self, bytes: &[u8], write: impl Fn(&mut Encoder, u64, &[u8])) {
-        let at = self.at();
+    fn record(&mut self, now: Instant, bytes: &[u8], write: impl Fn(&mut Encoder, u64, &[u8])) {
+        let at = self.at(now);
         // In pieces, so that no part becomes larger than it may.
         for piece in bytes.chunks(4 * 1024) {
             if self.cut {
                 return;
             }
             write(&mut self.encoder, at, piece);
-            self.settle();
+            self.settle(now);
         }
     }
 
     /// Puts a full part aside, and cuts what is too long.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
         if self.bytes + self.encoder.len() > MAX_RECORDING_BYTES {
-            let at = self.at();
-            self.encoder.marker(at, b"the recording was cut here");
+            self.encoder.marker(self.at(now), b"the recording was cut here");
             self.cut = true;
         }
         if self.cut || self.encoder.len() > MAX_PART_BYTES / 2 {
@@ -148,7 +147,7 @@ impl Tape {
             }
         }
         if self.due.is_none() && self.next < MAX_TIMED_PARTS {
-            self.due = Some(Instant::now() + PART_EVERY);
+            self.due = Some(now + PART_EVERY);
         }
     }
 
@@ -181,49 +180,62 @@ mod tests {
 
     use super::*;
 
-    fn tape() -> Tape {
-        Tape::new("2026-11-20T10:00:00Z".parse().unwrap(), (80, 24))
+    /// A recording and the time, which passes as it is told to.
+    struct Run {
+        tape: Tape,
+        now: Instant,
     }
 
-    fn parts(tape: &mut Tape, last: bool) -> Vec<Part> {
-        std::iter::from_fn(|| tape.part(last)).take(1_000).collect()
-    }
-
-    /// Parts to the end; `part` alone goes on saying that it is the last.
-    fn end(tape: &mut Tape) -> Vec<Part> {
-        let mut all = Vec::new();
-        while !all.last().is_some_and(|part: &Part| part.last) {
-            all.push(tape.part(true).unwrap());
+    impl Run {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { tape: Tape::new(now, "2026-11-20T10:00:00Z".parse().unwrap(), (80, 24)), now }
         }
-        all
+        fn pass(&mut self, secs: u64) {
+            self.now += Duration::from_secs(secs);
+        }
+        fn output(&mut self, bytes: &[u8]) {
+            self.tape.output(self.now, bytes);
+        }
+        fn part(&mut self) -> Option<Part> {
+            self.tape.part(self.now, false)
+        }
+        /// Parts to the end.
+        fn end(&mut self) -> Vec<Part> {
+            let mut all: Vec<Part> = Vec::new();
+            while !all.last().is_some_and(|part| part.last) {
+                all.push(self.tape.part(self.now, true).unwrap());
+            }
+            all
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_part_is_told_when_its_time_has_come_and_at_the_end() {
-        let mut tape = tape();
-        assert_eq!((tape.due(), tape.part(false)), (None, None));
-        tape.output(b"~ # ");
-        let due = tape.due().unwrap();
-        assert_eq!(tape.part(false), None);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        tape.input(b"l");
-        assert_eq!(tape.due(), Some(due), "from the first thing that is new");
-        tokio::time::advance(Duration::from_secs(20)).await;
-        let told = parts(&mut tape, false);
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].lines, "[0.000,\"o\",\"~ # \"]\n[10.000,\"i\",\"l\"]\n");
-        assert_eq!((told[0].number, told[0].last, tape.due()), (0, false, None));
-        let rest = end(&mut tape);
+    #[test]
+    fn a_part_is_told_when_its_time_has_come_and_at_the_end() {
+        let mut run = Run::new();
+        assert_eq!((run.tape.due(), run.part()), (None, None));
+        run.output(b"~ # ");
+        let due = run.tape.due().unwrap();
+        assert_eq!(run.part(), None);
+        run.pass(10);
+        run.tape.input(run.now, b"l");
+        assert_eq!(run.tape.due(), Some(due), "from the first thing that is new");
+        run.pass(20);
+        let told = run.part().unwrap();
+        assert_eq!(told.lines, "[0.000,\"o\",\"~ # \"]\n[10.000,\"i\",\"l\"]\n");
+        assert_eq!((told.number, told.last, run.tape.due()), (0, false, None));
+        assert_eq!(run.part(), None);
+        let rest = run.end();
         assert_eq!((rest.len(), rest[0].number, rest[0].lines.as_str()), (1, 1, ""));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn parts_are_bounded_and_come_in_order() {
-        let mut tape = tape();
+    #[test]
+    fn parts_are_bounded_and_come_in_order() {
+        let mut run = Run::new();
         // All control characters: six bytes of JSON each.
-        tape.output(&[1; 100_000]);
-        assert!(tape.is_full());
-        let all = end(&mut tape);
+        run.output(&[1; 100_000]);
+        assert!(run.tape.is_full());
+        let all = run.end();
         assert!(all.len() > 12 && all.iter().all(|part| part.lines.len() <= MAX_PART_BYTES));
         assert!(all.iter().enumerate().all(|(n, part)| part.number as usize == n));
         let text = all.iter().flat_map(|part| part.lines.lines()).map(|l| parse_line(l).unwrap());
@@ -231,15 +243,15 @@ mod tests {
         assert_eq!(bytes, [1; 100_000]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_recording_is_cut_at_its_bound() {
-        let mut tape = tape();
+    #[test]
+    fn a_recording_is_cut_at_its_bound() {
+        let mut run = Run::new();
         for _ in 0..100 {
-            tape.output(&[b'a'; 65_536]);
-            tokio::time::advance(Duration::from_secs(1)).await;
+            run.output(&[b'a'; 65_536]);
+            run.pass(1);
         }
-        tape.resize((100, 30));
-        let all = end(&mut tape);
+        run.tape.resize(run.now, (100, 30));
+        let all = run.end();
         let bytes: usize = all.iter().map(|part| part.lines.len()).sum();
         assert!((MAX_RECORDING_BYTES..MAX_RECORDING_BYTES + 2 * MAX_PART_BYTES).contains(&bytes));
         let last = parse_line(all.last().unwrap().lines.lines().last().unwrap()).unwrap();
@@ -247,15 +259,15 @@ mod tests {
         assert!(all.iter().all(|part| part.cut), "whoever reads any part knows");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn after_many_parts_time_alone_makes_none() {
-        let mut tape = tape();
+    #[test]
+    fn after_many_parts_time_alone_makes_none() {
+        let mut run = Run::new();
         for _ in 0..MAX_TIMED_PARTS + 10 {
-            tape.output(b"x");
-            tokio::time::advance(PART_EVERY).await;
-            tape.part(false);
+            run.output(b"x");
+            run.pass(PART_EVERY.as_secs());
+            run.part();
         }
-        assert_eq!((tape.next, tape.due()), (MAX_TIMED_PARTS, None));
-        assert_eq!(end(&mut tape).len(), 1);
+        assert_eq!((run.tape.next, run.tape.due()), (MAX_TIMED_PARTS, None));
+        assert_eq!(run.end().len(), 1);
     }
 }
