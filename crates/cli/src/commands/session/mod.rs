@@ -210,19 +210,23 @@ fn span(millis: u64) -> String {
 
 async fn show(hub: &Reach, args: &ShowArgs) -> anyhow::Result<()> {
     let limit = PAGE_EVENTS.to_string();
-    let mut answer =
-        hub.call(Method::GET, &args.which.path("", &[("limit", &limit)]), None).await?;
+    let path = args.which.path("", &[("limit", &limit)]);
+    let answer = hub.call(Method::GET, &path, None).await?;
     let mut events = list(&answer, "events").to_vec();
+    let mut next = answer.get("next").cloned().unwrap_or_default();
     for _ in 0..MAX_EVENT_PAGES {
-        let Some(cursor) = answer.get("next").and_then(Value::as_str) else { break };
+        let Some(cursor) = next.as_str() else { break };
         let path = args.which.path("", &[("limit", &limit), ("cursor", cursor)]);
         let page = hub.call(Method::GET, &path, None).await?;
         events = [list(&page, "events"), &events].concat();
-        answer["next"] = page.get("next").cloned().unwrap_or_default();
+        next = page.get("next").cloned().unwrap_or_default();
     }
     if args.format.format == OutputFormat::Json {
-        answer["events"] = Value::Array(events);
-        out::json(&answer);
+        let of = |name: &str| answer.get(name).cloned().unwrap_or_default();
+        let (session, recording) = (of("session"), of("recording"));
+        out::json(&json!({
+            "session": session, "recording": recording, "events": events, "next": next,
+        }));
         return Ok(());
     }
     let session = answer.get("session").cloned().unwrap_or_default();
