@@ -1,4 +1,5 @@
 //! OpenSSH's programs against a zone with the SSH service alone.
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
