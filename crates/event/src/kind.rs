@@ -70,7 +70,7 @@ kinds! {
         "log parser", "source, credentials.username, attributes.reason";
     AuthAttempted "auth.attempted",
         "Someone tried to log in, with or without success.",
-        "honeypot, log parser", "source, credentials, attributes.method";
+        "honeypot, log parser", "source, credentials, attributes.method, bait (whose credentials these are)";
     AuthExhausted "auth.exhausted",
         "A client used up its login attempts in one connection and was cut off.",
         "log parser", "source, credentials.username";
@@ -82,10 +82,10 @@ kinds! {
         "honeypot", "source, session, request (the line)";
     HttpRequested "http.requested",
         "An attacker sent a request to a honeypot web server.",
-        "honeypot", "source, session, request (method and target), fingerprints.user_agent, attributes.headers, attributes.body, http_client, language";
+        "honeypot", "source, session, request (method and target), fingerprints (user_agent, ja4), cve, attributes.headers, body, status, header_order, http_client, language, signature, technique";
     DataReceived "data.received",
         "A client sent bytes that are not the protocol of the honeypot service.",
-        "honeypot", "source, session, request (the bytes)";
+        "honeypot", "source, session (not of datagrams), request (the bytes), fingerprints.ja4, attributes.protocol, scanner, spoofable (datagrams)";
     PayloadCaptured "payload.captured",
         "An attacker sent or fetched a file, which was kept.",
         "honeypot, honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5, size, contents (the first 64 KiB), truncated";
@@ -93,7 +93,7 @@ kinds! {
         "An attacker started a file of their own in a honeypot shell; nothing really ran.",
         "honeypot", "source, session, payload, payload_name, attributes.arguments";
     DownloadAttempted "download.attempted",
-        "An attacker asked for a file from elsewhere in a honeypot shell.",
+        "An attacker asked for a file from elsewhere, in a honeypot shell or by an exploit.",
         "honeypot", "source, session, request (the address), attributes.tool, outcome";
     KeyPlanted "key.planted",
         "An attacker put a public key where SSH looks for it.",
@@ -109,7 +109,7 @@ kinds! {
         "honeypot", "source, session, request (the line), attributes.path";
     ClientIdentified "client.identified",
         "A client of a honeypot said what software it is, or was recognised.",
-        "honeypot, log parser", "source, session, client, fingerprints";
+        "honeypot, log parser", "source, session, client, fingerprints, attributes.sni, alpn, failure (of a TLS handshake)";
     TunnelRequested "tunnel.requested",
         "A client of the SSH honeypot asked to be passed on to another address, or to listen for it; nothing is opened.",
         "honeypot", "source, session, attributes.direction (forward or reverse), host, port";

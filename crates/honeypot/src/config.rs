@@ -1,16 +1,24 @@
 //! What the operator may set for the zone. Not how it is merged from files and
 //! flags; the binary does that.
 
+mod generic;
+mod http;
+mod listen;
 mod ssh;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::generic::{TcpConfig, UdpConfig};
+pub use self::http::HttpConfig;
+pub use self::listen::{Listen, MAX_SOCKETS};
 pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels};
 use crate::fingerprint::DEBIAN_SIGNATURES;
 
@@ -27,7 +35,16 @@ pub struct Config {
     pub persona: PersonaConfig,
     /// Signatures of systems in p0f's form, asked after our own; the default
     /// is where Debian has them, and read where it is there. Empty: none.
-    pub p0f_signatures: std::path::PathBuf,
+    pub p0f_signatures: PathBuf,
+    /// Where certificates are kept that the made-up machines have. The binary
+    /// sets it to a folder of its data; without one they are made anew at each
+    /// start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_keys: Option<PathBuf>,
+    /// A folder with further signatures of known attacks in requests
+    /// (`*.toml`), read at the start. Default: the shipped ones alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exploits: Option<PathBuf>,
     /// Whether the honeypots have a confined process of their own. Default `own`.
     pub process: Process,
     /// Who that process runs as where it was started by root: a name of
@@ -60,6 +77,8 @@ impl Default for Config {
             p0f_signatures: DEBIAN_SIGNATURES.into(),
             process: Process::default(),
             user: "nobody".to_owned(),
+            tls_keys: None,
+            exploits: None,
         }
     }
 }
@@ -72,8 +91,15 @@ pub enum ServiceKind {
     Ssh,
     /// A device's login and shell (RFC 854).
     Telnet,
-    /// A device's web pages (RFC 9112).
+    /// Web pages of a device or server (RFC 9112).
     Http,
+    /// A port without a protocol of its own.
+    Tcp,
+    /// Datagrams, recorded.
+    Udp,
+    /// All ports that a firewall redirects to one.
+    #[serde(rename = "catch-all")]
+    CatchAll,
 }
 
 impl ServiceKind {
@@ -84,6 +110,9 @@ impl ServiceKind {
             Self::Ssh => "ssh",
             Self::Telnet => "telnet",
             Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::CatchAll => "catch-all",
         }
     }
 
@@ -94,6 +123,7 @@ impl ServiceKind {
             Self::Ssh => "SSH/console(palisade)",
             Self::Telnet => "Telnet(palisade)",
             Self::Http => "Webpage",
+            Self::Tcp | Self::Udp | Self::CatchAll => "Network(palisade)",
         }
     }
 }
@@ -111,14 +141,30 @@ pub struct ServiceConfig {
     /// The protocol.
     #[serde(rename = "type")]
     pub kind: ServiceKind,
-    /// Address and port. `[::]:23` takes IPv4 as well; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Address and port, a range of ports, or a list of them.
+    pub listen: Listen,
+    /// Whether TLS is spoken. Default: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// The certificate (PEM, with its chain) and its key. Default: one that
+    /// the machine has made for itself, made at the first start and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The key of `certificate` (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
     /// Whether a proxy in front tells the client's address. Default `off`.
     #[serde(default)]
     pub proxy_protocol: ProxyMode,
     /// The proxies that are believed, as addresses or networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether clients are kept busy and never answered. Default: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tarpit: bool,
+    /// Seconds between two bytes of a tarpit. Default 10.
+    #[serde(default = "tarpit_secs", skip_serializing_if = "is_tarpit_secs")]
+    pub tarpit_secs: u64,
     /// Settings of `type = "ssh"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshConfig>,
@@ -128,6 +174,21 @@ pub struct ServiceConfig {
     /// Settings of `type = "http"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpConfig>,
+    /// Settings of `type = "tcp"` and of what a catch-all hands to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpConfig>,
+    /// Settings of `type = "udp"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<UdpConfig>,
+}
+
+fn tarpit_secs() -> u64 {
+    10
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_tarpit_secs(secs: &u64) -> bool {
+    *secs == tarpit_secs()
 }
 
 impl ServiceConfig {
@@ -136,12 +197,19 @@ impl ServiceConfig {
     pub fn new(kind: ServiceKind, listen: SocketAddr) -> Self {
         Self {
             kind,
-            listen,
+            listen: listen.into(),
+            tls: false,
+            certificate: None,
+            key: None,
             proxy_protocol: ProxyMode::Off,
             trusted_proxies: Vec::new(),
+            tarpit: false,
+            tarpit_secs: tarpit_secs(),
             ssh: None,
             telnet: None,
             http: None,
+            tcp: None,
+            udp: None,
         }
     }
 }
@@ -230,25 +298,6 @@ impl Default for TelnetConfig {
     }
 }
 
-/// Settings of the HTTP service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Requests of one connection before it is closed. Default 100.
-    pub requests: u32,
-    /// Seconds within which a started request must be complete, so that a
-    /// client that drips bytes does not hold a place. Default 30.
-    pub request_secs: u64,
-    /// Milliseconds before a failed login is answered. Default 800.
-    pub fail_delay_ms: u64,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { requests: 100, request_secs: 30, fail_delay_ms: 800 }
-    }
-}
-
 /// What strangers may use up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -268,6 +317,10 @@ pub struct Limits {
     /// Seconds that open sessions have to hand over their events when the zone
     /// ends. Default 10.
     pub shutdown_secs: u64,
+    /// Connections that tarpits of all services hold. Default 256.
+    pub tarpits: usize,
+    /// Seconds that a tarpit holds somebody. Default 14,400.
+    pub tarpit_secs: u64,
 }
 
 impl Default for Limits {
@@ -280,6 +333,8 @@ impl Default for Limits {
             bytes_in: 8 * 1024 * 1024,
             bytes_out: 8 * 1024 * 1024,
             shutdown_secs: 10,
+            tarpits: 256,
+            tarpit_secs: 14_400,
         }
     }
 }
@@ -313,7 +368,7 @@ pub struct PersonaConfig {
     /// A folder with manifests (`debian12.toml`, `busybox.toml`) in the place
     /// of the shipped ones and, below `root/`, files that machines have.
     /// Read once, at the start.
-    pub folder: Option<std::path::PathBuf>,
+    pub folder: Option<PathBuf>,
 }
 
 /// The longest deadline that may be set: a day.
@@ -330,13 +385,21 @@ impl Config {
     /// A sentence for every mistake, with the key it is about.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut mistakes = Vec::new();
+        let (mut taken, mut sockets) = (HashSet::new(), 0usize);
+        let udp = |service: &ServiceConfig| service.kind == ServiceKind::Udp;
         for (index, service) in self.services.iter().enumerate() {
             let mut wrong = |text: String| mistakes.push(format!("services[{index}]: {text}"));
             service.check(&mut wrong);
-            let same = |other: &ServiceConfig| other.listen == service.listen;
-            if service.listen.port() != 0 && self.services.iter().take(index).any(same) {
-                wrong(format!("{} is used by a service above", service.listen));
+            sockets = sockets.saturating_add(service.listen.count());
+            let twice = |address: &SocketAddr| {
+                address.port() != 0 && !taken.insert((udp(service), *address))
+            };
+            if let Some(address) = service.listen.addresses().take(MAX_SOCKETS).find(twice) {
+                wrong(format!("{address} is used twice"));
             }
+        }
+        if sockets > MAX_SOCKETS {
+            mistakes.push(format!("services: more than {MAX_SOCKETS} ports in all; type = \"catch-all\" takes them for one"));
         }
         self.limits.check(&mut |text| mistakes.push(format!("limits: {text}")));
         if let Some(name) = &self.persona.hostname {
@@ -356,7 +419,26 @@ impl Config {
 }
 
 impl ServiceConfig {
+    /// Whether it is the small device that is shown, and not the server.
+    pub(crate) fn shows_device(&self) -> bool {
+        let site = self.http.as_ref().and_then(|http| http.site.as_deref());
+        match self.kind {
+            ServiceKind::Telnet => true,
+            ServiceKind::Http => site.is_none_or(|site| site == "router"),
+            _ => false,
+        }
+    }
+
     fn check(&self, wrong: &mut dyn FnMut(String)) {
+        match (self.tls, self.certificate.is_some(), self.key.is_some()) {
+            (false, true, _) | (false, _, true) => {
+                wrong("certificate and key have no effect without tls = true".to_owned());
+            }
+            (true, true, false) | (true, false, true) => {
+                wrong("certificate and key belong together".to_owned());
+            }
+            _ => {}
+        }
         match (self.proxy_protocol, self.trusted_proxies.is_empty()) {
             (ProxyMode::Required, true) => {
                 wrong("proxy_protocol = \"required\" needs trusted_proxies".to_owned());
@@ -365,6 +447,31 @@ impl ServiceConfig {
                 wrong("trusted_proxies has no effect with proxy_protocol = \"off\"".to_owned());
             }
             _ => {}
+        }
+        if self.tarpit && (self.tarpit_secs == 0 || self.tarpit_secs > 600) {
+            wrong("tarpit_secs must be 1 to 600".to_owned());
+        }
+        if self.tarpit && matches!(self.kind, ServiceKind::Udp | ServiceKind::CatchAll) {
+            wrong(format!("type = \"{}\" has no tarpit", self.kind));
+        }
+        if self.kind == ServiceKind::Udp && (self.tls || self.proxy_protocol != ProxyMode::Off) {
+            wrong("type = \"udp\" has neither TLS nor PROXY headers".to_owned());
+        }
+        if self.kind == ServiceKind::CatchAll && (self.tls || self.proxy_protocol != ProxyMode::Off)
+        {
+            wrong("type = \"catch-all\" has neither TLS nor PROXY headers of its own".to_owned());
+        }
+        if self.tcp.is_some() && !matches!(self.kind, ServiceKind::Tcp | ServiceKind::CatchAll) {
+            wrong(format!("the table 'tcp' does not belong to type = \"{}\"", self.kind));
+        }
+        if self.udp.is_some() && self.kind != ServiceKind::Udp {
+            wrong(format!("the table 'udp' does not belong to type = \"{}\"", self.kind));
+        }
+        if let Some(tcp) = &self.tcp {
+            tcp.check(wrong);
+        }
+        if let Some(udp) = &self.udp {
+            udp.check(wrong);
         }
         if self.ssh.is_some() && self.kind != ServiceKind::Ssh {
             wrong(format!("the table 'ssh' does not belong to type = \"{}\"", self.kind));
@@ -390,15 +497,7 @@ impl ServiceConfig {
             }
         }
         if let Some(http) = &self.http {
-            if http.requests == 0 {
-                wrong("http.requests must be at least 1".to_owned());
-            }
-            if http.request_secs == 0 || http.request_secs > MAX_SECS {
-                wrong(format!("http.request_secs must be 1 to {MAX_SECS}"));
-            }
-            if http.fail_delay_ms > MAX_DELAY_MS {
-                wrong(format!("http.fail_delay_ms is more than {MAX_DELAY_MS}"));
-            }
+            http.check(wrong);
         }
     }
 }
@@ -418,6 +517,7 @@ impl Limits {
             ("session_secs", self.session_secs),
             ("idle_secs", self.idle_secs),
             ("shutdown_secs", self.shutdown_secs),
+            ("tarpit_secs", self.tarpit_secs),
         ];
         for (name, _) in times.into_iter().filter(|(_, v)| *v == 0 || *v > MAX_SECS) {
             wrong(format!("{name} must be 1 to {MAX_SECS}"));
@@ -433,7 +533,8 @@ mod tests {
     fn the_defaults_are_valid_and_on_loopback() {
         let config = Config::default();
         assert_eq!(config.validate(), Ok(()));
-        assert!(config.services.iter().all(|service| service.listen.ip().is_loopback()));
+        let addresses = config.services.iter().flat_map(|service| service.listen.addresses());
+        assert!(addresses.into_iter().all(|address| address.ip().is_loopback()));
         assert_eq!(toml::from_str::<Config>("").unwrap(), config);
     }
 

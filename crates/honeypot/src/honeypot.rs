@@ -1,12 +1,14 @@
 //! The zone as a whole: binds every service, runs them, ends them in order.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::{Category, Event, HostName, SensorId};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +16,16 @@ use crate::fingerprint::Signatures;
 use crate::listener::Listener;
 use crate::permits::Permits;
 use crate::service::Service;
+use crate::service::catch_all::Other;
 use crate::session::Zone;
 use crate::shell::fetch::Fetch;
-use crate::sockets::{BoundSocket, Sockets};
-use crate::{Config, ServiceKind, Stats};
+use crate::sockets::{Bound, BoundSocket, Sockets};
+use crate::tls::{Certificate, Made, Tls};
+use crate::udp::UdpListener;
+use crate::{Config, ServiceConfig, ServiceKind, Stats};
+
+/// Shorter made-up texts might be anybody's password.
+const MIN_SECRET_BYTES: usize = 10;
 
 /// A service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +80,7 @@ impl BindError {
 #[derive(Debug)]
 pub struct Honeypot {
     listeners: Vec<(TcpListener, Listener)>,
+    datagrams: Vec<(UdpSocket, UdpListener)>,
     zone: Arc<Zone>,
     stats: Arc<Stats>,
     shutdown: Duration,
@@ -120,39 +129,52 @@ impl Honeypot {
             zone.map_err(|mistake| BindError::Config(vec![format!("persona: {mistake}")]))?;
         let signatures = Signatures::open(&config.p0f_signatures);
         zone.signatures = signatures.map_err(|mistake| BindError::Config(vec![mistake]))?;
+        let tarpits = config.limits.tarpits.min(Semaphore::MAX_PERMITS);
+        let longest = Duration::from_secs(config.limits.tarpit_secs);
+        zone.tarpits = (longest, Arc::new(Semaphore::new(tarpits)));
+        zone.exploits_folder.clone_from(&config.exploits);
         let zone = Arc::new(zone);
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);
-        let system = zone.server.system();
-        let services: Vec<Service> = config
-            .services
-            .iter()
-            .map(|service| Service::new(service, config.persona.seed, system))
-            .collect::<Result<_, _>>()?;
-        let mut listeners = Vec::with_capacity(config.services.len());
+        let services = serving(config, &zone)?;
+        let (mut listeners, mut datagrams) = (Vec::new(), Vec::new());
         for BoundSocket { service: index, socket } in sockets.into_bound() {
             let (Some(service), Some(ready)) = (config.services.get(index), services.get(index))
             else {
                 return Err(BindError::Config(vec!["a socket belongs to no service".to_owned()]));
             };
-            let address = socket
-                .local_addr()
-                .map_err(|error| BindError::new(service.kind, service.listen, error))?;
-            let listener = Listener {
-                address,
-                kind: service.kind,
-                service: ready.clone(),
-                category: Category::new(service.kind.category()).ok(),
-                proxy_protocol: service.proxy_protocol,
-                trusted_proxies: service.trusted_proxies.clone().into(),
-                zone: Arc::clone(&zone),
-                permits: Arc::clone(&permits),
-                limits: Arc::clone(&limits),
-            };
-            listeners.push((socket, listener));
+            let address =
+                socket.local_addr().map_err(|error| match service.listen.addresses().next() {
+                    Some(address) => BindError::new(service.kind, address, error),
+                    None => BindError::Config(vec![error.to_string()]),
+                })?;
+            let category = Category::new(service.kind.category()).ok();
+            match socket {
+                Bound::Tcp(socket) => {
+                    let listener = Listener {
+                        address,
+                        kind: service.kind,
+                        service: ready.service.clone(),
+                        tls: ready.tls.clone(),
+                        category,
+                        proxy_protocol: service.proxy_protocol,
+                        trusted_proxies: service.trusted_proxies.clone().into(),
+                        zone: Arc::clone(&zone),
+                        permits: Arc::clone(&permits),
+                        limits: Arc::clone(&limits),
+                    };
+                    listeners.push((socket, listener));
+                }
+                Bound::Udp(socket) => {
+                    let config = service.udp.clone().unwrap_or_default();
+                    let listener =
+                        UdpListener { address, config, category, zone: Arc::clone(&zone) };
+                    datagrams.push((socket, listener));
+                }
+            }
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
-        Ok(Self { listeners, zone, stats, shutdown })
+        Ok(Self { listeners, datagrams, zone, stats, shutdown })
     }
 
     /// Has files that shells ask for fetched by `fetcher`. Without one, which
@@ -165,7 +187,10 @@ impl Honeypot {
     /// What listens where, with the ports the system chose for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<(ServiceKind, SocketAddr)> {
-        self.listeners.iter().map(|(_, listener)| (listener.kind, listener.address)).collect()
+        let streams = self.listeners.iter().map(|(_, listener)| (listener.kind, listener.address));
+        let datagrams =
+            self.datagrams.iter().map(|(_, listener)| (ServiceKind::Udp, listener.address));
+        streams.chain(datagrams).collect()
     }
 
     /// The counters; they stay readable while the zone runs and after.
@@ -183,10 +208,69 @@ impl Honeypot {
         for (socket, listener) in self.listeners {
             loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
         }
+        for (socket, listener) in self.datagrams {
+            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
+        }
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a honeypot listener failed");
             }
         }
     }
+}
+
+/// The services of a configuration, in its order, ready to serve.
+fn serving(config: &Config, zone: &Zone) -> Result<Vec<Other>, BindError> {
+    let mut ready = Vec::with_capacity(config.services.len());
+    let mut secrets = BTreeMap::new();
+    for service in &config.services {
+        let wrong = |mistake| BindError::Config(vec![format!("tls: {mistake}")]);
+        // Makes keys at the first start.
+        let tls = tls_of(service, config.tls_keys.as_deref(), zone).transpose().map_err(wrong)?;
+        let made = Service::new(service, config.persona.seed, zone)?;
+        let given = made.secrets().filter(|(_, secret)| secret.len() >= MIN_SECRET_BYTES);
+        secrets.extend(given.map(|(name, secret)| (secret.clone(), name.clone())));
+        ready.push(Other { kind: service.kind, service: made, tls });
+    }
+    // A catch-all hands over to the others.
+    let others = ready.clone();
+    for (service, place) in config.services.iter().zip(&mut ready) {
+        if service.kind == ServiceKind::CatchAll {
+            place.service = Service::catching(service, others.clone());
+        }
+    }
+    // The zone is new: nothing was set before.
+    let _ = zone.secrets.set(secrets);
+    Ok(ready)
+}
+
+/// The certificate of a service with what is spoken, where it speaks TLS.
+fn tls_of(
+    service: &ServiceConfig,
+    keys: Option<&Path>,
+    zone: &Zone,
+) -> Option<Result<Tls, String>> {
+    if !service.tls {
+        return None;
+    }
+    let certificate = match (&service.certificate, &service.key) {
+        (Some(certificate), Some(key)) => Certificate::read(certificate, key),
+        _ => {
+            let machine = &zone.server.machine;
+            let device = service.shows_device();
+            let made = Made {
+                file: if device { "device" } else { "server" },
+                common_name: if device {
+                    zone.persona.model.clone()
+                } else {
+                    machine.hostname.clone()
+                },
+                organisation: device.then(|| zone.persona.product.to_owned()),
+                since: machine.installed,
+            };
+            Certificate::load_or_make(keys, &made)
+        }
+    };
+    let protocol: &[u8] = if service.kind == ServiceKind::Http { b"http/1.1" } else { b"" };
+    Some(certificate.and_then(|certificate| Tls::new(certificate, protocol)))
 }

@@ -27,11 +27,14 @@ mod stats;
 mod stream;
 mod tape;
 pub mod tells;
+pub mod tls;
+mod udp;
 pub mod zone_stream;
 
 pub use config::{
-    Accept, Config, HttpConfig, Limits, PersonaConfig, Process, ProxyMode, ServiceConfig,
-    ServiceKind, SshAccept, SshConfig, SshKeys, SshTunnels, TelnetConfig, TrustedProxy,
+    Accept, Config, HttpConfig, Limits, Listen, MAX_SOCKETS, PersonaConfig, Process, ProxyMode,
+    ServiceConfig, ServiceKind, SshAccept, SshConfig, SshKeys, SshTunnels, TcpConfig, TelnetConfig,
+    TrustedProxy, UdpConfig,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_event::{Category, EventKind};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -17,14 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::fingerprint::{self, Fingerprint, Syn};
 use crate::permits::{AddressPermit, GlobalPermit, Permits};
 use crate::proxy::{self, Header};
-use crate::service::Service;
+use crate::service::{Service, catch_all};
 use crate::session::{Session, Zone};
 use crate::stream::{Closed, Stream};
+use crate::tls::{self, Tls};
 use crate::{Limits, ProxyMode, Refusal, ServiceKind, TrustedProxy};
 
-/// Connections the kernel holds until we accept them; it may use less
-/// (`net.core.somaxconn`).
-const BACKLOG: i32 = 4_096;
 /// Pause after accept(2) failed, such as for want of file descriptors; doubled
 /// up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
@@ -35,28 +32,13 @@ const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(10);
 /// Time a proxy has to send its header.
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Binds a listening socket. `[::]` takes IPv4 too.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<BoundListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if let IpAddr::V6(six) = address.ip() {
-        socket.set_only_v6(!six.is_unspecified())?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    if let Err(error) = fingerprint::saved::keep(&socket) {
-        tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
-    }
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// What serves one socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) kind: ServiceKind,
     pub(crate) service: Service,
+    pub(crate) tls: Option<Tls>,
     pub(crate) category: Option<Category>,
     pub(crate) proxy_protocol: ProxyMode,
     pub(crate) trusted_proxies: Arc<[TrustedProxy]>,
@@ -73,6 +55,7 @@ struct Visit {
     local: SocketAddr,
     proxied: bool,
     service: Service,
+    tls: Option<Tls>,
     category: Option<Category>,
     zone: Arc<Zone>,
     limits: Arc<Limits>,
@@ -165,6 +148,8 @@ impl Listener {
         };
         // Without a local address the connection is already gone.
         let Ok(local) = socket.local_addr() else { return };
+        let meant = (self.kind == ServiceKind::CatchAll).then(|| catch_all::meant(&socket, local));
+        let local = meant.flatten().unwrap_or(local);
         let _ = socket.set_nodelay(true);
         if self.proxy_protocol == ProxyMode::Required {
             if !self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip())) {
@@ -196,6 +181,7 @@ impl Listener {
             local,
             proxied: false,
             service: self.service.clone(),
+            tls: self.tls.clone(),
             category: self.category.clone(),
             zone: Arc::clone(&self.zone),
             limits: Arc::clone(&self.limits),
@@ -213,7 +199,7 @@ impl Listener {
         global: GlobalPermit,
         end: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let parts = (self.service.clone(), self.category.clone());
+        let parts = (self.service.clone(), self.tls.clone(), self.category.clone());
         let (zone, limits) = (Arc::clone(&self.zone), Arc::clone(&self.limits));
         let permits = Arc::clone(&self.permits);
         async move {
@@ -236,7 +222,7 @@ impl Listener {
                 tracing::debug!(address = %peer.ip(), "refused a proxied connection");
                 return zone.stats.refused_counter(Refusal::PerAddress).increase();
             };
-            let (service, category) = parts;
+            let (service, tls, category) = parts;
             let visit = Visit {
                 socket,
                 early,
@@ -244,6 +230,7 @@ impl Listener {
                 local,
                 proxied: true,
                 service,
+                tls,
                 category,
                 zone,
                 limits,
@@ -282,7 +269,7 @@ impl Visit {
     /// The whole life of a session.
     async fn run(self) {
         let Self { socket, early, peer, local, .. } = self;
-        let Self { service, category, zone, limits, end, proxied, .. } = self;
+        let Self { service, tls, category, zone, limits, end, proxied, .. } = self;
         let _open = Open::new(&zone);
         let mut session = Session::new(Arc::clone(&zone), category, peer, local);
         // Behind a proxy the first packet is the proxy's.
@@ -291,7 +278,7 @@ impl Visit {
         let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
         let opened = session.emit(opened).await;
         let why = match opened {
-            Ok(()) => match caught(service.serve(&mut session, &mut stream)).await {
+            Ok(()) => match caught(attend(&service, tls, &mut session, &mut stream)).await {
                 Ok(Ok(())) => Closed::Completed,
                 Ok(Err(why)) => why,
                 Err(Panicked) => {
@@ -310,6 +297,22 @@ impl Visit {
         drop(stream);
         Box::pin(session.close(&why, traffic)).await;
     }
+}
+
+/// Begins TLS where it is spoken, and serves.
+async fn attend(
+    service: &Service,
+    tls: Option<Tls>,
+    session: &mut Session,
+    stream: &mut Stream,
+) -> Result<(), Closed> {
+    if let Some(tls) = tls {
+        let greeting = Box::pin(stream.start_tls(&tls)).await?;
+        if !tls::told(greeting, session).await? {
+            return Ok(());
+        }
+    }
+    service.serve(session, stream).await
 }
 
 /// What the first packet of a connection says about its sender.
@@ -396,6 +399,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::sockets::listen;
     use crate::{PersonaConfig, Stats};
 
     #[tokio::test]
@@ -410,6 +414,7 @@ mod tests {
             address,
             kind: ServiceKind::Telnet,
             service: Service::Panics,
+            tls: None,
             category: None,
             proxy_protocol: ProxyMode::Off,
             trusted_proxies: Vec::new().into(),

@@ -2,20 +2,23 @@
 //! Its identity is fixed when the connection is accepted; nothing a client
 //! says can change it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use palisade_event::asciicast::clamp_size;
 use palisade_event::{
     AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind, HostName, Outcome,
     SensorId, SessionId, Timestamp, Untrusted,
 };
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::fingerprint::Signatures;
+use crate::service::http::exploit::Rules;
 use crate::shell::World;
 use crate::shell::fetch::Fetch;
 use crate::shell::vfs::Visitors;
@@ -40,6 +43,13 @@ pub(crate) struct Zone {
     pub(crate) device_visitors: Visitors,
     pub(crate) server_visitors: Visitors,
     pub(crate) fetcher: OnceLock<Arc<dyn Fetch>>,
+    /// Credentials that lie about as bait, with their names.
+    pub(crate) secrets: OnceLock<BTreeMap<String, String>>,
+    /// The known attacks of requests, and a folder with more of them.
+    pub(crate) exploits: OnceLock<Arc<Rules>>,
+    pub(crate) exploits_folder: Option<PathBuf>,
+    /// How long a tarpit holds somebody, and the places of all of them.
+    pub(crate) tarpits: (Duration, Arc<Semaphore>),
     pub(crate) out: mpsc::Sender<Event>,
     pub(crate) stats: Arc<Stats>,
 }
@@ -63,6 +73,10 @@ impl Zone {
             device_visitors: Visitors::default(),
             server_visitors: Visitors::default(),
             fetcher: OnceLock::new(),
+            secrets: OnceLock::new(),
+            exploits: OnceLock::new(),
+            tarpits: (Duration::ZERO, Arc::new(Semaphore::new(0))),
+            exploits_folder: None,
             sensor,
             host,
             persona,
@@ -70,6 +84,25 @@ impl Zone {
             out,
             stats,
         })
+    }
+}
+
+impl Zone {
+    /// How long a tarpit holds somebody, and the places of all of them.
+    pub(crate) fn tarpits(&self) -> (Duration, Arc<Semaphore>) {
+        (self.tarpits.0, Arc::clone(&self.tarpits.1))
+    }
+
+    /// The known attacks of requests; read when a service first needs them.
+    ///
+    /// # Errors
+    /// A sentence about a mistake in them.
+    pub(crate) fn exploits(&self) -> Result<Arc<Rules>, String> {
+        if let Some(rules) = self.exploits.get() {
+            return Ok(Arc::clone(rules));
+        }
+        let rules = Arc::new(Rules::open(self.exploits_folder.as_deref())?);
+        Ok(Arc::clone(self.exploits.get_or_init(|| rules)))
     }
 }
 
@@ -90,6 +123,7 @@ pub struct Session {
     // The terminal's columns and rows.
     size: (u16, u16),
     tape: Option<Box<Tape>>,
+    ja4: Option<Box<str>>,
 }
 
 /// What a session is summed up by when it is over.
@@ -138,6 +172,16 @@ impl Session {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Self {
+        Self::between(zone, category, Endpoint::tcp(peer), Endpoint::tcp(local))
+    }
+
+    /// A visit between two ends.
+    pub(crate) fn between(
+        zone: Arc<Zone>,
+        category: Option<Category>,
+        peer: Endpoint,
+        local: Endpoint,
+    ) -> Self {
         let random: u128 = rand::random();
         // 80 random bits name the session; always valid text for an id.
         let name = format!("{:020x}", random >> 48);
@@ -148,14 +192,15 @@ impl Session {
             zone,
             id,
             category,
-            peer: Endpoint::tcp(peer),
-            local: Endpoint::tcp(local),
+            peer,
+            local,
             started: Instant::now(),
             entropy: rand::random::<u128>() >> 49,
             notes: Attributes::new(),
             tally: Tally::default(),
             size: clamp_size(0, 0),
             tape: None,
+            ja4: None,
         }
     }
 
@@ -175,6 +220,21 @@ impl Session {
     #[must_use]
     pub fn local(&self) -> Endpoint {
         self.local
+    }
+
+    /// The fingerprint of its TLS, where it speaks that.
+    #[must_use]
+    pub fn ja4(&self) -> Option<&str> {
+        self.ja4.as_deref()
+    }
+
+    pub(crate) fn set_ja4(&mut self, ja4: String) {
+        self.ja4 = Some(ja4.into());
+    }
+
+    /// Gives its events another category, that of the service it is handed to.
+    pub(crate) fn set_category(&mut self, category: Option<Category>) {
+        self.category = category;
     }
 
     /// The device that the zone pretends to be.
@@ -224,7 +284,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Closed::Error`] where the channel's reader is gone; the session must end.
-    pub fn emit(&self, event: Event) -> impl Future<Output = Result<(), Closed>> + Send + '_ {
+    pub fn emit(&self, mut event: Event) -> impl Future<Output = Result<(), Closed>> + Send + '_ {
+        if event.kind == EventKind::AuthAttempted
+            && let Some(name) = self.bait(&event)
+        {
+            event = event.with("bait", name);
+        }
         if let Err(error) = event.validate() {
             // Services keep to the limits; should one not, the hub decides.
             tracing::error!(%error, kind = %event.kind, "a honeypot event breaks a limit");
@@ -248,6 +313,14 @@ impl Session {
             self.zone.stats.events_lost.increase();
             Err(Closed::Error(std::io::ErrorKind::BrokenPipe.into()))
         }
+    }
+
+    /// The name of the bait that a login was taken from.
+    fn bait(&self, event: &Event) -> Option<&str> {
+        let (secrets, tried) = (self.zone.secrets.get()?, event.credentials.as_ref()?);
+        let names = [&tried.password, &tried.username].into_iter().flatten();
+        let mut found = names.filter_map(|text| secrets.get(text.as_utf8()?));
+        found.next().map(String::as_str)
     }
 
     /// Keeps a fact about the client for `session.closed`, such as its

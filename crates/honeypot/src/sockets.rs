@@ -4,12 +4,19 @@
 //! the ports: while nobody serves, clients wait in the kernel's queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::fingerprint;
 use crate::honeypot::BindError;
-use crate::listener::listen;
 use crate::{Config, ServiceKind};
+
+/// Connections the kernel holds until we accept them; it may use less
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4_096;
 
 /// The sockets of all services, bound and listening; nobody accepts yet.
 #[derive(Debug)]
@@ -20,7 +27,23 @@ pub struct Sockets(Vec<BoundSocket>);
 pub(crate) struct BoundSocket {
     /// Which of the configured services it belongs to.
     pub(crate) service: usize,
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Bound,
+}
+
+/// A bound socket that never blocks.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Bound {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
 }
 
 impl Sockets {
@@ -30,12 +53,19 @@ impl Sockets {
     /// [`BindError`] of the first service that cannot listen; then none does.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
-        let bound = config.services.iter().enumerate().map(|(index, service)| {
-            let socket = listen(service.listen)
-                .map_err(|error| BindError::new(service.kind, service.listen, error))?;
-            Ok(BoundSocket { service: index, socket })
-        });
-        bound.collect::<Result<_, _>>().map(Self)
+        let mut all = Vec::new();
+        for (index, service) in config.services.iter().enumerate() {
+            for address in service.listen.addresses() {
+                let socket = match service.kind {
+                    ServiceKind::Udp => receive(address).map(Bound::Udp),
+                    _ => listen(address).map(Bound::Tcp),
+                };
+                let socket =
+                    socket.map_err(|error| BindError::new(service.kind, address, error))?;
+                all.push(BoundSocket { service: index, socket });
+            }
+        }
+        Ok(Self(all))
     }
 
     /// What listens where, with the ports the system chose for port 0.
@@ -50,7 +80,13 @@ impl Sockets {
 
     /// The sockets for another process, each with the index of its service.
     pub fn descriptors(&self) -> impl ExactSizeIterator<Item = (usize, BorrowedFd<'_>)> {
-        self.0.iter().map(|bound| (bound.service, bound.socket.as_fd()))
+        self.0.iter().map(|bound| {
+            let descriptor = match &bound.socket {
+                Bound::Tcp(socket) => socket.as_fd(),
+                Bound::Udp(socket) => socket.as_fd(),
+            };
+            (bound.service, descriptor)
+        })
     }
 
     /// Sockets that another process has bound for the same configuration and
@@ -60,9 +96,13 @@ impl Sockets {
     /// One is no socket that listens.
     pub fn adopt(handed: impl IntoIterator<Item = (usize, OwnedFd)>) -> io::Result<Self> {
         let adopt = |(service, descriptor)| {
-            let socket = TcpListener::from(descriptor);
-            socket.local_addr()?;
+            let socket = Socket::from(descriptor);
             socket.set_nonblocking(true)?;
+            let socket = match socket.r#type()? {
+                Type::DGRAM => Bound::Udp(socket.into()),
+                _ => Bound::Tcp(socket.into()),
+            };
+            socket.local_addr()?;
             Ok(BoundSocket { service, socket })
         };
         handed.into_iter().map(adopt).collect::<io::Result<_>>().map(Self)
@@ -71,4 +111,34 @@ impl Sockets {
     pub(crate) fn into_bound(self) -> Vec<BoundSocket> {
         self.0
     }
+}
+
+/// Binds a listening socket that never blocks. `[::]` takes IPv4 too.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let IpAddr::V6(six) = address.ip() {
+        socket.set_only_v6(!six.is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if let Err(error) = fingerprint::saved::keep(&socket) {
+        tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
+    }
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Binds a UDP socket that never blocks and tells where datagrams were sent to.
+fn receive(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if let IpAddr::V6(six) = address.ip() {
+        socket.set_only_v6(!six.is_unspecified())?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }

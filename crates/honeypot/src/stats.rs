@@ -71,6 +71,10 @@ pub struct Stats {
     pub events_lost: Counter,
     /// Calls to accept(2) that failed, such as for want of file descriptors.
     pub accept_errors: Counter,
+    /// Datagrams that came.
+    pub datagrams: Counter,
+    /// Datagrams beyond the budgets: they are no events.
+    pub datagrams_unrecorded: Counter,
     /// Connections of a proxy that checks whether the service is alive.
     pub proxy_checks: Counter,
     /// Services that panicked; each is a defect. Their sessions were closed.
@@ -105,6 +109,8 @@ impl Stats {
             ("events", &self.events),
             ("events_lost", &self.events_lost),
             ("accept_errors", &self.accept_errors),
+            ("datagrams", &self.datagrams),
+            ("datagrams_unrecorded", &self.datagrams_unrecorded),
             ("proxy_checks", &self.proxy_checks),
             ("panics", &self.panics),
             ("aborted", &self.aborted),

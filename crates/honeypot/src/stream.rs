@@ -4,17 +4,20 @@
 //! the socket.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Limits;
+use crate::tls::client_hello::{ClientHello, NoHello};
+use crate::tls::{HANDSHAKE_SECS, MAX_HANDSHAKE_BYTES, MAX_WAITING_BYTES, Tls};
 
 /// Most bytes of one read; a buffer of this size is on the stack only while
 /// the socket is read, so that a waiting session holds none.
@@ -82,6 +85,19 @@ pub struct Stream {
     out_left: u64,
     traffic: Traffic,
     end: CancellationToken,
+    tls: Option<Box<ServerConnection>>,
+    misplaced: bool,
+}
+
+/// What came of a client's first bytes where TLS is spoken.
+#[derive(Debug)]
+pub(crate) enum Greeting {
+    /// A handshake, done; what the client had offered.
+    Tls(Box<ClientHello>),
+    /// A handshake that failed, and why.
+    Failed(Option<Box<ClientHello>>, String),
+    /// Something else; it is read next.
+    Plain,
 }
 
 /// Bytes that went each way.
@@ -116,6 +132,172 @@ impl Stream {
             out_left: limits.bytes_out,
             traffic: Traffic::default(),
             end,
+            tls: None,
+            misplaced: false,
+        }
+    }
+
+    /// Whether the client speaks without TLS where TLS is wanted.
+    #[must_use]
+    pub fn is_misplaced(&self) -> bool {
+        self.misplaced
+    }
+
+    /// Whether what is said is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Takes bytes back that were read; they are read again next. Only for
+    /// those of this stream, before TLS.
+    pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
+        self.traffic.bytes_in = self.traffic.bytes_in.saturating_sub(bytes.len() as u64);
+        self.in_left = self.in_left.saturating_add(bytes.len() as u64);
+        self.early = bytes;
+    }
+
+    /// Gives the session so long from now on.
+    pub(crate) fn extend(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+    }
+
+    /// Begins TLS: reads the client's first message, then shakes hands.
+    ///
+    /// # Errors
+    /// [`Closed`]: the session must end.
+    pub(crate) async fn start_tls(&mut self, tls: &Tls) -> Result<Greeting, Closed> {
+        self.set_step(Some(Duration::from_secs(HANDSHAKE_SECS)));
+        let mut bytes = Vec::new();
+        let hello = loop {
+            match ClientHello::parse(&bytes) {
+                Ok(Some(hello)) => break Some(Box::new(hello)),
+                Err(NoHello) if bytes.first() == Some(&0x16) => break None,
+                Err(NoHello) => {
+                    self.unread(bytes);
+                    self.misplaced = true;
+                    self.set_step(None);
+                    return Ok(Greeting::Plain);
+                }
+                Ok(None) => match self.read(&mut bytes, READ_BYTES).await {
+                    Ok(_) => {}
+                    Err(why) if bytes.is_empty() => return Err(why),
+                    Err(why) => return Ok(Greeting::Failed(None, why.reason().to_owned())),
+                },
+            }
+        };
+        let connection = ServerConnection::new(tls.config(hello.as_deref()));
+        let mut connection = match connection {
+            Ok(connection) => Box::new(connection),
+            Err(error) => return Ok(Greeting::Failed(hello, error.to_string())),
+        };
+        connection.set_buffer_limit(Some(MAX_WAITING_BYTES));
+        self.tls = Some(connection);
+        if let Err(error) = self.decrypt(&bytes) {
+            return self.failed(hello, &error).await;
+        }
+        drop(bytes);
+        let begun = self.traffic.bytes_in;
+        while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
+            // What the client has offered is told, also where it leaves now.
+            if let Err(why) = self.flush().await {
+                return Ok(Greeting::Failed(hello, why.reason().to_owned()));
+            }
+            if self.traffic.bytes_in - begun > MAX_HANDSHAKE_BYTES {
+                return Ok(Greeting::Failed(hello, "handshake too long".to_owned()));
+            }
+            if !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
+                break;
+            }
+            let mut stack = Vec::new();
+            if let Err(why) = self.read_raw(&mut stack, READ_BYTES).await {
+                return Ok(Greeting::Failed(hello, why.reason().to_owned()));
+            }
+            if let Err(error) = self.decrypt(&stack) {
+                return self.failed(hello, &error).await;
+            }
+        }
+        if let Err(why) = self.flush().await {
+            return Ok(Greeting::Failed(hello, why.reason().to_owned()));
+        }
+        self.set_step(None);
+        match hello {
+            Some(hello) => Ok(Greeting::Tls(hello)),
+            None => Ok(Greeting::Failed(None, "no ClientHello".to_owned())),
+        }
+    }
+
+    /// A handshake went wrong: the alert is sent.
+    async fn failed(
+        &mut self,
+        hello: Option<Box<ClientHello>>,
+        error: &rustls::Error,
+    ) -> Result<Greeting, Closed> {
+        // The client may be gone already.
+        let _ = self.flush().await;
+        Ok(Greeting::Failed(hello, error.to_string()))
+    }
+
+    /// Gives bytes from the socket to TLS.
+    fn decrypt(&mut self, mut bytes: &[u8]) -> Result<(), rustls::Error> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while !bytes.is_empty() {
+            let taken = tls.read_tls(&mut bytes);
+            tls.process_new_packets()?;
+            if matches!(taken, Ok(0) | Err(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what TLS has encrypted.
+    async fn flush(&mut self) -> Result<(), Closed> {
+        loop {
+            let Some(tls) = &mut self.tls else { return Ok(()) };
+            if !tls.wants_write() {
+                return Ok(());
+            }
+            if self.out_left == 0 {
+                return Err(Closed::ByteBudget);
+            }
+            match tls.write_tls(&mut Out(&self.socket)) {
+                Ok(count) => self.charge_out(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.check()?;
+                    self.ready(Ready::Write).await?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// As [`Self::read`], out of what TLS has decrypted.
+    async fn read_decrypted(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        loop {
+            self.check()?;
+            let Some(tls) = &mut self.tls else { return Ok(0) };
+            let before = buffer.len();
+            match tls.reader().take(room as u64).read_to_end(buffer) {
+                Ok(_) if buffer.len() == before => return Err(Closed::ClientClosed),
+                // Nothing more for now, or not closed in order: what came counts.
+                Ok(_) | Err(_) if buffer.len() > before => {
+                    tokio::task::consume_budget().await;
+                    return Ok(buffer.len() - before);
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(Closed::ClientClosed);
+                }
+                Ok(_) | Err(_) => {}
+            }
+            self.flush().await?;
+            let mut stack = Vec::new();
+            self.read_raw(&mut stack, READ_BYTES).await?;
+            if self.decrypt(&stack).is_err() {
+                let _ = self.flush().await;
+                return Err(Closed::ClientClosed);
+            }
         }
     }
 
@@ -150,6 +332,18 @@ impl Stream {
         if room == 0 {
             return Ok(0);
         }
+        if self.tls.is_some() {
+            return self.read_decrypted(buffer, room).await;
+        }
+        self.read_raw(buffer, room).await
+    }
+
+    /// Waits for bytes of the socket.
+    async fn read_raw(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        if self.in_left == 0 {
+            return Err(Closed::ByteBudget);
+        }
+        let room = room.min(usize::try_from(self.in_left).unwrap_or(usize::MAX));
         if !self.early.is_empty() {
             let take = room.min(self.early.len());
             buffer.extend(self.early.drain(..take));
@@ -183,6 +377,14 @@ impl Stream {
     /// # Errors
     /// [`Closed`]: the session must end. Part of `bytes` may have been sent.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Closed> {
+        while self.tls.is_some() && !bytes.is_empty() {
+            let taken = match &mut self.tls {
+                Some(tls) => tls.writer().write(bytes)?,
+                None => 0,
+            };
+            bytes = bytes.get(taken..).unwrap_or_default();
+            self.flush().await?;
+        }
         while !bytes.is_empty() {
             if self.out_left == 0 {
                 return Err(Closed::ByteBudget);
@@ -192,8 +394,7 @@ impl Stream {
             self.check()?;
             match self.socket.try_write(now) {
                 Ok(count) => {
-                    self.traffic.bytes_out += count as u64;
-                    self.out_left = self.out_left.saturating_sub(count as u64);
+                    self.charge_out(count);
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -282,15 +483,37 @@ impl Stream {
         self.in_left = self.in_left.saturating_sub(count as u64);
     }
 
+    fn charge_out(&mut self, count: usize) {
+        self.traffic.bytes_out += count as u64;
+        self.out_left = self.out_left.saturating_sub(count as u64);
+    }
+
     /// Ends our side and waits a moment for the client's, reading what it
     /// still sends.
     pub(crate) async fn linger(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = self.flush().await;
+        }
         let shut = socket2::SockRef::from(&self.socket).shutdown(Shutdown::Write);
         self.step = Some(Instant::now() + LINGER);
         let mut scrap = Vec::new();
         while shut.is_ok() && self.read(&mut scrap, READ_BYTES).await.is_ok() {
             scrap.clear();
         }
+    }
+}
+
+/// The socket as something to write to that never waits.
+struct Out<'a>(&'a TcpStream);
+
+impl io::Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

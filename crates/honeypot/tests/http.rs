@@ -174,7 +174,7 @@ async fn what_is_not_http_is_recorded_and_answered_with_400() {
 #[tokio::test]
 async fn a_connection_has_a_bound_on_requests() {
     let mut config = config();
-    config.services[1].http.as_mut().unwrap().requests = 3;
+    config.services[1].http.as_mut().unwrap().requests = Some(3);
     let mut zone = Zone::start(&config).await;
     let (events, answer) =
         exchange(&mut zone, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(5)).await;

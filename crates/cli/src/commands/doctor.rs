@@ -157,18 +157,28 @@ fn open_files() -> Finding {
 }
 
 fn ports(settings: &Settings) -> Vec<Finding> {
-    let mut wanted: Vec<(&'static str, std::net::SocketAddr)> = Vec::new();
-    wanted.extend(settings.api.listeners.iter().map(|listener| ("page and API", listener.address)));
-    wanted.extend(settings.honeypot.services.iter().map(|service| ("honeypot", service.listen)));
-    wanted
-        .into_iter()
-        .map(|(what, address)| match TcpListener::bind(address) {
-            Ok(_) => Finding { what, health: Health::Good, says: format!("{address} is free") },
-            Err(error) => Finding {
-                what,
-                health: Health::Bad,
-                says: format!("{address} cannot be used: {error}; choose another in the settings"),
-            },
+    let pages = settings.api.listeners.iter();
+    let pages = pages
+        .map(|listener| ("page and API", listener.address.to_string(), vec![listener.address]));
+    let honeypots = settings.honeypot.services.iter().map(|service| {
+        ("honeypot", service.listen.to_string(), service.listen.addresses().collect())
+    });
+    pages
+        .chain(honeypots)
+        .map(|(what, named, addresses)| {
+            let taken = addresses
+                .iter()
+                .find_map(|address| TcpListener::bind(address).err().map(|error| (address, error)));
+            match taken {
+                None => Finding { what, health: Health::Good, says: format!("{named} is free") },
+                Some((address, error)) => Finding {
+                    what,
+                    health: Health::Bad,
+                    says: format!(
+                        "{address} cannot be used: {error}; choose another in the settings"
+                    ),
+                },
+            }
         })
         .collect()
 }

@@ -146,6 +146,12 @@ impl Collector for Figures {
             ("honeypot_events", "Events of honeypot sessions", honeypot.events.get()),
             ("honeypot_events_lost", "Events with nobody to take them", honeypot.events_lost.get()),
             ("honeypot_accept_errors", "Failed calls of accept", honeypot.accept_errors.get()),
+            ("honeypot_datagrams", "Datagrams that came", honeypot.datagrams.get()),
+            (
+                "honeypot_datagrams_unrecorded",
+                "Datagrams beyond the budgets",
+                honeypot.datagrams_unrecorded.get(),
+            ),
             ("honeypot_panics", "Services that panicked; each is a defect", honeypot.panics.get()),
             (
                 "honeypot_process_failures",

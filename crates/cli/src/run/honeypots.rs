@@ -1,7 +1,8 @@
 //! The honeypots of `up` and `sensor`: in a process of their own, or, to look
 //! for faults, in this one.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,6 +35,8 @@ impl Honeypots {
         if config.persona.seed.is_none() {
             config.persona.seed = Some(persona_seed(&settings.data_dir())?);
         }
+        let tls_keys = || settings.data_dir().join("tls-keys");
+        config.tls_keys.get_or_insert_with(tls_keys);
         for service in &mut config.services {
             if service.kind == ServiceKind::Ssh {
                 let folder = || settings.data_dir().join("ssh-host-keys");
@@ -57,8 +60,8 @@ impl Honeypots {
                 Self::Same(tokio::task::spawn_blocking(made).await??)
             }
         };
-        for (kind, address) in addresses {
-            out::line(&format!("honeypot {kind} on {address}"));
+        for line in told(&addresses) {
+            out::line(&line);
         }
         Ok((honeypots, intake))
     }
@@ -88,14 +91,44 @@ impl Honeypots {
 
 /// The zone has another working directory.
 fn absolute_paths(config: &mut palisade_honeypot::Config) -> anyhow::Result<()> {
-    let keys = config.services.iter_mut().filter_map(|service| service.ssh.as_mut());
-    let keys = keys.filter_map(|ssh| ssh.host_keys.as_mut());
+    let mut keys: Vec<&mut PathBuf> = Vec::new();
+    for service in &mut config.services {
+        keys.extend(service.ssh.as_mut().and_then(|ssh| ssh.host_keys.as_mut()));
+        keys.extend(service.certificate.as_mut());
+        keys.extend(service.key.as_mut());
+        // A site with a slash in its name is a folder.
+        let site = service.http.as_mut().and_then(|http| http.site.as_mut());
+        if let Some(site) = site.filter(|site| site.contains('/')) {
+            let path = std::path::absolute(&*site)
+                .with_context(|| format!("cannot use the path {site}"))?;
+            *site = path.to_string_lossy().into_owned();
+        }
+    }
+    keys.extend(config.tls_keys.as_mut());
+    keys.extend(config.exploits.as_mut());
     let signatures = Some(&mut config.p0f_signatures).filter(|path| !path.as_os_str().is_empty());
-    for path in keys.chain(config.persona.folder.as_mut()).chain(signatures) {
+    for path in keys.into_iter().chain(config.persona.folder.as_mut()).chain(signatures) {
         *path = std::path::absolute(&*path)
             .with_context(|| format!("cannot use the path {}", path.display()))?;
     }
     Ok(())
+}
+
+/// What listens where, a line for each run of ports.
+fn told(addresses: &[(ServiceKind, SocketAddr)]) -> Vec<String> {
+    let runs = addresses.chunk_by(|(kind, address), (next_kind, next)| {
+        kind == next_kind
+            && address.ip() == next.ip()
+            && address.port().checked_add(1) == Some(next.port())
+    });
+    runs.filter_map(|run| match run {
+        [(kind, address)] => Some(format!("honeypot {kind} on {address}")),
+        [(kind, first), .., (_, last)] => {
+            Some(format!("honeypot {kind} on {first}-{}", last.port()))
+        }
+        [] => None,
+    })
+    .collect()
 }
 
 /// What makes this installation look unlike any other and like itself after a
@@ -112,4 +145,29 @@ fn persona_seed(data: &Path) -> anyhow::Result<u64> {
         .and_then(|()| std::fs::write(&path, format!("{seed}\n")))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_honeypot::ServiceKind;
+
+    #[test]
+    fn ports_in_a_row_are_one_line() {
+        let listening = |kind, address: &str| (kind, address.parse().unwrap());
+        let lines = super::told(&[
+            listening(ServiceKind::Ssh, "127.0.0.1:22"),
+            listening(ServiceKind::Telnet, "127.0.0.1:23"),
+            listening(ServiceKind::Http, "[::]:80"),
+            listening(ServiceKind::Http, "[::]:81"),
+            listening(ServiceKind::Http, "[::]:82"),
+            listening(ServiceKind::Http, "127.0.0.1:83"),
+        ]);
+        let wanted = [
+            "honeypot ssh on 127.0.0.1:22",
+            "honeypot telnet on 127.0.0.1:23",
+            "honeypot http on [::]:80-82",
+            "honeypot http on 127.0.0.1:83",
+        ];
+        assert_eq!(lines, wanted);
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) struct Zone {
     pub(crate) ssh: SocketAddr,
     pub(crate) telnet: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) addresses: Vec<(ServiceKind, SocketAddr)>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) cancel: CancellationToken,
     pub(crate) events: mpsc::Receiver<Event>,
@@ -61,9 +62,10 @@ impl Zone {
         };
         let ssh = address(ServiceKind::Ssh);
         let (telnet, http) = (address(ServiceKind::Telnet), address(ServiceKind::Http));
+        let addresses = honeypot.addresses();
         let (stats, cancel) = (honeypot.stats(), CancellationToken::new());
         let running = tokio::spawn(honeypot.run(cancel.clone()));
-        Self { ssh, telnet, http, stats, cancel, events, running }
+        Self { ssh, telnet, http, addresses, stats, cancel, events, running }
     }
 
     /// The events up to and with the next end of a session.

@@ -59,7 +59,7 @@ pub(super) async fn run(
     if settings.hub.store.clickhouse.is_some() {
         notes.push("events are in ClickHouse, which has backups of its own".to_owned());
     }
-    for name in ["persona.seed", "ssh-host-keys", "tls"] {
+    for name in ["persona.seed", "ssh-host-keys", "tls", "tls-keys"] {
         tree(&data.join(name), &part.join(name)).with_context(said("keys"))?;
     }
 

@@ -1,12 +1,17 @@
-//! Credentials in a request: form fields, query parameters, Basic
-//! authentication (RFC 7617). Bytes are kept as they are after decoding.
+//! Credentials in a request: form fields, query parameters, JSON, XML-RPC as
+//! WordPress has it, Basic authentication (RFC 7617). Bytes are kept as they
+//! are after decoding.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::request::Head;
+
 /// Names that login forms of devices give their fields.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
+    "pma_username",
+    "account",
     "username",
     "user",
     "uname",
@@ -22,7 +27,8 @@ const NAMES: [&str; 14] = [
     "email",
     "name",
 ];
-const PASSWORDS: [&str; 14] = [
+const PASSWORDS: [&str; 15] = [
+    "pma_password",
     "password",
     "passwd",
     "pass",
@@ -40,6 +46,10 @@ const PASSWORDS: [&str; 14] = [
 ];
 /// Most fields of a form that are looked at.
 const MAX_FIELDS: usize = 256;
+/// Most logins of one request; `system.multicall` has many.
+const MAX_LOGINS: usize = 64;
+/// How deep objects of JSON are looked into.
+const MAX_JSON_DEPTH: usize = 3;
 
 /// What was tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +58,105 @@ pub struct Login {
     pub username: Option<Vec<u8>>,
     /// The password, where one was given.
     pub password: Option<Vec<u8>>,
+}
+
+/// A login in a request, and the way it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What was tried.
+    pub login: Login,
+    /// `http-basic`, `http-form`, `http-json` or `xml-rpc`.
+    pub method: &'static str,
+}
+
+impl Attempt {
+    /// The logins in a request; mostly none.
+    #[must_use]
+    pub fn find(head: &Head, body: &[u8]) -> Vec<Self> {
+        let authorization = head.authorization.as_deref();
+        if let Some(login) = authorization.and_then(in_authorization) {
+            return vec![Self { login, method: "http-basic" }];
+        }
+        let start = body.trim_ascii_start();
+        if start.starts_with(b"{") && !head.form {
+            if let Some(login) = in_json(body) {
+                return vec![Self { login, method: "http-json" }];
+            }
+        } else if start.starts_with(b"<") && !head.form {
+            let logins = in_xml_rpc(body).into_iter();
+            return logins.map(|login| Self { login, method: "xml-rpc" }).collect();
+        }
+        let query = head.target.splitn(2, |b| *b == b'?').nth(1).unwrap_or_default();
+        // Clients that forget the type send a form all the same.
+        let form = if head.form || !body.starts_with(b"{") { body } else { &[] };
+        let login = in_form(form).or_else(|| in_form(query));
+        login.map(|login| Self { login, method: "http-form" }).into_iter().collect()
+    }
+
+    /// Whether it was tried in the head.
+    pub(super) fn is_basic(&self) -> bool {
+        self.method == "http-basic"
+    }
+}
+
+/// A login in a JSON object, or in one inside it; `None` without a password.
+#[must_use]
+pub fn in_json(body: &[u8]) -> Option<Login> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    in_object(&value, MAX_JSON_DEPTH)
+}
+
+fn in_object(value: &serde_json::Value, depth: usize) -> Option<Login> {
+    let object = value.as_object()?;
+    let mut login = Login::default();
+    for (name, value) in object.iter().take(MAX_FIELDS) {
+        let is = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+        let text = match value {
+            serde_json::Value::String(text) => text.clone().into_bytes(),
+            serde_json::Value::Number(number) => number.to_string().into_bytes(),
+            _ => continue,
+        };
+        if login.username.is_none() && is(&NAMES) {
+            login.username = Some(text);
+        } else if login.password.is_none() && is(&PASSWORDS) {
+            login.password = Some(text);
+        }
+    }
+    if login.password.is_some() {
+        return Some(login);
+    }
+    let inner = depth.checked_sub(1)?;
+    object.values().take(MAX_FIELDS).find_map(|value| in_object(value, inner))
+}
+
+/// The logins in calls of XML-RPC whose methods take a name and a password:
+/// WordPress's `wp.*`, `metaWeblog.*`, `blogger.*`, `mt.*`.
+#[must_use]
+pub fn in_xml_rpc(body: &[u8]) -> Vec<Login> {
+    let text = String::from_utf8_lossy(body);
+    let mut logins = Vec::new();
+    // Each call of a multicall has its own method name.
+    for call in text.split("wp.get").skip(1).take(MAX_LOGINS) {
+        let mut strings = call.split("<string>").skip(1).filter_map(|rest| {
+            let (value, _) = rest.split_once("</string>")?;
+            Some(unescaped(value).into_bytes())
+        });
+        let mut values = call.split("<value>").skip(1).filter_map(|rest| {
+            let (value, _) = rest.split_once("</value>")?;
+            (!value.contains('<')).then(|| unescaped(value).into_bytes())
+        });
+        let pair = strings.next().zip(strings.next()).or_else(|| values.next().zip(values.next()));
+        if let Some((username, password)) = pair {
+            logins.push(Login { username: Some(username), password: Some(password) });
+        }
+    }
+    logins
+}
+
+fn unescaped(text: &str) -> String {
+    let text = text.trim();
+    let text = text.strip_prefix("<![CDATA[").and_then(|t| t.strip_suffix("]]>")).unwrap_or(text);
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
 /// A login in an urlencoded form or a query; `None` without a password field.
@@ -125,6 +234,34 @@ mod tests {
         assert_eq!(in_form(body), login(b"a b&", b"\xff%zz\xe9"));
         assert_eq!(in_form(b"username=root"), None);
         assert_eq!(in_form(b""), None);
+    }
+
+    #[test]
+    fn json_is_looked_into() {
+        assert_eq!(in_json(br#"{"user":"a","password":"b\u0020c"}"#), login(b"a", b"b c"));
+        assert_eq!(in_json(br#"{"data":{"x":[1],"login":"a","pwd":7}}"#), login(b"a", b"7"));
+        for other in
+            ["{}", "[]", "{\"user\":\"a\"}", "{\"a\":{\"a\":{\"a\":{\"a\":{\"pwd\":1}}}}}", "{"]
+        {
+            assert_eq!(in_json(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn calls_of_xml_rpc_have_their_logins() {
+        let call = |user: &str, pass: &str| {
+            format!(
+                "wp.getUsersBlogs</x><param><value><string>{user}</string></value></param><param><value><string>{pass}</string></value></param>"
+            )
+        };
+        let one =
+            in_xml_rpc(format!("<methodCall><methodName>{}", call("admin", "a&amp;b")).as_bytes());
+        assert_eq!(one, [login(b"admin", b"a&b").unwrap()]);
+        let many = call("admin", "x").repeat(100);
+        assert_eq!(in_xml_rpc(many.as_bytes()).len(), MAX_LOGINS);
+        let bare = b"wp.getUsers</x><value>u</value><value>p</value>";
+        assert_eq!(in_xml_rpc(bare), [login(b"u", b"p").unwrap()]);
+        assert_eq!(in_xml_rpc(b"<methodName>demo.sayHello</methodName>"), []);
     }
 
     #[test]
