@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::service::Service;
 use crate::session::Zone;
-use crate::{Config, ServiceConfig, ServiceKind, Stats};
+use crate::{BindError, Config, ServiceConfig, ServiceKind, Stats};
 
 /// Longest excerpt of what was seen, in characters.
 const MAX_SEEN: usize = 160;
@@ -154,6 +154,8 @@ pub async fn check(config: &Config, here: &Installation) -> Result<Vec<Tell>, Ve
             ServiceKind::Ssh => ssh::try_on(&line, service, &place, &mut tells).await,
             ServiceKind::Telnet => wire::try_telnet(&line, service, &place, &mut tells).await,
             ServiceKind::Http => web::try_on(&line, &place, now, &mut tells).await,
+            // They pretend to be nothing.
+            ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll => {}
         }
     }
     let has = |kind| config.services.iter().any(|service| service.kind == kind);
@@ -179,16 +181,16 @@ async fn drain(mut events: mpsc::Receiver<palisade_event::Event>) {
 async fn ready(
     service: &ServiceConfig,
     seed: Option<u64>,
-    zone: &Zone,
-) -> Result<Service, crate::service::ssh::hostkey::KeyError> {
+    zone: &Arc<Zone>,
+) -> Result<Service, BindError> {
     let mut service = service.clone();
     if let Some(ssh) = &mut service.ssh {
         let kept = |folder: &std::path::PathBuf| crate::service::ssh::hostkey::are_kept(folder);
         ssh.host_keys = ssh.host_keys.take().filter(kept);
     }
-    let system = zone.server.system();
-    let made = tokio::task::spawn_blocking(move || Service::new(&service, seed, system)).await;
-    made.unwrap_or(Err(crate::service::ssh::hostkey::KeyError::Make))
+    let zone = Arc::clone(zone);
+    let made = tokio::task::spawn_blocking(move || Service::new(&service, seed, &zone)).await;
+    made.unwrap_or_else(|error| Err(BindError::Config(vec![error.to_string()])))
 }
 
 /// Bytes as a short line of printable characters.

@@ -1,5 +1,7 @@
 //! What needs no try: ports, names, and what stands beside each other.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{Finding, Subject, Tell, known_name};
 use crate::session::Zone;
 use crate::{Config, ServiceConfig, ServiceKind};
@@ -38,7 +40,8 @@ fn usual(kind: ServiceKind) -> &'static [u16] {
     match kind {
         ServiceKind::Ssh => &[22],
         ServiceKind::Telnet => &[23],
-        ServiceKind::Http => &[80, 8080],
+        ServiceKind::Http => &[80, 443, 8080, 8443],
+        ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll => &[],
     }
 }
 
@@ -46,7 +49,9 @@ fn usual(kind: ServiceKind) -> &'static [u16] {
 pub(super) fn look_at(config: &Config, written: Option<u64>, zone: &Zone, tells: &mut Vec<Tell>) {
     for service in &config.services {
         let place = format!("{} on {}", service.kind, service.listen);
-        tells.push(PORT.tell(&place, port(service)));
+        if !usual(service.kind).is_empty() {
+            tells.push(PORT.tell(&place, port(service)));
+        }
     }
     let names = [zone.device.hostname(), zone.server.hostname(), &zone.persona.hostname];
     let found = match names.iter().find_map(|name| known_name(name)) {
@@ -63,7 +68,12 @@ pub(super) fn look_at(config: &Config, written: Option<u64>, zone: &Zone, tells:
 }
 
 fn port(service: &ServiceConfig) -> Finding {
-    let (port, address) = (service.listen.port(), service.listen.ip());
+    let unusual = |address: &SocketAddr| !usual(service.kind).contains(&address.port());
+    let odd = service.listen.addresses().find(unusual);
+    let Some(place) = odd.or_else(|| service.listen.addresses().next()) else {
+        return Finding::skipped("no port");
+    };
+    let (port, address) = (place.port(), place.ip());
     if usual(service.kind).contains(&port) {
         return Finding::hidden(format!("{port}, as real ones"));
     }
@@ -84,14 +94,12 @@ fn port(service: &ServiceConfig) -> Finding {
 /// Whether one address has services of the device and of the server, which only
 /// a gateway in front of a server can have.
 fn together(config: &Config, zone: &Zone) -> Finding {
-    let of = |kinds: &[ServiceKind]| -> Vec<&ServiceConfig> {
-        config.services.iter().filter(|service| kinds.contains(&service.kind)).collect()
-    };
-    let devices = of(&[ServiceKind::Telnet, ServiceKind::Http]);
-    let servers = of(&[ServiceKind::Ssh]);
+    let shown = config.services.iter().filter(|service| !usual(service.kind).is_empty());
+    let (devices, servers): (Vec<_>, Vec<_>) = shown.partition(|service| service.shows_device());
     let same = |a: &ServiceConfig, b: &ServiceConfig| {
-        let (a, b) = (a.listen.ip(), b.listen.ip());
-        a == b || a.is_unspecified() || b.is_unspecified()
+        let meets = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
+        let mut addresses = a.listen.addresses().map(|address| address.ip());
+        addresses.any(|a| b.listen.addresses().any(|b| meets(a, b.ip())))
     };
     let clash = devices.iter().any(|a| servers.iter().any(|b| same(a, b)));
     let (product, system) = (zone.persona.product, &zone.server.machine.pretty);

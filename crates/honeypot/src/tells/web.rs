@@ -40,7 +40,7 @@ const DATE: Subject = Subject {
 /// What tells the error pages of servers, by what the header begins with.
 const PAGES: [(&str, &str); 6] = [
     ("nginx", "<hr><center>nginx"),
-    ("apache", "<!doctype html public \"-//ietf//dtd html 2.0//en\">"),
+    ("apache", "<!doctype html public \"-//"),
     ("lighttpd", "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>"),
     ("mini_httpd", "<a href=\"http://www.acme.com/software/mini_httpd/\">"),
     ("boa", "<html><head><title>404 not found</title></head>"),
@@ -77,6 +77,9 @@ pub(super) async fn try_on(line: &Line<'_>, place: &str, now: Timestamp, tells: 
     let found = match page {
         _ if status != "404" => Finding::skipped(format!("{status} for a page that is not there")),
         None => Finding::skipped(format!("the pages of {server} are not known here")),
+        Some((name, _)) if body.contains("class=\"error404") => {
+            Finding::hidden(format!("the page of a program behind {name}"))
+        }
         Some((name, mark)) => {
             Finding::of(!body.contains(mark), format!("{name}: {}", excerpt(body.as_bytes())))
         }
