@@ -265,7 +265,7 @@ impl Stream {
                 Ok(count) => self.charge_out(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.check()?;
-                    self.ready(Ready::Write).await?;
+                    self.ready(Ready::Write, None).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -275,6 +275,7 @@ impl Stream {
 
     /// As [`Self::read`], out of what TLS has decrypted.
     async fn read_decrypted(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        let wake = self.wake.take();
         loop {
             self.check()?;
             let Some(tls) = &mut self.tls else { return Ok(0) };
@@ -293,7 +294,10 @@ impl Stream {
             }
             self.flush().await?;
             let mut stack = Vec::new();
-            self.read_raw(&mut stack, READ_BYTES).await?;
+            self.wake = wake;
+            if self.read_raw(&mut stack, READ_BYTES).await? == 0 {
+                return Ok(0);
+            }
             if self.decrypt(&stack).is_err() {
                 let _ = self.flush().await;
                 return Err(Closed::ClientClosed);
@@ -324,7 +328,6 @@ impl Stream {
     /// # Errors
     /// [`Closed`]: the session must end.
     pub async fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
-        let wake = self.wake.take();
         if self.in_left == 0 {
             return Err(Closed::ByteBudget);
         }
@@ -340,6 +343,7 @@ impl Stream {
 
     /// Waits for bytes of the socket.
     async fn read_raw(&mut self, buffer: &mut Vec<u8>, room: usize) -> Result<usize, Closed> {
+        let wake = self.wake.take();
         if self.in_left == 0 {
             return Err(Closed::ByteBudget);
         }
