@@ -194,8 +194,14 @@ fn the_zone_has_no_rights_and_is_replaced_when_it_is_killed() {
     wait("the zone ends", || (!Path::new(&format!("/proc/{another}")).exists()).then_some(()));
     let again = Palisade::up(home.path());
     again.wait_count("password:after", 1);
+    // It says that the newest events may be lost, and how many at most.
+    again.wait_count("kind:sensor.failed", 2);
+    let failures = again.query("kind:sensor.failed");
+    let undrained = |event: &&serde_json::Value| event["attributes"]["at_most"] == 1_088;
+    assert_eq!(failures.iter().filter(undrained).count(), 1, "{failures:?}");
     let zone = zone_of(again.child.id()).unwrap();
     assert_eq!(again.terminate(), Some(0));
+    assert!(!home.path().join("data/honeypots.running").exists());
     assert!(!Path::new(&format!("/proc/{zone}")).exists());
 }
 
@@ -237,5 +243,40 @@ fn while_the_parent_stands_still_attackers_wait_and_nothing_is_lost() {
     palisade.wait_count("kind:auth.attempted", sessions);
     palisade.wait_count("kind:connection.opened", sessions);
     palisade.wait_count("kind:session.closed", sessions);
+    assert_eq!(palisade.terminate(), Some(0));
+}
+
+#[test]
+fn a_file_of_an_attacker_is_kept_whole() {
+    let home = tempfile::tempdir().unwrap();
+    settings(home.path(), "");
+    let config = home.path().join("palisade.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("\"never\"", "\"always\"");
+    fs::write(&config, text).unwrap();
+    let palisade = Palisade::up(home.path());
+    let typed = b"root\r\nx\r\ndd if=/dev/zero of=/tmp/big bs=1024 count=200\r\nexit\r\n";
+    // Once in pieces, then by its hash alone.
+    for sessions in 1..=2 {
+        let mut stream = TcpStream::connect(palisade.telnet()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(typed).unwrap();
+        let mut shown = Vec::new();
+        let _ = stream.read_to_end(&mut shown);
+        palisade.wait_count("kind:session.closed", sessions);
+    }
+    let captured = palisade.query("kind:payload.captured");
+    assert_eq!(captured.len(), 2, "{captured:?}");
+    // sha256sum of 204,800 zero bytes.
+    let hash = "8eafc7bd411c1f02b9e972a83d2b0a4164eefc5ef51e6b63ad7acc78be4ad44f";
+    for event in &captured {
+        assert_eq!(event["payload"], hash);
+        assert_eq!(event["attributes"]["size"], 204_800);
+        for left in ["contents", "truncated", "parts"] {
+            assert!(event["attributes"].get(left).is_none(), "{left}: {event}");
+        }
+    }
+    let file = home.path().join(format!("data/hub/payloads/{}/{hash}", &hash[..2]));
+    assert_eq!(fs::read(file).unwrap(), vec![0; 204_800]);
+    assert_eq!(palisade.count("kind:payload.part"), 0);
     assert_eq!(palisade.terminate(), Some(0));
 }

@@ -88,7 +88,10 @@ kinds! {
         "honeypot", "source, session (not of datagrams), request (the bytes), fingerprints.ja4, attributes.protocol, scanner, spoofable (datagrams)";
     PayloadCaptured "payload.captured",
         "An attacker sent or fetched a file, which was kept.",
-        "honeypot, honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5, size, contents (the first 64 KiB), truncated";
+        "honeypot, honeypot networks, log parser", "source, session, payload, payload_name, attributes.payload_md5, size, contents (the first 64 KiB), truncated, parts (hashes of its pieces)";
+    PayloadPart "payload.part",
+        "A piece of a captured file; the hub puts them together and keeps no such event.",
+        "honeypot", "source, session, payload (of the whole file), attributes.contents";
     PayloadExecuted "payload.executed",
         "An attacker started a file of their own in a honeypot shell; nothing really ran.",
         "honeypot", "source, session, payload, payload_name, attributes.arguments";
@@ -138,8 +141,8 @@ kinds! {
         "A log source that had failed is read again.",
         "agent", "attributes.source";
     SensorFailed "sensor.failed",
-        "The process of the honeypots ended by itself; it is started again.",
-        "agent", "attributes.reason, wait_secs (until it is started), exit_code, signal";
+        "The process of the honeypots ended by itself and is started again, or was not drained at the last end.",
+        "agent", "attributes.reason, wait_secs (until it is started), exit_code, signal, at_most (events that are lost)";
     LossRecorded "loss.recorded",
         "Events were dropped because a bound was reached or a disk was full; says how many and why.",
         "agent, hub", "attributes.records, attributes.bytes, attributes.reason, attributes.outbound";
@@ -191,6 +194,7 @@ impl EventKind {
             | Self::PrivilegeGranted
             | Self::PrivilegeRefused
             | Self::SessionRecorded
+            | Self::PayloadPart
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
@@ -253,6 +257,7 @@ mod tests {
             others,
             [
                 "connection.closed",
+                "payload.part",
                 "request.answered",
                 "request.refused",
                 "privilege.granted",
@@ -261,6 +266,7 @@ mod tests {
                 "session.closed",
                 "source.failed",
                 "source.recovered",
+                "sensor.failed",
                 "loss.recorded",
                 "line.matched",
                 "scenario.triggered",

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::fingerprint::Signatures;
 use crate::service::http::exploit::Rules;
+use crate::service::record::HandedOn;
 use crate::shell::World;
 use crate::shell::fetch::Fetch;
 use crate::shell::vfs::Visitors;
@@ -50,6 +51,7 @@ pub(crate) struct Zone {
     pub(crate) exploits_folder: Option<PathBuf>,
     /// How long a tarpit holds somebody, and the places of all of them.
     pub(crate) tarpits: (Duration, Arc<Semaphore>),
+    pub(crate) handed_on: HandedOn,
     pub(crate) out: mpsc::Sender<Event>,
     pub(crate) stats: Arc<Stats>,
 }
@@ -77,6 +79,7 @@ impl Zone {
             exploits: OnceLock::new(),
             tarpits: (Duration::ZERO, Arc::new(Semaphore::new(0))),
             exploits_folder: None,
+            handed_on: HandedOn::default(),
             sensor,
             host,
             persona,
@@ -259,6 +262,11 @@ impl Session {
     #[must_use]
     pub fn fetcher(&self) -> Option<&Arc<dyn Fetch>> {
         self.zone.fetcher.get()
+    }
+
+    /// Which large files the hub has lately been told.
+    pub(crate) fn handed_on(&self) -> &HandedOn {
+        &self.zone.handed_on
     }
 
     /// An event of this session that happened now. Send it with [`Self::emit`].

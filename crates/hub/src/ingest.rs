@@ -13,7 +13,6 @@ use palisade_event::{
 };
 use palisade_spool::{AppendError, Spool};
 use palisade_store::Store;
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Identity, Permission, Principal};
@@ -23,7 +22,7 @@ use crate::handover::Handover;
 use crate::lock::Locked;
 use crate::metrics::{Metrics, Reason};
 use crate::outbound::Origin;
-use crate::payload::{NewPayload, Payloads};
+use crate::payload::{Delivered, Payloads};
 use crate::quarantine::{Quarantine, Rejected, shown};
 use crate::recent::Recent;
 use crate::sensors::Sensors;
@@ -42,9 +41,6 @@ const FULL_RETRY_SECS: u32 = 5;
 const FAILED_RETRY_SECS: u32 = 30;
 /// Seconds after which a sender tries again where the hub is stopping.
 const CLOSED_RETRY_SECS: u32 = 10;
-
-/// The attribute of `payload.captured` that carries the file.
-const CONTENTS: &str = "contents";
 
 /// Classes of reasons for quarantine, for metrics.
 pub(crate) const REASONS: [&str; 4] = [MALFORMED, FUTURE, EXPIRED, UNSTORABLE];
@@ -294,8 +290,9 @@ impl Ingest {
             self.keep_refused(sender, &refused, now).await?;
         }
         let ids: Vec<EventId> = fresh.iter().map(|taken| taken.event.id).collect();
+        let mut pieces = Vec::new();
         if arrival == Arrival::Delivered {
-            self.keep_contents(&mut fresh, now).await?;
+            pieces = self.keep_contents(&mut fresh, now).await?;
         }
         if !fresh.is_empty() {
             let notings = self.decisions.read(fresh.iter().map(|taken| &*taken.event));
@@ -306,6 +303,8 @@ impl Ingest {
             handed.spooled();
             self.decisions.hear(notings);
         }
+        // Sent again, their file is known; they are not needed any more.
+        self.payloads.forget_pieces(pieces).await;
         // Only now: an id in there promises that its event is durable.
         {
             let mut recent = self.recent();
@@ -326,32 +325,27 @@ impl Ingest {
         Ok(receipt)
     }
 
-    /// Moves files that honeypots deliver with their events into the payload
-    /// store; durable on return. An event keeps what the store does not: the
-    /// beginning of a file that was cut, and bytes that are not those of its hash.
-    async fn keep_contents(&self, fresh: &mut [Taken], now: Timestamp) -> Result<(), IngestError> {
-        for taken in fresh.iter_mut() {
-            let event = &mut taken.event;
-            if event.kind != EventKind::PayloadCaptured
-                || event.attributes.contains_key("truncated")
-            {
-                continue;
-            }
-            let Some(AttributeValue::Text(contents)) = event.attributes.get(CONTENTS) else {
-                continue;
-            };
-            let bytes = contents.as_bytes().to_vec();
-            if event.payload != Some(PayloadHash(Sha256::digest(&bytes).into())) {
-                continue;
-            }
-            let new = NewPayload { bytes, http: false, source: event.source };
-            if let Some(Ok(kept)) = self.payloads.keep(vec![new], now).await?.pop() {
-                event.payload = Some(kept);
-                event.attributes.remove(CONTENTS);
-                taken.encoded = wire::encode_event(event);
+    /// Moves files that honeypots deliver into the payload store; durable on
+    /// return. Says which pieces of them are not needed once the events are.
+    async fn keep_contents(
+        &self,
+        fresh: &mut Vec<Taken>,
+        now: Timestamp,
+    ) -> Result<Vec<PayloadHash>, IngestError> {
+        let mut done = Vec::new();
+        let mut kept = Vec::with_capacity(fresh.len());
+        for mut taken in fresh.drain(..) {
+            match self.payloads.take_delivered(&mut taken.event, now, &mut done).await? {
+                Delivered::Untouched => kept.push(taken),
+                Delivered::Moved => {
+                    taken.encoded = wire::encode_event(&taken.event);
+                    kept.push(taken);
+                }
+                Delivered::Piece => {}
             }
         }
-        Ok(())
+        *fresh = kept;
+        Ok(done)
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {

@@ -9,6 +9,7 @@ use palisade_event::{Domain, Endpoint, EventKind, PayloadHash, Untrusted};
 use palisade_hub::{
     Config, Hub, IngestError, NewPayload, PayloadQuery, Principal, QueryError, Scope,
 };
+use sha2::{Digest as _, Sha256};
 
 fn new(bytes: &[u8], http: bool) -> NewPayload {
     let source = Some(Endpoint::tcp("198.51.100.7:40022".parse().unwrap()));
@@ -205,5 +206,58 @@ async fn a_file_that_a_honeypot_delivers_is_kept_and_leaves_the_event() {
     assert_eq!(kept.as_deref(), Some(&b"abc"[..]));
     let (_, totals) = hub.payloads(&local(), &PayloadQuery::default(), 10).await.unwrap();
     assert_eq!(totals.known, 1, "what is not the file of its hash is not kept as it");
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_large_file_is_put_together_from_its_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    let who = key(&hub, "pot", &[Scope::Ingest], Domain::Private).await;
+    let hash = |bytes: &[u8]| PayloadHash(Sha256::digest(bytes).into());
+    let piece = |n: u128, file: &[u8], bytes: &[u8]| {
+        let mut event = event(n);
+        event.kind = EventKind::PayloadPart;
+        event.payload = Some(hash(file));
+        event.with("contents", Untrusted::new(bytes.to_vec()))
+    };
+    let captured = |n: u128, file: &[u8], parts: &[&[u8]]| {
+        let mut event = event(n);
+        event.kind = EventKind::PayloadCaptured;
+        event.payload = Some(hash(file));
+        let parts: String = parts.iter().map(|part| hash(part).to_string()).collect();
+        let event = event.with("contents", Untrusted::new(file[..64].to_vec()));
+        let event = event.with("truncated", true);
+        if parts.is_empty() { event } else { event.with("parts", Untrusted::from(parts)) }
+    };
+    let file: Vec<u8> = (0..200_000u32).map(|n| (n / 7) as u8).collect();
+    let pieces: Vec<&[u8]> = file.chunks(65_536).collect();
+    let deliver = async |events: Vec<palisade_event::Event>| {
+        hub.accept_events(&who, None, events, Vec::new()).await.unwrap()
+    };
+    // In deliveries of their own, some of them again.
+    for n in [0, 1, 0, 2, 3] {
+        deliver(vec![piece(n as u128, &file, pieces[n])]).await;
+    }
+    deliver(vec![captured(10, &file, &pieces)]).await;
+    // Another sensor, or the same one later: it needs no pieces, and none are kept.
+    deliver(vec![piece(20, &file, pieces[0]), captured(21, &file, &[])]).await;
+    // One whose pieces are not all there, and one that is not what it says.
+    let other = [&file[..], b"x"].concat();
+    deliver(vec![piece(30, &other, pieces[0]), captured(31, &other, &pieces)]).await;
+    let lie = [&file[..], b"y"].concat();
+    let events: Vec<_> = (0..4).map(|n| piece(40 + n as u128, &lie, pieces[n])).collect();
+    deliver(events).await;
+    deliver(vec![captured(45, &lie, &pieces)]).await;
+    settled(&hub, 4).await;
+    assert_eq!(hub.payload_bytes(&local(), hash(&file)).await.unwrap(), Some(file.clone()));
+    for never in [&other, &lie] {
+        assert_eq!(hub.payload_bytes(&local(), hash(never)).await.unwrap(), None);
+    }
+    let (listed, _) = hub.payloads(&local(), &PayloadQuery::default(), 100).await.unwrap();
+    let whole = listed.iter().find(|payload| payload.sha256 == hash(&file)).unwrap();
+    assert_eq!((whole.bytes, whole.kept), (200_000, true));
+    // Beside it what waits for the rest of the other two.
+    assert_eq!(listed.len(), 1 + 1 + 4);
     hub.close().await;
 }

@@ -25,7 +25,7 @@ use super::{Start, descriptors};
 
 /// Events that wait for the stream to the parent. Few: they are lost with the
 /// process, those in the stream are not.
-const OUTGOING_EVENTS: usize = 64;
+pub(super) const OUTGOING_EVENTS: usize = 64;
 /// How often the counters are told.
 const COUNTERS_EVERY: Duration = Duration::from_secs(2);
 /// How long the end waits for the parent to say that all events are safe.

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +36,13 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 const END_MARGIN: Duration = Duration::from_secs(8);
 /// How long a process may live on after it has closed its end of the stream.
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of events that may wait here to be safe; then the zone is not heard,
+/// and so do the attackers wait.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// Newest events that are lost where this process is killed: those on their way
+/// and those that wait in the zone.
+const MAX_LOST_EVENTS: u64 = MAX_UNCONFIRMED_EVENTS + super::child::OUTGOING_EVENTS as u64;
+const UNDRAINED: &str = "the program ended the last time without having drained its honeypots; the newest of their events then are lost";
 /// Room for one read of the stream.
 const READ_BYTES: usize = 16 * 1024;
 /// First pause before a zone is started again; doubled up to [`MAX_BACKOFF`].
@@ -70,6 +77,33 @@ pub(crate) struct Zone {
     put: u64,
     stats: Arc<Stats>,
     counters: Arc<ZoneCounters>,
+    mark: Mark,
+}
+
+/// A file that is there while honeypots run, so that the next start knows when
+/// this process ended without having drained them.
+#[derive(Debug)]
+struct Mark {
+    path: PathBuf,
+    /// Whether it was there at the start.
+    was_left: bool,
+}
+
+impl Mark {
+    fn set(data: &Path) -> anyhow::Result<Self> {
+        let path = data.join("honeypots.running");
+        let was_left = path.exists();
+        std::fs::create_dir_all(data)
+            .and_then(|()| std::fs::write(&path, ""))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, was_left })
+    }
+
+    fn take_off(&self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the mark of running honeypots");
+        }
+    }
 }
 
 /// One process.
@@ -111,8 +145,9 @@ impl Zone {
         let start = Start { honeypot, sensor, host, log, sockets: services };
         let (running, confinement) = Running::start(&start, &sockets).await?;
         say(&confinement, running.child.id());
+        let mark = Mark::set(&settings.data_dir())?;
         let (stats, counters) = Default::default();
-        Ok(Self { start, sockets, running, outlet, put: 0, stats, counters })
+        Ok(Self { start, sockets, running, outlet, put: 0, stats, counters, mark })
     }
 
     /// What the honeypots count, a moment later.
@@ -128,11 +163,17 @@ impl Zone {
     /// Takes what it tells and keeps it running until `stop`; then it ends in
     /// order, with all its events taken.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
+        if self.mark.was_left {
+            tracing::error!(at_most = MAX_LOST_EVENTS, "{UNDRAINED}");
+            let event = self.failure(UNDRAINED).with("at_most", MAX_LOST_EVENTS);
+            self.tell(event).await;
+        }
         let mut backoff = MIN_BACKOFF;
         loop {
             let lived = self.running.since;
             let (reason, status) = match self.attend(&stop).await {
-                End::Ordered | End::Unheard => return,
+                End::Ordered => return self.mark.take_off(),
+                End::Unheard => return,
                 End::Failed { reason, status } => (reason, status),
             };
             let before = self.stats.report();
@@ -180,18 +221,26 @@ impl Zone {
             wait_secs,
             "the process of the honeypots ended by itself and is started again; clients wait meanwhile. If it goes on, look at what it logged before"
         );
-        let now = Timestamp::from(SystemTime::now());
-        let id = EventId::new(now, rand::random());
-        let mut event = Event::new(id, EventKind::SensorFailed, now, self.start.sensor.clone())
-            .with("reason", Untrusted::from(reason))
-            .with("wait_secs", wait_secs);
-        event.host.clone_from(&self.start.host);
+        let mut event = self.failure(reason).with("wait_secs", wait_secs);
         if let Some(code) = status.and_then(|status| status.code()) {
             event = event.with("exit_code", u64::from(code.unsigned_abs()));
         }
         if let Some(signal) = status.and_then(|status| status.signal()) {
             event = event.with("signal", u64::from(signal.unsigned_abs()));
         }
+        self.tell(event).await;
+    }
+
+    fn failure(&self, reason: &str) -> Event {
+        let now = Timestamp::from(SystemTime::now());
+        let id = EventId::new(now, rand::random());
+        let mut event = Event::new(id, EventKind::SensorFailed, now, self.start.sensor.clone())
+            .with("reason", Untrusted::from(reason));
+        event.host.clone_from(&self.start.host);
+        event
+    }
+
+    async fn tell(&mut self, event: Event) {
         if self.outlet.events.send(event).await.is_ok() {
             self.put += 1;
         }
@@ -200,7 +249,7 @@ impl Zone {
     /// Hears one process until it has ended.
     async fn attend(&mut self, stop: &CancellationToken) -> End {
         let patience = Duration::from_secs(self.start.honeypot.limits.shutdown_secs) + END_MARGIN;
-        let waiting = std::sync::Mutex::new(VecDeque::new());
+        let waiting = Waiting { events: Mutex::default(), room: Semaphore::new(MAX_WAITING_BYTES) };
         let nudge = Notify::new();
         let mut hearing = Hearing {
             start: &self.start,
@@ -259,9 +308,19 @@ enum Heard {
     Unheard,
 }
 
-/// Events that were put and not yet confirmed: how many had been put with it,
-/// and its number in the zone.
-type Waiting = std::sync::Mutex<VecDeque<(u64, u64)>>;
+/// Events that were put and not yet confirmed.
+struct Waiting {
+    /// Of each: how many had been put with it, its number in the zone, its bytes.
+    events: Mutex<VecDeque<(u64, u64, usize)>>,
+    /// For how many bytes more there is room.
+    room: Semaphore,
+}
+
+impl Waiting {
+    fn events(&self) -> MutexGuard<'_, VecDeque<(u64, u64, usize)>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The hearing side of one process.
 struct Hearing<'a> {
@@ -280,7 +339,7 @@ impl Hearing<'_> {
     async fn hear(&mut self, frames: &mut Frames) -> Result<Heard, String> {
         let mut last = 0;
         loop {
-            let Some(frame) = frames.next().await? else { return Ok(Heard::Closed) };
+            let Some((frame, bytes)) = frames.next().await? else { return Ok(Heard::Closed) };
             match frame {
                 FromZone::Event { number, event } => {
                     if number != last + 1 {
@@ -305,7 +364,7 @@ impl Hearing<'_> {
                             );
                         }
                     }
-                    self.await_confirmation(number)?;
+                    self.await_confirmation(number, bytes).await?;
                 }
                 FromZone::Counters(counters) => self.stats.show(&self.before, &counters),
                 FromZone::Ended => return Ok(Heard::Ended),
@@ -316,20 +375,23 @@ impl Hearing<'_> {
         }
     }
 
-    fn await_confirmation(&self, number: u64) -> Result<(), String> {
-        let mut waiting = lock(self.waiting);
-        if waiting.len() as u64 >= MAX_UNCONFIRMED_EVENTS {
-            return Err("it did not wait for confirmation".to_owned());
+    /// Notes that an event waits; returns where there is room for the next.
+    async fn await_confirmation(&self, number: u64, bytes: usize) -> Result<(), String> {
+        {
+            let mut waiting = self.waiting.events();
+            if waiting.len() as u64 >= MAX_UNCONFIRMED_EVENTS {
+                return Err("it did not wait for confirmation".to_owned());
+            }
+            waiting.push_back((*self.put, number, bytes));
         }
-        waiting.push_back((*self.put, number));
-        drop(waiting);
         self.nudge.notify_one();
+        // A frame is shorter than the room; it is given back with the confirmation.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(room) = self.waiting.room.acquire_many(bytes).await {
+            room.forget();
+        }
         Ok(())
     }
-}
-
-fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, VecDeque<(u64, u64)>> {
-    waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Confirms what is safe, and tells the zone to end when it is time. Returns
@@ -351,9 +413,11 @@ async fn answer(
             let count = *safe.borrow_and_update();
             let mut confirmed = None;
             {
-                let mut waiting = lock(waiting);
-                while let Some((_, number)) = waiting.pop_front_if(|(put, _)| *put <= count) {
+                let mut events = waiting.events();
+                while let Some((_, number, bytes)) = events.pop_front_if(|(put, ..)| *put <= count)
+                {
                     confirmed = Some(number);
+                    waiting.room.add_permits(bytes);
                 }
             }
             let mut frames = Vec::new();
@@ -407,11 +471,11 @@ impl Running {
         let mut reader = Frames { reader, buffer: BytesMut::new() };
         let first = tokio::time::timeout(START_DEADLINE, reader.next()).await;
         match first.context("the honeypots did not start in time")? {
-            Ok(Some(FromZone::Ready(confinement))) => {
+            Ok(Some((FromZone::Ready(confinement), _))) => {
                 let running = Self { child, reader, writer, log, since: Instant::now() };
                 Ok((running, confinement))
             }
-            Ok(Some(FromZone::Failed(why))) => bail!("{}", plain(&why)),
+            Ok(Some((FromZone::Failed(why), _))) => bail!("{}", plain(&why)),
             Ok(Some(_)) | Err(_) => bail!("the honeypots did not start as agreed"),
             Ok(None) => {
                 let status = child.wait().await.ok();
@@ -451,13 +515,13 @@ struct Frames {
 }
 
 impl Frames {
-    /// The next frame; `None` where the stream ended.
-    async fn next(&mut self) -> Result<Option<FromZone>, String> {
+    /// The next frame and its length; `None` where the stream ended.
+    async fn next(&mut self) -> Result<Option<(FromZone, usize)>, String> {
         loop {
             let decoded = FromZone::decode(&self.buffer).map_err(|error| error.to_string())?;
             if let Some((frame, length)) = decoded {
                 self.buffer.advance(length);
-                return Ok(Some(frame));
+                return Ok(Some((frame, length)));
             }
             self.buffer.reserve(READ_BYTES);
             match self.reader.read_buf(&mut self.buffer).await {

@@ -11,6 +11,7 @@
 //! Of hubs that share the state, one may have removed what another remembers
 //! for up to [`KNOWN_MILLIS`].
 
+mod delivered;
 mod identity;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use palisade_store::state::{
     Payload, PayloadQuery, PayloadSightings, PayloadTotals, State, StateError,
 };
 
+pub(crate) use self::delivered::Delivered;
 use crate::error::{IngestError, OpenError, QueryError};
 
 /// Largest payload that is kept, in bytes.

@@ -250,6 +250,18 @@ impl State {
             .map(|rows| rows > 0)
     }
 
+    /// Forgets a payload as if it had never been; nothing may name it.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn remove_payload(&self, sha256: PayloadHash) -> Result<(), StateError> {
+        sql("DELETE FROM payload WHERE sha256 = $1")
+            .bind(sha256.to_string())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
     /// Counts and sizes.
     ///
     /// # Errors

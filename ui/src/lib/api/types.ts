@@ -1925,7 +1925,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.part" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
