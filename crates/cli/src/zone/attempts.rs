@@ -151,7 +151,7 @@ pub(crate) async fn all(user: &str) -> anyhow::Result<(Confinement, Vec<String>)
 }
 
 async fn attempt(attempt: Attempt, user: &str) -> anyhow::Result<std::process::Output> {
-    let mut command = super::parent::command("zone");
+    let mut command = super::process::command("zone");
     let stdio = std::process::Stdio::piped;
     command
         .args(["--try", &attempt.name(), "--user", user])

@@ -9,8 +9,10 @@
 pub(crate) mod attempts;
 pub(crate) mod child;
 mod descriptors;
+mod hearing;
 mod log;
 pub(crate) mod parent;
+mod process;
 mod sandbox;
 mod syscalls;
 
