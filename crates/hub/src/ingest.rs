@@ -8,9 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_event::wire::{self, Quarantined, Receipt};
-use palisade_event::{
-    AttributeValue, Domain, Event, EventId, EventKind, PayloadHash, SensorId, Timestamp,
-};
+use palisade_event::{Domain, Event, EventId, EventKind, PayloadHash, SensorId, Timestamp};
 use palisade_spool::{AppendError, Spool};
 use palisade_store::Store;
 use tokio_util::sync::CancellationToken;
