@@ -122,10 +122,13 @@ fn log_in(telnet: SocketAddr, password: &str) {
     until(b"login: ");
 }
 
-/// Settings of a quick telnet honeypot alone.
+const QUICK_TELNET: &str =
+    "telnet = { accept = \"never\", weak_credentials = false, fail_delay_ms = 0 }\n";
+
+/// Settings with a telnet honeypot that answers at once.
 fn settings(home: &Path, more: &str) {
-    let text = support::settings(home)
-        .replace("type = \"telnet\"\n", "type = \"telnet\"\ntelnet = { accept = \"never\", weak_credentials = false, fail_delay_ms = 0 }\n");
+    let kind = "type = \"telnet\"\n";
+    let text = support::settings(home).replace(kind, &format!("{kind}{QUICK_TELNET}"));
     fs::write(home.join("palisade.toml"), format!("{text}\n{more}")).unwrap();
 }
 
@@ -154,7 +157,13 @@ fn a_root_of_a_namespace_without_other_users_is_confined_too() {
 #[test]
 fn the_zone_has_no_rights_and_is_replaced_when_it_is_killed() {
     let home = tempfile::tempdir().unwrap();
-    settings(home.path(), "");
+    // A port that root alone may bind, on an address that no other test has.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let privileged = SocketAddr::from(([127, 1, high, low], 923));
+    let more = format!(
+        "[[honeypot.services]]\ntype = \"telnet\"\nlisten = \"{privileged}\"\n{QUICK_TELNET}"
+    );
+    settings(home.path(), if is_root() { &more } else { "" });
     let palisade = Palisade::up(home.path());
     let parent = palisade.child.id();
     let zone = zone_of(parent).expect("a zone");
@@ -176,6 +185,10 @@ fn the_zone_has_no_rights_and_is_replaced_when_it_is_killed() {
         assert_eq!(status_of(thread, "Seccomp"), "2");
     }
 
+    if is_root() {
+        log_in(privileged, "low");
+        palisade.wait_count("password:low", 1);
+    }
     let telnet = palisade.telnet();
     log_in(telnet, "before");
     palisade.wait_count("password:before", 1);
