@@ -11,6 +11,7 @@ mod enforce;
 mod ews;
 mod fleet;
 mod generate;
+mod honeypot;
 mod idle;
 mod ingest;
 mod parser;
@@ -48,6 +49,8 @@ enum Bench {
     Across(across::Args),
     /// Decisions from one agent to a hundred others, over HTTP
     Fleet(fleet::Args),
+    /// Logins, requests and held connections of honeypots, ours or others
+    Honeypot(honeypot::Args),
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(enforce::run())?;
             ews::run()?;
             runtime.block_on(idle::run(events))?;
+            runtime.block_on(honeypot::run(&honeypot::Args::default()))?;
             runtime.block_on(store::run(store::Args::small()))
         }
         Bench::Spool => runtime.block_on(spool::run()),
@@ -113,6 +117,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Enforce => runtime.block_on(enforce::run()),
         Bench::Across(args) => across::run(&args),
         Bench::Fleet(args) => runtime.block_on(fleet::run(&args)),
+        Bench::Honeypot(args) => runtime.block_on(honeypot::run(&args)),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),
