@@ -361,7 +361,7 @@ async fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> anyhow::Result<(
 
 /// A connection that is held; whatever keeps it open.
 enum Held {
-    Ssh(ssh::Ssh),
+    Ssh(Box<ssh::Ssh>),
     Plain(TcpStream),
 }
 
@@ -374,7 +374,7 @@ impl Held {
                 let mut ssh = ssh::Ssh::connect(stream).await?;
                 // Another honeypot may let nobody in; it is held either way.
                 ssh.login("root", "admin").await?;
-                Self::Ssh(ssh)
+                Self::Ssh(Box::new(ssh))
             }
             Protocol::Telnet => {
                 until(&mut stream, &mut read, &[b"ogin: ", b"sername: "]).await?;
