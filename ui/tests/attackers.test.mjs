@@ -117,6 +117,7 @@ describe('pages about attackers', { timeout: 300_000 }, () => {
 
   test('networks, who was never seen, and what is none', async () => {
     await go('/');
+    await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
     await page.keyboard.press('g');
     await page.keyboard.press('a');
     await page.getByText('Whom do you want to know everything about?').waitFor();

@@ -90,6 +90,8 @@ async function ban(target, { reason = '', note = '', span = '' } = {}) {
 describe('the page of bans', { timeout: 300_000 }, () => {
   test('an empty list says what fills it, and a ban by hand is there at once', async () => {
     await go('/rules');
+    // Keys count once the page is there.
+    await page.getByRole('heading', { level: 1, name: 'Rules' }).waitFor();
     await page.keyboard.press('g');
     await page.keyboard.press('b');
     await page.waitForURL(/\/bans/);

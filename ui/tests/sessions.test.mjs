@@ -53,6 +53,7 @@ const rows = () => page.getByRole('region', { name: 'Table of sessions' }).locat
 
 describe('the page of sessions', { timeout: 240_000 }, () => {
   test('an empty list says what fills it', async () => {
+    await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
     await page.keyboard.press('g');
     await page.keyboard.press('t');
     await page.getByText('No session in this time').waitFor();
