@@ -4,7 +4,8 @@
 #
 # Installs both from PyPI into target/honeypots (Cowrie: BSD-3-Clause, OpenCanary:
 # BSD-3-Clause); nothing of them becomes part of Palisade. Needs root, since
-# neither runs as root and the script becomes nobody for them.
+# neither runs as root and the script becomes nobody for them. Cowrie has no
+# AES-GCM, which is all that the client has, so its SSH is not compared.
 # usage: scripts/compare-honeypots.sh [LOGINS [HELD]]
 set -eu
 cd "$(dirname "$0")/.."

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 const VERSION: &[u8] = b"SSH-2.0-OpenSSH_9.6";
 const KEX: &[u8] = b"curve25519-sha256,curve25519-sha256@libssh.org";
 const HOST_KEYS: &[u8] = b"ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
-const CIPHER: &[u8] = b"aes128-gcm@openssh.com,aes128-ctr";
+const CIPHER: &[u8] = b"aes128-gcm@openssh.com";
 const MAC: &[u8] = b"hmac-sha2-256";
 /// Longest packet that is taken.
 const MAX_PACKET: usize = 64 * 1024;
