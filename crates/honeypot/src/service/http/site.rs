@@ -130,14 +130,16 @@ type Shipped = (&'static str, &'static [(&'static str, &'static [u8])]);
 const SHIPPED: [Shipped; 5] = [
     site!("router": "site.toml", "login.html", "failed.html"),
     site!("nginx": "site.toml", "index.html"),
-    site!("apache": "site.toml", "index.html"),
-    site!("phpmyadmin": "site.toml", "login.html", "failed.html", "index.html"),
+    site!("apache": "site.toml"),
+    site!("phpmyadmin": "site.toml", "login.html", "failed.html"),
     site!("wordpress": "site.toml", "index.html", "login.html", "failed.html", "404.html", "readme.html",
         "feed.xml", "users.json", "posts.json", "api.json", "fault.xml", "refused.txt"),
 ];
 /// Parts that sites include.
-const PARTS: [Shipped; 1] =
-    [site!("bait": "part.toml", "env.txt", "git-config.txt", "git-log.txt", "wp-config.txt")];
+const PARTS: [Shipped; 2] = [
+    site!("apache-default": "part.toml", "index.html"),
+    site!("bait": "part.toml", "env.txt", "git-config.txt", "git-log.txt", "wp-config.txt"),
+];
 
 /// Names of the shipped sites.
 pub(crate) fn shipped() -> impl Iterator<Item = &'static str> {
