@@ -1,8 +1,9 @@
 //! All tests, as `cargo test` runs them, but as many test programs at a time as
 //! there are processors: most of ours wait for processes and networks, and one
-//! after the other would leave the machine idle.
+//! after the other would leave the machine idle. A crate's tests from outside are
+//! one program (one link); each of its modules runs as a process of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::PathBuf;
@@ -35,13 +36,15 @@ struct Profile {
     test: bool,
 }
 
-/// A program with tests.
+/// A program with tests, or a module of one.
 struct Program {
     name: String,
     path: PathBuf,
     /// The folder of its package, where cargo runs it.
     folder: PathBuf,
     integration: bool,
+    /// Which of its tests; all when empty.
+    only: Vec<String>,
 }
 
 /// How a program ended.
@@ -57,7 +60,10 @@ struct Ended {
 /// # Errors
 /// Something does not compile, or a test fails.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let mut programs = build()?;
+    let mut programs = Vec::new();
+    for program in build()? {
+        programs.extend(modules(program)?);
+    }
     // Those that wait first, so that something runs beside the long ones.
     programs.sort_by_key(|program| (!program.integration, program.name.clone()));
     let all = programs.len();
@@ -121,6 +127,7 @@ fn build() -> anyhow::Result<Vec<Program>> {
                 path,
                 folder,
                 integration: target.kind.iter().any(|kind| kind == "test"),
+                only: Vec::new(),
             });
         }
     }
@@ -128,6 +135,36 @@ fn build() -> anyhow::Result<Vec<Program>> {
         bail!("the tests do not compile");
     }
     Ok(programs)
+}
+
+/// A program of tests from outside, a part for each of its modules.
+fn modules(program: Program) -> anyhow::Result<Vec<Program>> {
+    if !program.integration {
+        return Ok(vec![program]);
+    }
+    let listed = Command::new(&program.path)
+        .args(["--list", "--format", "terse"])
+        .current_dir(&program.folder)
+        .output()
+        .with_context(|| format!("{} does not list its tests", program.name))?;
+    if !listed.status.success() {
+        bail!("{} does not list its tests", program.name);
+    }
+    let mut parts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let listed = String::from_utf8(listed.stdout).context("a test's name is not UTF-8")?;
+    for name in listed.lines().filter_map(|line| line.strip_suffix(": test")) {
+        let module = name.split_once("::").map_or("", |(module, _)| module);
+        parts.entry(module).or_default().push(name.to_owned());
+    }
+    let package = program.name.split("::").next().unwrap_or_default();
+    let parts = parts.into_iter().map(|(module, only)| Program {
+        name: format!("{package}::{module}"),
+        path: program.path.clone(),
+        folder: program.folder.clone(),
+        integration: true,
+        only,
+    });
+    Ok(parts.collect())
 }
 
 /// Runs one program to its end.
@@ -145,6 +182,9 @@ fn output(program: &Program) -> anyhow::Result<(bool, String)> {
     // A file, for nobody waits at its end where a test leaves a process behind.
     let mut said = tempfile::tempfile().context("no temporary file")?;
     let mut command = Command::new(&program.path);
+    if !program.only.is_empty() {
+        command.arg("--exact").args(&program.only);
+    }
     command
         .current_dir(&program.folder)
         .env("CARGO_MANIFEST_DIR", &program.folder)

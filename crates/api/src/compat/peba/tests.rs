@@ -1,7 +1,7 @@
 //! Every address of the dialect, asked about a fixed set of alerts at a fixed
 //! time, against what is kept in `fixtures/peba`.
 
-#[path = "../../../../store/tests/common/engine.rs"]
+#[path = "../../../../store/tests/it/common/engine.rs"]
 #[allow(dead_code, unreachable_pub, unused_macros, clippy::missing_docs_in_private_items)]
 mod engine;
 

@@ -1,0 +1,19 @@
+//! What the crate promises, tried from outside: one program, so that one link is
+//! enough. `cargo xtask test` runs each module by itself.
+
+mod delivery;
+mod detection;
+mod directions;
+mod enforcement;
+mod fail2ban;
+mod file_source;
+mod flood;
+mod full_disk;
+mod glob_source;
+mod http_uplink;
+mod journal_source;
+mod journald;
+mod knock;
+mod rotation;
+mod support;
+mod syslog_source;

@@ -1,0 +1,31 @@
+//! What the crate promises, tried from outside: one program, so that one link is
+//! enough. `cargo xtask test` runs each module by itself.
+
+mod bad_input;
+mod bans;
+mod blocklists;
+mod bouncers;
+mod command_line;
+mod documents;
+mod end_to_end;
+#[path = "../../../store/tests/it/common/engine.rs"]
+mod engine;
+mod ews;
+mod fail2ban;
+mod fleet;
+mod hpfeeds;
+mod logs;
+mod observed;
+mod outbound;
+mod packets;
+mod peba;
+#[path = "../../../store/tests/it/postgres/mod.rs"]
+mod postgres;
+mod scan;
+mod sessions;
+mod state;
+mod store_life;
+mod store_move;
+mod support;
+mod webhooks;
+mod zone;

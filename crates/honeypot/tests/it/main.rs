@@ -1,0 +1,17 @@
+//! What the crate promises, tried from outside: one program, so that one link is
+//! enough. `cargo xtask test` runs each module by itself.
+
+mod attacks;
+mod clients;
+mod descriptors;
+mod fingerprints;
+mod generic;
+mod hostile;
+mod http;
+mod limits;
+mod recording;
+mod ssh;
+mod support;
+mod telnet;
+mod tls;
+mod web;
