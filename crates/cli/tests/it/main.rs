@@ -1,6 +1,15 @@
 //! What the crate promises, tried from outside: one program, so that one link is
 //! enough. `cargo xtask test` runs each module by itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "tests: a failure is a panic that says where"
+)]
+
 mod bad_input;
 mod bans;
 mod blocklists;
@@ -9,6 +18,7 @@ mod command_line;
 mod documents;
 mod end_to_end;
 #[path = "../../../store/tests/it/common/engine.rs"]
+#[allow(dead_code, unreachable_pub, clippy::missing_docs_in_private_items)]
 mod engine;
 mod ews;
 mod fail2ban;

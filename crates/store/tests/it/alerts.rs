@@ -27,7 +27,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 
-on_every_engine! {
+crate::on_every_engine! {
     alerts_are_counted_as_by_the_oracle
     the_order_of_equals_is_that_of_their_values
 }

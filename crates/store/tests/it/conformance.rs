@@ -15,7 +15,7 @@ use palisade_store::{Aggregated, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-on_every_engine! {
+crate::on_every_engine! {
     the_engine_answers_as_the_oracle
     nothing_is_visible_before_the_commit_and_all_after_it
     what_was_rolled_back_is_new_again
