@@ -81,14 +81,14 @@ async fn packets_stop_and_come_back(method: Method, wipe: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nftables_keeps_packets_out() {
-    if inside("nftables_keeps_packets_out") {
+    if inside("enforcement::nftables_keeps_packets_out") {
         packets_stop_and_come_back(Method::Nftables, "nft flush ruleset").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ipset_keeps_packets_out() {
-    if inside("ipset_keeps_packets_out") {
+    if inside("enforcement::ipset_keeps_packets_out") {
         packets_stop_and_come_back(
             Method::Ipset,
             "iptables -F && ip6tables -F && ipset destroy palisade4 && ipset destroy palisade6",
@@ -100,7 +100,7 @@ async fn ipset_keeps_packets_out() {
 /// Ubuntu's firewall, whose files are the namespace's own copies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ufw_keeps_packets_out() {
-    if !inside("ufw_keeps_packets_out") {
+    if !inside("enforcement::ufw_keeps_packets_out") {
         return;
     }
     assert!(sh("command -v ufw"), "ufw is missing; `make test` installs it");

@@ -52,7 +52,7 @@ async fn banned(folder: &Path, knock: KnockConfig) -> (Attacker, MemoryHub, Runn
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_knocks_in_the_right_order_is_let_in_though_banned() {
-    if !inside("who_knocks_in_the_right_order_is_let_in_though_banned") {
+    if !inside("knock::who_knocks_in_the_right_order_is_let_in_though_banned") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -102,7 +102,7 @@ async fn who_knocks_in_the_right_order_is_let_in_though_banned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_one_time_sequence_opens_once() {
-    if !inside("a_one_time_sequence_opens_once") {
+    if !inside("knock::a_one_time_sequence_opens_once") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

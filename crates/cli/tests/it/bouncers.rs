@@ -128,7 +128,7 @@ fn firewall_config(host: &Host, key: &str) -> PathBuf {
 #[test]
 fn the_firewall_bouncer_drops_the_packets_of_who_is_banned() {
     let program = "crowdsec-firewall-bouncer";
-    if !inside("the_firewall_bouncer_drops_the_packets_of_who_is_banned", &[program]) {
+    if !inside("bouncers::the_firewall_bouncer_drops_the_packets_of_who_is_banned", &[program]) {
         return;
     }
     let mut host = Host::new();
@@ -173,7 +173,8 @@ fn the_firewall_bouncer_drops_the_packets_of_who_is_banned() {
 #[test]
 fn the_custom_bouncer_runs_its_program_for_each_ban_and_its_end() {
     let program = "crowdsec-custom-bouncer";
-    if !inside("the_custom_bouncer_runs_its_program_for_each_ban_and_its_end", &[program]) {
+    if !inside("bouncers::the_custom_bouncer_runs_its_program_for_each_ban_and_its_end", &[program])
+    {
         return;
     }
     let mut host = Host::new();

@@ -134,7 +134,7 @@ from = "start"
 #[test]
 fn a_line_on_one_host_stops_packets_on_another_until_the_ban_is_over() {
     if !inside(
-        "a_line_on_one_host_stops_packets_on_another_until_the_ban_is_over",
+        "packets::a_line_on_one_host_stops_packets_on_another_until_the_ban_is_over",
         &["nft", "curl"],
     ) {
         return;
@@ -171,7 +171,7 @@ fn a_line_on_one_host_stops_packets_on_another_until_the_ban_is_over() {
 #[test]
 fn an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back() {
     if !inside(
-        "an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back",
+        "packets::an_agent_that_is_killed_between_decision_and_firewall_bans_when_it_is_back",
         &["nft", "curl"],
     ) {
         return;
@@ -219,7 +219,7 @@ fn faketime() -> Option<String> {
 
 #[test]
 fn a_clock_that_is_set_makes_no_ban_longer_or_shorter() {
-    if !inside("a_clock_that_is_set_makes_no_ban_longer_or_shorter", &["nft", "curl"]) {
+    if !inside("packets::a_clock_that_is_set_makes_no_ban_longer_or_shorter", &["nft", "curl"]) {
         return;
     }
     let library = faketime().expect("faketime is missing; `make test` installs it");

@@ -25,7 +25,7 @@ fn running_out_of_descriptors_only_delays_connections() {
     let inner = Command::new("sh")
         .args(["-c", &script])
         .arg(this)
-        .args(["--exact", "inside_of_the_bound", "--ignored", "--nocapture"])
+        .args(["--exact", "descriptors::inside_of_the_bound", "--ignored", "--nocapture"])
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&[inner.stdout, inner.stderr].concat()).into_owned();

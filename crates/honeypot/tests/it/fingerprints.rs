@@ -412,7 +412,7 @@ async fn nothing_was_saved() {
 #[test]
 fn with_syn_cookies_the_source_is_none() {
     let script = "ip link set lo up && echo 2 > /proc/sys/net/ipv4/tcp_syncookies || exit 77
-        exec \"$0\" --exact nothing_was_saved --ignored";
+        exec \"$0\" --exact fingerprints::nothing_was_saved --ignored";
     let tests = std::env::current_exe().unwrap();
     let unshared = Command::new("unshare")
         .args(["--map-root-user", "--net", "sh", "-c", script])

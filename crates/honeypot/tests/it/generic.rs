@@ -222,7 +222,7 @@ fn inside(test: &str) -> bool {
 
 #[test]
 fn a_catch_all_knows_which_of_all_ports_was_meant() {
-    if !inside("a_catch_all_knows_which_of_all_ports_was_meant") {
+    if !inside("generic::a_catch_all_knows_which_of_all_ports_was_meant") {
         return;
     }
     let run = |program: &str, arguments: &[&str]| {

@@ -82,7 +82,7 @@ fn killed_process_has_lost_nothing_it_acknowledged() {
     let mut commit_asked = 0;
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["kill::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(DIR, dir.path())
             .env(ROUND, round.to_string())
             .stdout(Stdio::null())
