@@ -161,6 +161,33 @@ kinds! {
     DecisionLifted "decision.lifted",
         "What was decided about somebody is over before its time.",
         "hub", "source, attributes.scope, value, by, reason";
+    HostReported "host.reported",
+        "What a machine is and has: one section of its inventory, at the agent's start and after each change (docs/HOSTS.md).",
+        "agent, hub", "attributes.section, snapshot, part, parts, digest, count, left_out, unseen, data (JSON)";
+    HostSampled "host.sampled",
+        "How busy a machine is: load, memory, disks, traffic.",
+        "agent, hub", "attributes.cpu_pct, load1, mem_total, mem_used, swap_used, disk_used, disk_worst_pct, net_recv, net_sent, uptime_secs and others";
+    HostChanged "host.changed",
+        "Something on a machine was added, removed or changed: a package, an account, a listening port, a USB device.",
+        "agent", "attributes.section, action, item, before, after";
+    HostAlerted "host.alerted",
+        "A machine is in trouble: a value is over its threshold, a unit has failed, its clock is off, it is silent.",
+        "agent, hub", "attributes.rule, subject, level, value, threshold, unit, message, since, alert";
+    HostRecovered "host.recovered",
+        "The trouble of a machine is over.",
+        "agent, hub", "attributes.rule, subject, level, value, threshold, unit, message, since, alert";
+    AuditCompleted "audit.completed",
+        "The security settings of a machine were checked; says how many checks it passed.",
+        "agent", "attributes.score, passed, failed, not_judged, not_applicable, catalogue, failed_checks, unjudged, duration_ms";
+    FindingOpened "finding.opened",
+        "A check of the audit fails on a machine where it did not fail before.",
+        "agent", "attributes.check, title, severity, area, evidence, why, fix, reference, since";
+    FindingClosed "finding.closed",
+        "A check of the audit that failed on a machine does not fail any more.",
+        "agent", "attributes.check, title, severity, area, reason";
+    FileChanged "file.changed",
+        "A watched file was created, deleted, or its content, mode or owner changed.",
+        "agent", "attributes.path, change, old_hash, new_hash, old_mode, new_mode, old_owner, new_owner, old_size, new_size, how, user, process";
 }
 
 impl EventKind {
@@ -204,7 +231,16 @@ impl EventKind {
             | Self::ScenarioTriggered
             | Self::DecisionMade
             | Self::KnockAccepted
-            | Self::DecisionLifted => false,
+            | Self::DecisionLifted
+            | Self::HostReported
+            | Self::HostSampled
+            | Self::HostChanged
+            | Self::HostAlerted
+            | Self::HostRecovered
+            | Self::AuditCompleted
+            | Self::FindingOpened
+            | Self::FindingClosed
+            | Self::FileChanged => false,
         }
     }
 }
@@ -272,7 +308,16 @@ mod tests {
                 "scenario.triggered",
                 "decision.made",
                 "knock.accepted",
-                "decision.lifted"
+                "decision.lifted",
+                "host.reported",
+                "host.sampled",
+                "host.changed",
+                "host.alerted",
+                "host.recovered",
+                "audit.completed",
+                "finding.opened",
+                "finding.closed",
+                "file.changed"
             ]
         );
     }

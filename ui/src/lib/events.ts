@@ -37,6 +37,15 @@ export const KINDS: Record<string, string> = {
   'scenario.triggered': 'Alert',
   'decision.made': 'Decision',
   'decision.lifted': 'Lifted',
+  'host.reported': 'Inventory',
+  'host.sampled': 'Sample',
+  'host.changed': 'Host changed',
+  'host.alerted': 'Host alert',
+  'host.recovered': 'Host well',
+  'audit.completed': 'Audit',
+  'finding.opened': 'Finding',
+  'finding.closed': 'Finding closed',
+  'file.changed': 'File changed',
 };
 
 export const kindLabel = (kind: string) => KINDS[kind] ?? kind;
