@@ -150,6 +150,11 @@ pub struct Reply {
 }
 
 impl Shell {
+    /// The machine that it seems to run on.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Has files fetched from elsewhere by `fetcher`. Then [`Self::run`] may
     /// block and must be called where that is allowed.
     pub fn set_fetcher(&mut self, fetcher: Arc<dyn Fetch>) {

@@ -16,6 +16,9 @@ const MAX_CHANNELS: usize = 32;
 const WINDOW_BYTES: u32 = 64 * 32 * 1024;
 /// Longest data message, as OpenSSH has it.
 const PACKET_BYTES: u32 = 32 * 1024;
+/// Shortest data message that is sent: who wants them shorter would have a
+/// message for each byte.
+const MIN_PACKET_BYTES: u32 = 256;
 /// Most bytes that wait for a client to read them.
 const MAX_PENDING_BYTES: usize = 2 * 1024 * 1024;
 /// Longest text of a request that is kept.
@@ -53,6 +56,8 @@ pub enum Asked {
     Sftp(u32),
     /// Data on a channel.
     Data(u32, Vec<u8>),
+    /// A client has made room for more output.
+    Room(u32),
     /// No more data comes on a channel.
     EndOfData(u32),
     /// The terminal has another size: columns and rows.
@@ -98,11 +103,19 @@ struct Channel {
     started: bool,
     room: u32,
     used: u32,
-    pending: VecDeque<(Kind, Vec<u8>)>,
+    pending: VecDeque<Output>,
     pending_bytes: usize,
     ending: Option<Exit>,
     eof_sent: bool,
     closed: bool,
+}
+
+/// Output that waits, and how much of it is sent.
+#[derive(Debug)]
+struct Output {
+    kind: Kind,
+    bytes: Vec<u8>,
+    sent: usize,
 }
 
 /// Which of a program's outputs.
@@ -151,7 +164,7 @@ impl Channels {
                         let more = reader.u32().ok_or_else(incomplete)?;
                         channel.theirs.window = channel.theirs.window.saturating_add(more);
                         self.flush(number, transport);
-                        Ok(None)
+                        Ok(Some(Asked::Room(number)))
                     }
                     CHANNEL_DATA => {
                         let data = reader.string().ok_or_else(incomplete)?;
@@ -369,8 +382,13 @@ impl Channels {
             return;
         }
         channel.pending_bytes += bytes.len();
-        channel.pending.push_back((kind, bytes));
+        channel.pending.push_back(Output { kind, bytes, sent: 0 });
         self.flush(number, transport);
+    }
+
+    /// How many bytes wait for the client to read them.
+    pub(super) fn waiting(&mut self, number: u32) -> usize {
+        self.get(number).map_or(0, |channel| channel.pending_bytes)
     }
 
     /// Ends a channel once its output is sent.
@@ -382,27 +400,30 @@ impl Channels {
 
     fn flush(&mut self, number: u32, transport: &mut Transport) {
         let Some(channel) = self.get(number) else { return };
+        let packet = channel.theirs.packet.clamp(MIN_PACKET_BYTES, PACKET_BYTES);
         while channel.theirs.window > 0
-            && let Some((kind, mut bytes)) = channel.pending.pop_front()
+            && let Some(Output { kind, bytes, sent }) = channel.pending.front_mut()
         {
-            let most = channel.theirs.window.min(channel.theirs.packet.clamp(1, PACKET_BYTES));
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            let rest = if bytes.len() > most { bytes.split_off(most) } else { Vec::new() };
-            let mut message = Vec::with_capacity(bytes.len() + 16);
+            let most = usize::try_from(channel.theirs.window.min(packet)).unwrap_or(usize::MAX);
+            let rest = bytes.get(*sent..).unwrap_or_default();
+            let part = rest.get(..most).unwrap_or(rest);
+            let mut message = Vec::with_capacity(part.len() + 16);
             match kind {
                 Kind::Output => message.push(CHANNEL_DATA),
                 Kind::Errors => message.push(CHANNEL_EXTENDED_DATA),
             }
             message.put_u32(channel.theirs.number);
-            if kind == Kind::Errors {
+            if *kind == Kind::Errors {
                 message.put_u32(1);
             }
-            message.put_string(&bytes);
+            message.put_string(part);
             transport.send(&message);
-            channel.pending_bytes -= bytes.len();
-            channel.theirs.window -= u32::try_from(bytes.len()).unwrap_or(channel.theirs.window);
-            if !rest.is_empty() {
-                channel.pending.push_front((kind, rest));
+            let length = part.len();
+            channel.pending_bytes -= length;
+            channel.theirs.window -= u32::try_from(length).unwrap_or(channel.theirs.window);
+            *sent += length;
+            if *sent >= bytes.len() {
+                channel.pending.pop_front();
             }
         }
         if channel.pending.is_empty() {

@@ -19,6 +19,8 @@ const MAX_RECORDED_INPUT_BYTES: usize = 4 * 1024;
 /// Most bytes of a tunnel's data in one event, and most of such events.
 const MAX_TUNNEL_BYTES: usize = 4_096;
 const MAX_TUNNEL_EVENTS: u32 = 4;
+/// Most bytes that a client has not read when it is answered more requests.
+const MAX_UNREAD_BYTES: usize = 256 * 1024;
 
 /// What runs in a channel.
 pub(super) enum Program {
@@ -81,11 +83,11 @@ impl Visit<'_> {
             Asked::Sftp(channel) => {
                 let shell = desk::shell(self.session, &self.user, false);
                 let home = shell.files().seat.home.clone();
-                let users = &self.session.server().0.machine.users;
-                let sftp = Box::new(Sftp::new(shell, home, users));
+                let sftp = Box::new(Sftp::new(shell, home));
                 self.programs.running.push((channel, Program::Sftp(sftp)));
             }
             Asked::Data(channel, bytes) => self.data(channel, bytes).await?,
+            Asked::Room(channel) => self.more_room(channel).await?,
             Asked::EndOfData(channel) => self.end_of_data(channel).await?,
             Asked::Resized(_, columns, rows) => self.session.set_size(columns, rows),
             Asked::Signal(channel, name) => self.signal(channel, &name),
@@ -258,20 +260,36 @@ impl Visit<'_> {
         }
     }
 
-    async fn sftp(&mut self, channel: u32, bytes: &[u8]) -> Result<(), Over> {
+    async fn sftp(&mut self, channel: u32, mut bytes: &[u8]) -> Result<(), Over> {
         let Some(Program::Sftp(mut sftp)) = self.programs.take(channel) else { return Ok(()) };
         let now = desk::now().as_millis().div_euclid(1_000);
-        let mut out = Vec::new();
-        let goes_on = sftp.feed(bytes, now, &mut out).is_some();
-        for line in sftp.take_log() {
-            let mut event = self.session.event(EventKind::CommandEntered).with("subsystem", "sftp");
-            event.request = Some(Untrusted::new(line));
-            self.session.emit(event).await?;
+        let mut goes_on = true;
+        loop {
+            let mut out = Vec::new();
+            goes_on &= sftp.feed(bytes, now, &mut out).is_some();
+            bytes = &[];
+            for line in sftp.take_log() {
+                let mut event = self.event(EventKind::CommandEntered).with("subsystem", "sftp");
+                event.request = Some(Untrusted::new(line));
+                self.session.emit(event).await?;
+            }
+            self.show(channel, Kind::Output, out);
+            self.flush().await?;
+            // The rest is answered when the client has read some of this.
+            let unread = self.programs.channels.waiting(channel);
+            if !goes_on || !sftp.waits() || unread > MAX_UNREAD_BYTES {
+                break;
+            }
         }
-        self.show(channel, Kind::Output, out);
         self.programs.running.push((channel, Program::Sftp(sftp)));
-        self.flush().await?;
         if goes_on { Ok(()) } else { self.end_of_data(channel).await }
+    }
+
+    /// A client has read what was there for it.
+    async fn more_room(&mut self, channel: u32) -> Result<(), Over> {
+        let waits = matches!(self.programs.get(channel), Some(Program::Sftp(sftp)) if sftp.waits());
+        let unread = self.programs.channels.waiting(channel);
+        if waits && unread <= MAX_UNREAD_BYTES { self.sftp(channel, &[]).await } else { Ok(()) }
     }
 
     async fn typed(&mut self, channel: u32, bytes: &[u8]) -> Result<(), Over> {

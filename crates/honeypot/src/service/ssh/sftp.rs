@@ -2,15 +2,22 @@
 //! over the files that shells see. Bytes in, bytes out, no I/O. What it was
 //! asked is told by [`Sftp::take_log`].
 
+mod answer;
+mod extended;
+
 use super::wire::{Put as _, Reader};
-use crate::persona::User;
 use crate::shell::Shell;
 use crate::shell::vfs::{Errno, FileKind, Files, Stat, absolute};
+use answer::{OWNER, PERMISSIONS, SIZE, Status, TIMES, put_attributes, put_name, put_status};
 
 /// Longest message, as OpenSSH has it.
-const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// Most bytes of one read.
 const MAX_READ_BYTES: usize = MAX_MESSAGE_BYTES - 1_024;
+/// Answers at once; the rest of what was asked waits for the next call.
+pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// Most bytes of requests that wait.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
 /// Most open handles of a client.
 const MAX_HANDLES: usize = 64;
 /// Names in one answer to a listing, as OpenSSH has it.
@@ -32,48 +39,6 @@ const EXTENSIONS: [(&str, &str); 11] = [
     ("home-directory", "1"),
     ("users-groups-by-id@openssh.com", "1"),
 ];
-
-const SIZE: u32 = 1;
-const OWNER: u32 = 2;
-const PERMISSIONS: u32 = 4;
-const TIMES: u32 = 8;
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Ok = 0,
-    EndOfFile = 1,
-    NoSuchFile = 2,
-    PermissionDenied = 3,
-    Failure = 4,
-    BadMessage = 5,
-    Unsupported = 8,
-}
-
-impl Status {
-    fn text(self) -> &'static [u8] {
-        match self {
-            Self::Ok => b"Success",
-            Self::EndOfFile => b"End of file",
-            Self::NoSuchFile => b"No such file",
-            Self::PermissionDenied => b"Permission denied",
-            Self::Failure => b"Failure",
-            Self::BadMessage => b"Bad message",
-            Self::Unsupported => b"Operation unsupported",
-        }
-    }
-}
-
-impl From<Errno> for Status {
-    fn from(error: Errno) -> Self {
-        match error {
-            Errno::NoEntry | Errno::NotDirectory | Errno::Loop => Self::NoSuchFile,
-            Errno::Denied | Errno::NotPermitted => Self::PermissionDenied,
-            Errno::NameTooLong | Errno::Invalid => Self::BadMessage,
-            _ => Self::Failure,
-        }
-    }
-}
 
 #[derive(Debug)]
 enum Handle {
@@ -98,6 +63,7 @@ pub struct Sftp {
     users: Vec<(u32, String)>,
     now: i64,
     inbox: Vec<u8>,
+    waits: bool,
     begun: bool,
     handles: Vec<Option<Handle>>,
     log: Vec<Vec<u8>>,
@@ -105,10 +71,12 @@ pub struct Sftp {
 
 impl Sftp {
     /// Over the files of `shell`, whose user has his `home`.
-    pub(crate) fn new(shell: Shell, home: String, users: &[User]) -> Self {
+    #[must_use]
+    pub fn new(shell: Shell, home: String) -> Self {
+        let users = &shell.world().machine.users;
         let users = users.iter().map(|user| (user.uid, user.name.clone())).collect();
         let (inbox, handles, log) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shell, home, users, now: 0, inbox, begun: false, handles, log }
+        Self { shell, home, users, now: 0, inbox, waits: false, begun: false, handles, log }
     }
 
     /// The shell, for what it has to tell at the end.
@@ -121,12 +89,20 @@ impl Sftp {
         std::mem::take(&mut self.log)
     }
 
-    /// Takes bytes and appends answers to `out`; `None` where the client does
-    /// not speak SFTP and the server ends.
+    /// Whether requests wait that the next call of [`Self::feed`] answers.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Takes bytes and appends answers to `out`, until there are more than a
+    /// client should have to read at once; `None` where the client does not
+    /// speak SFTP, or asks too far ahead, and the server ends.
     pub fn feed(&mut self, bytes: &[u8], now: i64, out: &mut Vec<u8>) -> Option<()> {
         self.now = now;
         self.inbox.extend_from_slice(bytes);
-        let mut taken = 0;
+        let (mut taken, begin) = (0, out.len());
+        self.waits = false;
         loop {
             let mut reader = Reader::new(self.inbox.get(taken..)?);
             let Some(length) = reader.u32() else { break };
@@ -135,6 +111,10 @@ impl Sftp {
                 return None;
             }
             let Some(message) = reader.bytes(length) else { break };
+            if out.len() - begin >= MAX_ANSWER_BYTES {
+                self.waits = true;
+                break;
+            }
             taken += 4 + length;
             let message = message.to_vec();
             let mut answer = Vec::new();
@@ -145,7 +125,7 @@ impl Sftp {
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
         }
-        Some(())
+        (self.inbox.len() <= MAX_WAITING_BYTES).then_some(())
     }
 
     fn message(&mut self, message: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -401,110 +381,6 @@ impl Sftp {
         out.put_string(&u32::try_from(free).unwrap_or(0).to_be_bytes());
         Ok(())
     }
-
-    fn extended(
-        &mut self,
-        id: u32,
-        reader: &mut Reader<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Status> {
-        let name = reader.string().ok_or(Status::BadMessage)?;
-        match name {
-            b"posix-rename@openssh.com" => self.rename(reader, false)?,
-            b"fsync@openssh.com" => {
-                self.handle(reader)?;
-            }
-            b"lsetstat@openssh.com" => {
-                let path = self.path(reader)?;
-                set(&self.files(), &path, &attributes(reader)?)?;
-            }
-            b"limits@openssh.com" => {
-                out.put_u8(201);
-                out.put_u32(id);
-                for limit in [MAX_MESSAGE_BYTES, MAX_READ_BYTES, MAX_READ_BYTES, 1_019] {
-                    out.put_u64(limit as u64);
-                }
-                return Ok(());
-            }
-            b"expand-path@openssh.com" => {
-                let path = reader.string().ok_or(Status::BadMessage)?;
-                let path = String::from_utf8_lossy(path).into_owned();
-                let path = match path.strip_prefix('~') {
-                    Some(rest) => format!("{}{rest}", self.home),
-                    None => path,
-                };
-                let path = self.files().canonical(&self.absolute(&path))?;
-                put_name(out, id, &path);
-                return Ok(());
-            }
-            b"home-directory" => {
-                put_name(out, id, &self.home);
-                return Ok(());
-            }
-            b"statvfs@openssh.com" | b"fstatvfs@openssh.com" => {
-                out.put_u8(201);
-                out.put_u32(id);
-                // Blocks of 4 KiB on a disk of 40 GB, half of it free.
-                for value in [4_096, 4_096, 10_255_636, 5_471_031, 4_934_311, 2_621_440, 2_540_122]
-                {
-                    out.put_u64(value);
-                }
-                for value in [2_540_122, 0x0a1f_53c2_77d0_e6b1, 0, 255] {
-                    out.put_u64(value);
-                }
-                return Ok(());
-            }
-            b"users-groups-by-id@openssh.com" => {
-                out.put_u8(201);
-                out.put_u32(id);
-                for _ in 0..2 {
-                    let ids = reader.string().ok_or(Status::BadMessage)?;
-                    let mut names = Vec::new();
-                    for id in ids.chunks_exact(4).take(NAMES_AT_ONCE * 2) {
-                        let id = Reader::new(id).u32().unwrap_or(0);
-                        let known = self.users.iter().find(|(known, _)| *known == id);
-                        names.put_string(known.map_or(b"", |(_, name)| name.as_bytes()));
-                    }
-                    out.put_string(&names);
-                }
-                return Ok(());
-            }
-            b"hardlink@openssh.com" => {
-                let (from, to) = (self.path(reader)?, self.path(reader)?);
-                self.note("ln", &format!("{from} {to}"));
-                self.files().copy(&from, &to)?;
-            }
-            _ => return Err(Status::Unsupported),
-        }
-        put_status(out, id, Status::Ok);
-        Ok(())
-    }
-
-    fn put_names(&self, out: &mut Vec<u8>, id: u32, listed: &[(String, Stat)]) {
-        out.put_u8(104);
-        out.put_u32(id);
-        out.put_u32(u32::try_from(listed.len()).unwrap_or(0));
-        for (name, stat) in listed {
-            out.put_string(name.as_bytes());
-            out.put_string(self.long_name(name, stat).as_bytes());
-            put_stat(out, stat);
-        }
-    }
-
-    /// A line as `ls -l` has it.
-    fn long_name(&self, name: &str, stat: &Stat) -> String {
-        let who = |uid: u32| {
-            let known = self.users.iter().find(|(known, _)| *known == uid);
-            known.map_or_else(|| uid.to_string(), |(_, name)| name.clone())
-        };
-        let (user, group) = (who(stat.uid), who(stat.gid));
-        let modified = jiff::Timestamp::from_second(stat.modified).unwrap_or_default();
-        let old = self.now.abs_diff(stat.modified) > 365 * 86_400 / 2;
-        let modified = modified.to_zoned(jiff::tz::TimeZone::UTC);
-        let shown = modified.strftime(if old { "%b %e  %Y" } else { "%b %e %H:%M" });
-        let (permissions, links, size) = (stat.permissions(), stat.links, stat.size);
-        format!("{permissions} {links:>4} {user:<8} {group:<8} {size:>8} {shown} {name}")
-    }
 }
 
 fn attributes(reader: &mut Reader<'_>) -> Result<Attributes, Status> {
@@ -552,48 +428,6 @@ fn set(files: &Files, path: &str, wanted: &Attributes) -> Result<(), Status> {
     Ok(())
 }
 
-fn put_status(out: &mut Vec<u8>, id: u32, status: Status) {
-    out.put_u8(101);
-    out.put_u32(id);
-    out.put_u32(status as u32);
-    out.put_string(status.text());
-    out.put_string(b"");
-}
-
-fn put_name(out: &mut Vec<u8>, id: u32, path: &str) {
-    out.put_u8(104);
-    out.put_u32(id);
-    out.put_u32(1);
-    out.put_string(path.as_bytes());
-    out.put_string(path.as_bytes());
-    out.put_u32(0);
-}
-
-fn put_attributes(out: &mut Vec<u8>, id: u32, stat: &Stat) {
-    out.put_u8(105);
-    out.put_u32(id);
-    put_stat(out, stat);
-}
-
-fn put_stat(out: &mut Vec<u8>, stat: &Stat) {
-    let kind = match stat.kind {
-        FileKind::Directory => 0o040_000,
-        FileKind::File => 0o100_000,
-        FileKind::Link(_) => 0o120_000,
-        FileKind::Device(true, ..) => 0o060_000,
-        FileKind::Device(false, ..) => 0o020_000,
-        FileKind::Pipe => 0o010_000,
-    };
-    out.put_u32(SIZE | OWNER | PERMISSIONS | TIMES);
-    out.put_u64(stat.size);
-    out.put_u32(stat.uid);
-    out.put_u32(stat.gid);
-    out.put_u32(kind | stat.mode);
-    let time = u32::try_from(stat.modified).unwrap_or(0);
-    out.put_u32(time);
-    out.put_u32(time);
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -621,7 +455,7 @@ mod tests {
         };
         let now = Timestamp::from_millis(1_790_000_000_000);
         let shell = Shell::new(&WORLD, &Visitors::default(), &who, now);
-        Sftp::new(shell, "/root".to_owned(), &WORLD.machine.users)
+        Sftp::new(shell, "/root".to_owned())
     }
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -637,6 +471,36 @@ mod tests {
         assert_eq!(sftp().feed(&[0xff; 8], 0, &mut out), None);
         assert_eq!(sftp().feed(&message(1, &[0, 0, 0, 3]), 0, &mut out), Some(()));
         assert_eq!(out.get(4..9), Some(&[2, 0, 0, 0, 3][..]));
+    }
+
+    #[test]
+    fn who_asks_for_much_and_reads_little_is_answered_bit_by_bit() {
+        let mut sftp = sftp();
+        let mut out = Vec::new();
+        sftp.feed(&message(1, &[0, 0, 0, 3]), 0, &mut out);
+        sftp.shell.files().write("/tmp/much", &[b'x'; 200_000], false).unwrap();
+        let mut open = vec![0, 0, 0, 1];
+        open.put_string(b"/tmp/much");
+        open.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
+        sftp.feed(&message(3, &open), 0, &mut out);
+        let mut read = vec![0, 0, 0, 2];
+        read.put_string(&[0; 4]);
+        read.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0]);
+        let asked = message(5, &read).repeat(50);
+        let (mut bytes, mut all) = (asked.as_slice(), 0);
+        loop {
+            let mut out = Vec::new();
+            assert_eq!(sftp.feed(bytes, 0, &mut out), Some(()));
+            assert!(out.len() <= MAX_ANSWER_BYTES + MAX_MESSAGE_BYTES);
+            all += out.len();
+            bytes = &[];
+            if !sftp.waits() {
+                break;
+            }
+        }
+        assert_eq!(all, 50 * (0x0003_0000 + 4 + 1 + 4 + 4));
+        let far_ahead = message(5, &read).repeat(MAX_WAITING_BYTES / 20);
+        assert_eq!(sftp.feed(&far_ahead, 0, &mut Vec::new()), None);
     }
 
     proptest! {
