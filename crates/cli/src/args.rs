@@ -359,7 +359,7 @@ pub(crate) struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct QueryArgs {
     /// The query; empty means all events. docs/QUERY.md explains the syntax
-    #[arg(default_value = "")]
+    #[arg(default_value = "", allow_hyphen_values = true)]
     pub(crate) query: String,
     /// Print at most so many events
     #[arg(long, default_value_t = 50, value_name = "N")]
@@ -425,7 +425,7 @@ pub(crate) struct QuietArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The query; empty means all events. docs/QUERY.md explains the syntax
-    #[arg(default_value = "")]
+    #[arg(default_value = "", allow_hyphen_values = true)]
     pub(crate) query: String,
     /// How to write rows [default: by the name of the file, else ndjson]
     #[arg(long, value_enum)]

@@ -105,6 +105,11 @@ fn demo_events_arrive_marked_and_can_be_asked_for() {
     let said = text(&palisade.cli(&["demo", "--rate", "500", "--count", "60"]));
     assert!(said.contains("took 60"), "{said}");
     palisade.wait_count("sensor:demo", 60);
+    // A question may begin with what is left out; an option that is none is still told.
+    assert_eq!(palisade.count("-sensor:elsewhere sensor:demo"), 60);
+    assert_eq!(palisade.count("-sensor:demo sensor:demo"), 0);
+    let wrong = palisade.cli(&["query", "sensor:demo", "--cuont"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
     let top = text(&palisade.cli(&["query", "--top", "country", "sensor:demo"]));
     assert!(top.starts_with("COUNT") || top.contains("COUNT"), "{top}");
     let sensors = text(&palisade.cli(&["sensors", "list"]));
