@@ -30,6 +30,7 @@ pub(crate) mod schema;
 pub(crate) mod sensors;
 pub(crate) mod session;
 pub(crate) mod sessions;
+pub(crate) mod sign_ins;
 pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod tells;

@@ -58,6 +58,14 @@ pub(crate) struct NewPassword {
     password: String,
 }
 
+/// What an account may do from now on.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRole {
+    /// The role.
+    role: RoleName,
+}
+
 impl From<Account> for User {
     fn from(account: Account) -> Self {
         Self {
@@ -147,6 +155,31 @@ pub(crate) async fn remove(
     Segment(name): Segment,
 ) -> Result<StatusCode, Problem> {
     app.hub.remove_account(&caller.who, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change what an account may do
+///
+/// Its sessions go on with the new role. The account `admin` keeps its own.
+#[utoipa::path(
+    put, path = "/api/v1/users/{name}/role", tag = "administration", operation_id = "setRole",
+    security(("session" = []), ("key" = [])),
+    params(("name" = String, Path, description = "The account's name")),
+    request_body = NewRole,
+    responses(
+        (status = 204, description = "It counts from now on"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "Not allowed"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "There is no such account"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json", description = "It must keep its role"),
+    ),
+)]
+pub(crate) async fn set_role(
+    State(app): State<App>,
+    caller: Caller,
+    Segment(name): Segment,
+    Json(new): Json<NewRole>,
+) -> Result<StatusCode, Problem> {
+    app.hub.set_role(&caller.who, &name, new.role.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

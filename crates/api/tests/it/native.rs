@@ -170,6 +170,14 @@ async fn accounts_and_keys_are_made_used_and_removed() {
     let password = r#"{"password":"another long password"}"#;
     let changed = with_cookie(Method::POST, "/api/v1/users/bert/password", password).await;
     assert_eq!(changed.status, 204, "{}", changed.text());
+    let role = r#"{"role":"operator"}"#;
+    let changed = with_cookie(Method::PUT, "/api/v1/users/bert/role", role).await;
+    assert_eq!(changed.status, 204, "{}", changed.text());
+    let users = with_cookie(Method::GET, "/api/v1/users", "").await.json();
+    let bert = users["users"].as_array().unwrap().iter().find(|user| user["username"] == "bert");
+    assert_eq!(bert.unwrap()["role"], "operator");
+    with_cookie(Method::PUT, "/api/v1/users/bert/role", r#"{"role":"king"}"#).await.problem(422);
+    with_cookie(Method::PUT, "/api/v1/users/nobody/role", role).await.problem(404);
     assert_eq!(with_cookie(Method::DELETE, "/api/v1/users/bert", "").await.status, 204);
     with_cookie(Method::DELETE, "/api/v1/users/bert", "").await.problem(404);
 
@@ -220,6 +228,33 @@ async fn a_session_begins_shows_itself_and_ends() {
     end.headers_mut().insert("x-palisade", "1".parse().unwrap());
     assert_eq!(doors.send(end).await.status, 204);
     doors.send(show).await.problem(401);
+    doors.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_signed_in_is_listed_and_signed_out() {
+    let doors = start(|_| {}).await;
+    let (here, elsewhere) = (doors.sign_in().await, doors.sign_in().await);
+    let signed = |cookie: &str, method, path: &str| {
+        let mut request = request(method, path, "", "");
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        request.headers_mut().insert("x-palisade", "1".parse().unwrap());
+        request
+    };
+    let listed = doors.send(signed(&here, Method::GET, "/api/v1/sign-ins")).await;
+    let token = here.split('=').nth(1).unwrap();
+    assert!(!listed.text().contains(token), "a listing must not let anybody in");
+    let listed = listed.json()["sign_ins"].clone();
+    let (own, others): (Vec<_>, Vec<_>) =
+        listed.as_array().unwrap().iter().partition(|sign_in| sign_in["current"] == true);
+    assert_eq!((own.len(), others.len()), (1, 1), "{listed}");
+    assert_eq!(own[0]["username"], "anna");
+    let path = format!("/api/v1/sign-ins/{}", others[0]["id"].as_str().unwrap());
+    assert_eq!(doors.send(signed(&here, Method::DELETE, &path)).await.status, 204);
+    doors.send(signed(&elsewhere, Method::GET, "/api/v1/session")).await.problem(401);
+    assert_eq!(doors.send(signed(&here, Method::GET, "/api/v1/session")).await.status, 200);
+    doors.send(signed(&here, Method::DELETE, &path)).await.problem(404);
+    doors.get("/api/v1/sign-ins", &doors.read).await.problem(403);
     doors.stop().await;
 }
 

@@ -95,6 +95,17 @@ impl Auth {
         if removed? { Ok(()) } else { Err(no_account(name)) }
     }
 
+    /// Sessions that go on have the new role from their next request on.
+    pub(crate) async fn set_role(&self, name: &str, role: Role) -> Result<(), AdminError> {
+        if name == ADMIN && role != Role::Admin {
+            let rule = format!("the account '{ADMIN}' keeps its role");
+            return Err(AdminError::Invalid(rule));
+        }
+        let changed = self.state.set_account_role(name, role).await;
+        self.sessions.forget_all();
+        if changed? { Ok(()) } else { Err(no_account(name)) }
+    }
+
     pub(crate) async fn set_password(&self, name: &str, password: &str) -> Result<(), AdminError> {
         account::check_password(password)?;
         if self.state.account(name).await?.is_none() {

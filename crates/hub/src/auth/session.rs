@@ -175,6 +175,13 @@ impl Sessions {
             .collect())
     }
 
+    /// What names the session of a token in listings.
+    pub(crate) fn id(token: &str) -> String {
+        let mut hash = secret::digest(token);
+        hash.truncate(SESSION_ID_CHARS);
+        hash
+    }
+
     pub(crate) async fn revoke(&self, who: &Principal, id: &str) -> Result<(), AdminError> {
         let sessions = self.mine(who).await?;
         let Some(session) = sessions.iter().find(|session| id_of(session) == id) else {

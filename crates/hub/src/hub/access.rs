@@ -72,6 +72,12 @@ impl Hub {
         self.inner.auth.sessions.list(who, now).await
     }
 
+    /// The name that a token's session has in [`Self::sessions`].
+    #[must_use]
+    pub fn session_id(&self, token: &str) -> String {
+        crate::auth::Sessions::id(token)
+    }
+
     /// Ends a session: any for who may administer, else one's own.
     ///
     /// # Errors
@@ -168,6 +174,21 @@ impl Hub {
     pub async fn remove_account(&self, who: &Principal, name: &str) -> Result<(), AdminError> {
         administers(who)?;
         self.inner.auth.remove(name).await
+    }
+
+    /// Changes what an account may do; its sessions go on with it. [`ADMIN`]
+    /// keeps its role, so that somebody can always administer.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn set_role(
+        &self,
+        who: &Principal,
+        name: &str,
+        role: Role,
+    ) -> Result<(), AdminError> {
+        administers(who)?;
+        self.inner.auth.set_role(name, role).await
     }
 
     /// Changes a password (an account may change its own) and ends the

@@ -68,10 +68,31 @@ async fn sessions_are_listed_and_ended_by_their_owner() {
     assert_eq!(others.len(), 2);
     let of_anna = hub.revoke_session(&bert.principal, &listed[0].id).await;
     assert!(matches!(of_anna, Err(AdminError::NotFound(_))), "{of_anna:?}");
+    assert_eq!(hub.session_id(&anna.token), listed[0].id);
     hub.revoke_session(&anna.principal, &listed[0].id).await.unwrap();
     assert!(hub.session(&anna.token, at(0)).await.unwrap().is_none());
     hub.sign_out(&bert.token).await.unwrap();
     assert!(hub.session(&bert.token, at(0)).await.unwrap().is_none());
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_new_role_counts_in_sessions_that_go_on_and_admin_keeps_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = open(dir.path()).await;
+    hub.bootstrap_admin(at(0)).await.unwrap();
+    hub.add_account(&local(), "anna", "correct horse", Role::Viewer, at(0)).await.unwrap();
+    let anna = hub.sign_in("anna", "correct horse", None, None, at(0)).await.unwrap();
+    let own = hub.set_role(&anna.principal, "anna", Role::Admin).await;
+    assert!(matches!(own, Err(AdminError::Forbidden)), "{own:?}");
+    hub.set_role(&local(), "anna", Role::Operator).await.unwrap();
+    let session = hub.session(&anna.token, at(1)).await.unwrap().unwrap();
+    assert_eq!(session.principal.role(), Some(Role::Operator));
+    let lost = hub.set_role(&local(), ADMIN, Role::Viewer).await;
+    assert!(matches!(lost, Err(AdminError::Invalid(_))), "{lost:?}");
+    hub.set_role(&local(), ADMIN, Role::Admin).await.unwrap();
+    let nobody = hub.set_role(&local(), "nobody", Role::Viewer).await;
+    assert!(matches!(nobody, Err(AdminError::NotFound(_))), "{nobody:?}");
     hub.close().await;
 }
 

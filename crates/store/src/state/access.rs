@@ -105,6 +105,19 @@ impl State {
         Ok(done > 0)
     }
 
+    /// Changes what an account may do. Returns whether it was there.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn set_account_role(&self, name: &str, role: Role) -> Result<bool, StateError> {
+        let done = sql("UPDATE account SET role = $2 WHERE name = $1")
+            .bind(name)
+            .bind(role.as_str())
+            .execute(&self.db)
+            .await?;
+        Ok(done > 0)
+    }
+
     /// Changes a password hash and ends the account's sessions, in one
     /// transaction. Returns whether the account was there.
     ///
