@@ -218,7 +218,7 @@ describe('pages about attackers', { timeout: 300_000 }, () => {
     await go('/bans?show=hosts');
     await page.getByRole('tab', { name: /^In force .*\d/ }).waitFor({ state: 'attached' });
     await page.waitForFunction(() => {
-      const box = document.getElementById('tab-hosts').getBoundingClientRect();
+      const box = document.getElementById('view-hosts').getBoundingClientRect();
       return box.left >= 0 && box.right <= innerWidth;
     });
     await page.setViewportSize({ width: 1440, height: 900 });

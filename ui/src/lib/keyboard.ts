@@ -15,6 +15,7 @@ export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   p: { path: 'payloads', label: 'Payloads' },
   c: { path: 'cves', label: 'CVEs' },
   s: { path: 'sensors', label: 'Sensors' },
+  u: { path: 'accounts', label: 'Accounts' },
   ',': { path: 'settings', label: 'Settings' },
 };
 

@@ -34,6 +34,7 @@ import type {
   Session,
   SessionPage,
   SessionShown,
+  SignInInfo,
   Simulated,
   Status,
   UserInfo,
@@ -216,10 +217,14 @@ export const api = {
   status: (signal?: AbortSignal) => call<Status>(apiUrl('status'), { signal }),
   fields: () => call<{ fields: FieldInfo[] }>(apiUrl('fields')).then((answer) => answer.fields),
 
-  users: () => call<{ users: UserInfo[] }>(apiUrl('users')).then((answer) => answer.users),
+  users: (signal?: AbortSignal) => call<{ users: UserInfo[] }>(apiUrl('users'), { signal }).then((answer) => answer.users),
+  signIns: (signal?: AbortSignal) => call<{ sign_ins: SignInInfo[] }>(apiUrl('sign-ins'), { signal }).then((answer) => answer.sign_ins),
+  endSignIn: (id: string) => call<void>(apiUrl(`sign-ins/${encodeURIComponent(id)}`), { method: 'DELETE' }),
   addUser: (username: string, role: Role, password: string) =>
     call<void>(apiUrl('users'), { method: 'POST', body: { username, role, password } }),
   removeUser: (name: string) => call<void>(apiUrl(`users/${encodeURIComponent(name)}`), { method: 'DELETE' }),
+  setRole: (name: string, role: Role) =>
+    call<void>(apiUrl(`users/${encodeURIComponent(name)}/role`), { method: 'PUT', body: { role } }),
   setPassword: (name: string, password: string) =>
     call<void>(apiUrl(`users/${encodeURIComponent(name)}/password`), { method: 'POST', body: { password } }),
   keys: () => call<{ keys: KeyInfo[] }>(apiUrl('keys')).then((answer) => answer.keys),

@@ -51,6 +51,7 @@ export type FieldInfo = Schemas['Field'];
 export type KeyInfo = Schemas['ApiKey'];
 export type CreatedKey = Schemas['CreatedKey'];
 export type UserInfo = Schemas['User'];
+export type SignInInfo = Schemas['SignInInfo'];
 
 /** The groups of an aggregation, empty where it is none that groups. */
 export function buckets(result: Aggregated | undefined): Bucket[] {
