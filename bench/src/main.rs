@@ -12,6 +12,7 @@ mod ews;
 mod fleet;
 mod generate;
 mod honeypot;
+mod host;
 mod idle;
 mod ingest;
 mod parser;
@@ -51,6 +52,8 @@ enum Bench {
     Fleet(fleet::Args),
     /// Logins, requests and held connections of honeypots, ours or others
     Honeypot(honeypot::Args),
+    /// What the agent costs its machine: inventory, audit, hashing, memory and CPU at rest
+    Host(host::Args),
     /// Bytes and CPU of an event in wire forms
     Wire,
     /// The event store at full size, each figure beside its aim
@@ -102,6 +105,7 @@ fn main() -> anyhow::Result<()> {
             ews::run()?;
             runtime.block_on(idle::run(events))?;
             runtime.block_on(honeypot::run(&honeypot::Args::default()))?;
+            runtime.block_on(host::run(&host::Args::default()))?;
             runtime.block_on(store::run(store::Args::small()))
         }
         Bench::Spool => runtime.block_on(spool::run()),
@@ -118,6 +122,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Across(args) => across::run(&args),
         Bench::Fleet(args) => runtime.block_on(fleet::run(&args)),
         Bench::Honeypot(args) => runtime.block_on(honeypot::run(&args)),
+        Bench::Host(args) => runtime.block_on(host::run(&args)),
         Bench::Wire => wire::run(),
         Bench::Store(args) => runtime.block_on(store::run(args)),
         Bench::Rows(args) => rows::run(&args),

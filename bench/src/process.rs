@@ -87,6 +87,7 @@ impl Drop for Process {
 pub(crate) fn settings(home: &Path, data: &Path) -> anyhow::Result<()> {
     let text = format!(
         "data = \"{}\"\nsensor = \"bench\"\n\n[log]\nfilter = \"warn\"\n\n\
+         [agent.inventory]\nenabled = false\n[agent.audit]\nenabled = false\n[agent.integrity]\nenabled = false\n\n\
          [[api.listeners]]\naddress = \"127.0.0.1:0\"\ntls = false\n\n\
          [[agent.sources]]\ntype = \"file\"\npath = \"{}/auth.log\"\nparser = \"sshd\"\nfrom = \"start\"\n\n\
          [[honeypot.services]]\ntype = \"telnet\"\nlisten = \"127.0.0.1:0\"\n\n\

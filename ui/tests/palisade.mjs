@@ -22,9 +22,10 @@ export const USER = { name: 'tester', password: 'correct-horse-9' };
 
 /** A running `palisade up` with honeypots, a watched log and, unless `demo` is
  * false, demo data. `before` is called with its data folder before it starts,
- * `settings` are added to its file, `port` is the page's where it must stay. */
+ * `settings` are added to its file, `port` is the page's where it must stay, `machine` says whether the
+ * machine that runs the test is told too. */
 export class Palisade {
-  static async start({ base = '', demo = true, before = undefined, settings = '', port = 0 } = {}) {
+  static async start({ base = '', demo = true, before = undefined, settings = '', port = 0, machine = false } = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: build it, or set PALISADE_BIN`);
     const self = new Palisade();
     self.home = mkdtempSync(join(tmpdir(), 'palisade-ui-'));
@@ -44,6 +45,7 @@ ${base ? `base_path = "${base}"` : ''}
 address = "127.0.0.1:${port}"
 tls = true
 
+${machine ? '' : '[agent.inventory]\nenabled = false\n[agent.audit]\nenabled = false\n[agent.integrity]\nenabled = false\n'}
 [[agent.sources]]
 type = "file"
 path = "${self.home}/auth.log"

@@ -9,9 +9,11 @@ use palisade_event::{HostName, SensorId};
 use palisade_rules::Switches;
 use palisade_spool::{Config as SpoolSettings, Spool, WhenFull};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::audit::Audits;
 use crate::config::{Config, SourceConfig, is_pattern};
 use crate::dead_letter::DeadLetters;
 use crate::detect::{Enforced, Stage};
@@ -19,6 +21,8 @@ use crate::enforce::{Enforcer, Orders};
 use crate::fail2ban::{LoadedJails, Spare, keep_resolved};
 use crate::forward::{Forward, LAST_TRY};
 use crate::intake::Intake;
+use crate::integrity::Integrity;
+use crate::inventory::{Inventory, host_name};
 use crate::knock::Knock;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
@@ -185,6 +189,10 @@ impl Agent {
             let task = knock.run(outlet.clone(), cancel.clone());
             sources.push(AbortOnDropHandle::new(tokio::spawn(task)));
         }
+        if config.machine {
+            let who = (sensor.clone(), host_name(host.as_ref()));
+            sources.extend(tell_of_machine(config, &who, &folder, &outlet));
+        }
         drop(outlet);
 
         let delivered = Arc::new(Notify::new());
@@ -258,6 +266,31 @@ impl Agent {
         within("the last delivery", LAST_TRY, self.forward).await;
         self.spool.close().await;
     }
+}
+
+/// Starts what tells of the machine itself.
+fn tell_of_machine(
+    config: &Config,
+    who: &(SensorId, Option<HostName>),
+    folder: &Path,
+    outlet: &Outlet,
+) -> Vec<AbortOnDropHandle<()>> {
+    let mut tasks = Vec::new();
+    let mut start = |task: JoinHandle<()>| tasks.push(AbortOnDropHandle::new(task));
+    if config.inventory.enabled {
+        let (inventory, health) = (&config.inventory, &config.health);
+        let task = Inventory::new(inventory, health, who.clone(), folder, outlet.clone());
+        start(tokio::spawn(task.run()));
+    }
+    if config.audit.enabled {
+        let task = Audits::new(&config.audit, who.clone(), folder, outlet.clone());
+        start(tokio::spawn(task.run()));
+    }
+    if config.integrity.enabled {
+        let task = Integrity::new(&config.integrity, who.clone(), folder, outlet.clone());
+        start(tokio::spawn(task.run()));
+    }
+    tasks
 }
 
 /// Starts one source.

@@ -9,9 +9,13 @@ use palisade_event::HostName;
 use palisade_rules::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditConfig;
 use crate::detect::DetectConfig;
 use crate::enforce::EnforceConfig;
 use crate::fail2ban::Fail2banConfig;
+use crate::health::HealthConfig;
+use crate::integrity::IntegrityConfig;
+use crate::inventory::InventoryConfig;
 use crate::knock::KnockConfig;
 use crate::uplink::Target;
 use crate::zone;
@@ -50,6 +54,18 @@ pub struct Config {
     /// Who knocks at the right ports is let in and spared for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub knock: Option<KnockConfig>,
+    /// Whether the machine itself is told of, as the four sections below say: `up`
+    /// and `agent` do, honeypots alone do not.
+    #[serde(skip)]
+    pub machine: bool,
+    /// What the machine is and has.
+    pub inventory: InventoryConfig,
+    /// Whether its security settings are as they should be.
+    pub audit: AuditConfig,
+    /// Whether it is well.
+    pub health: HealthConfig,
+    /// Which of its files change.
+    pub integrity: IntegrityConfig,
 }
 
 /// Bounds of the spool (`[agent.spool]`).
@@ -459,6 +475,10 @@ impl Config {
         }
         mistakes.extend(self.detect.validate().err().unwrap_or_default());
         mistakes.extend(self.enforce.validate());
+        mistakes.extend(self.inventory.mistakes());
+        mistakes.extend(self.audit.mistakes());
+        mistakes.extend(self.health.mistakes());
+        mistakes.extend(self.integrity.mistakes());
         if let Some(knock) = &self.knock {
             mistakes.extend(knock.validate());
             if !self.detect.enabled {

@@ -13,6 +13,7 @@
 //! once: the ids of log events are derived from the line and its place.
 
 mod agent;
+pub mod audit;
 mod backoff;
 mod clock;
 mod config;
@@ -23,7 +24,10 @@ mod durable;
 mod enforce;
 mod fail2ban;
 mod forward;
+mod health;
 mod intake;
+mod integrity;
+mod inventory;
 mod knock;
 mod loss;
 mod metrics;
@@ -40,7 +44,10 @@ pub use config::{
 pub use detect::{Allow, DetectConfig, SystemNetworks, system_networks};
 pub use enforce::{EnforceConfig, EnforcedBan, Method, flush_enforced, list_enforced};
 pub use fail2ban::{Fail2banConfig, LoadedJails, read_fail2ban};
+pub use health::{HealthConfig, HealthPreset, Threshold};
 pub use intake::Intake;
+pub use integrity::{IntegrityConfig, hash_folder};
+pub use inventory::{InventoryConfig, take_inventory};
 pub use knock::{KnockConfig, KnockSecret, flush_knock, knock_step};
 pub use metrics::{Counter, Metrics};
 pub use palisade_rules::LogFormat;

@@ -151,6 +151,17 @@ Examples:
   palisade explain 'Nov 20 10:00:00 web-1 sshd[7]: Failed password for root from 192.0.2.1 port 5 ssh2'
   tail /var/log/auth.log | palisade explain --all")]
     Explain(Box<crate::commands::explain::ExplainArgs>),
+    /// Audit the security settings of this machine, or of one whose files are in a folder
+    #[command(after_help = "\
+It only reads. What cannot be seen is not judged, never passed; docs/AUDIT.md says how the score is made.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 below --fail-below or --fail-on.
+
+Examples:
+  palisade audit
+  palisade audit --format html --output report.html
+  palisade audit --root /srv/image --fail-on high
+  palisade audit --explain ssh-root-login")]
+    Audit(Box<crate::commands::audit::AuditArgs>),
     /// Look at our rules in this machine's firewall, or take them out
     #[command(
         subcommand,

@@ -51,6 +51,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
     }
     // These look at other configurations than ours.
     match &cli.command {
+        Command::Audit(args) => return commands::audit::run(args),
         Command::Fail2banRegex(args) => {
             return commands::fail2ban::regex(args, cli.global.config.as_deref());
         }
@@ -139,6 +140,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(commands::doctor::examine(&settings, args.format))
         }
         Command::Config(_)
+        | Command::Audit(_)
         | Command::Completions { .. }
         | Command::Zone(_)
         | Command::Fail2banRegex(_)

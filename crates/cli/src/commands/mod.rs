@@ -1,5 +1,6 @@
 //! The commands that ask or manage, and end.
 
+pub(crate) mod audit;
 pub(crate) mod bans;
 pub(crate) mod blocklist;
 pub(crate) mod completions;

@@ -71,6 +71,8 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
         decisions: Some(uplink.clone()),
         effect: Some(uplink.clone()),
     };
+    // Before the agent tells of this machine.
+    let empty = hub.status().store.events == 0;
     let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats(), honeypot.counters()));
     let tried = settings.clone();
@@ -83,7 +85,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let demo = settings
         .demo
         .enabled
-        .then(|| tokio::spawn(replay(hub.clone(), settings.demo.rate, stop.clone())));
+        .then(|| tokio::spawn(replay(hub.clone(), settings.demo.rate, empty, stop.clone())));
     ready();
 
     stop.cancelled().await;
@@ -243,6 +245,7 @@ fn start_agent<U: palisade_agent::Uplink, F: Follow>(
     stop: &CancellationToken,
 ) -> anyhow::Result<palisade_agent::Agent> {
     let mut config = settings.agent.clone();
+    config.machine = true;
     if config.sources.is_empty() {
         config.sources = detect_sources();
     }
@@ -275,7 +278,7 @@ fn start<U: palisade_agent::Uplink, F: Follow>(
 
 /// Replays recorded attacks: on an empty store one day of them at once, so that
 /// the first look has something to show, then `rate` a second.
-async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
+async fn replay(hub: Hub, rate: f64, empty: bool, stop: CancellationToken) {
     let mut replay = match Replay::new() {
         Ok(replay) => replay,
         Err(error) => {
@@ -285,7 +288,7 @@ async fn replay(hub: Hub, rate: f64, stop: CancellationToken) {
     };
     let who = Principal::local(None);
     hub.mark_demo();
-    if hub.status().store.events == 0 {
+    if empty {
         let now = palisade_event::Timestamp::from(SystemTime::now());
         let count = replay.len() * 4;
         let day = 86_400_000.0;

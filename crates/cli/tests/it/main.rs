@@ -10,6 +10,7 @@
     reason = "tests: a failure is a panic that says where"
 )]
 
+mod audit;
 mod bad_input;
 mod bans;
 mod blocklists;
@@ -25,6 +26,7 @@ mod fail2ban;
 mod fleet;
 mod hpfeeds;
 mod logs;
+mod machine;
 mod observed;
 mod outbound;
 mod packets;

@@ -29,12 +29,22 @@ pub(crate) struct Palisade {
     errors: Arc<Mutex<String>>,
 }
 
-/// Settings for tests: free ports, one watched log file.
+/// Settings for tests: free ports, one watched log file; nothing that depends on the
+/// machine they run on.
 pub(crate) fn settings(home: &Path) -> String {
     format!(
         r#"
 data = "{home}/data"
 sensor = "test-1"
+
+[agent.inventory]
+enabled = false
+
+[agent.audit]
+enabled = false
+
+[agent.integrity]
+enabled = false
 
 [[api.listeners]]
 address = "127.0.0.1:0"

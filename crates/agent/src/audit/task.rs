@@ -1,0 +1,250 @@
+//! The agent's audits: soon after its start and each day. Only what is new is told
+//! one by one; how it stands is told each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use palisade_event::{Event, EventKind, HostName, SensorId, Timestamp, Untrusted};
+use serde::{Deserialize, Serialize};
+
+use super::config::AuditConfig;
+use super::{Catalogue, Finding, Machine, Report, Verdict, audit};
+use crate::durable;
+use crate::inventory::collector::Teller;
+use crate::source::{Ended, Outlet};
+
+/// The first audit waits until the machine and the agent have started.
+const FIRST_AFTER: Duration = Duration::from_secs(20);
+
+/// What failed at the last audit: check and since when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Open {
+    since: BTreeMap<String, Timestamp>,
+}
+
+/// The task of the audits.
+pub(crate) struct Audits {
+    teller: Teller,
+    outlet: Outlet,
+    config: AuditConfig,
+    file: PathBuf,
+}
+
+impl Audits {
+    pub(crate) fn new(
+        config: &AuditConfig,
+        who: (SensorId, Option<HostName>),
+        folder: &Path,
+        outlet: Outlet,
+    ) -> Self {
+        let teller = Teller { sensor: who.0, host: who.1 };
+        Self { teller, outlet, config: config.clone(), file: folder.join("findings.json") }
+    }
+
+    /// Runs until the agent ends.
+    pub(crate) async fn run(self) {
+        let cancel = self.outlet.cancel().clone();
+        let mut wait = FIRST_AFTER;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = Duration::from_secs(self.config.every_hours.saturating_mul(3600));
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                done = self.once() => if done.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<(), Ended> {
+        let (teller, config, file) = (self.teller.clone(), self.config.clone(), self.file.clone());
+        let audited = tokio::task::spawn_blocking(move || {
+            let now = Timestamp::from(SystemTime::now());
+            let catalogue = Catalogue::shipped()?.without(&config.disable);
+            let report = audit(&Machine::here(), &catalogue, now, |_, _| {});
+            let before = durable::read::<Open>(&file).unwrap_or_else(|error| {
+                tracing::warn!(%error, "what failed at the last audit cannot be read; all findings are told anew");
+                None
+            });
+            let (open, events) = compare(&before.unwrap_or_default(), &report, &teller, now);
+            Ok::<_, String>((open, events))
+        });
+        let (open, events) = match audited.await {
+            Ok(Ok(done)) => done,
+            Ok(Err(mistake)) => {
+                tracing::error!(mistake, "the machine cannot be audited");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::error!(%error, "the audit failed");
+                return Ok(());
+            }
+        };
+        for event in events {
+            self.outlet.event(event).await?;
+        }
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || durable::write(&file, &open)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "what failed at this audit cannot be written down; it is told again");
+        }
+        Ok(())
+    }
+}
+
+/// What is open now, and what is to be told. What could not be judged stays as it
+/// was.
+fn compare(before: &Open, report: &Report, teller: &Teller, now: Timestamp) -> (Open, Vec<Event>) {
+    let mut open = Open::default();
+    let mut events = Vec::new();
+    let mut seen = BTreeSet::new();
+    for finding in &report.findings {
+        let id = &finding.check.id;
+        seen.insert(id.as_str());
+        let since = before.since.get(id).copied();
+        match (&finding.verdict, since) {
+            (Verdict::Fail(_), None) => {
+                open.since.insert(id.clone(), now);
+                events.push(opened(finding, teller, now));
+            }
+            (Verdict::Fail(_) | Verdict::NotJudged(_), Some(since)) => {
+                open.since.insert(id.clone(), since);
+            }
+            (Verdict::Pass(_), Some(_)) => {
+                events.push(closed(id, Some(finding), "passes", teller, now))
+            }
+            (Verdict::NotApplicable(_), Some(_)) => {
+                events.push(closed(id, Some(finding), "not_applicable", teller, now));
+            }
+            (_, None) => {}
+        }
+    }
+    // Checks that are no part of the catalogue any more.
+    for id in before.since.keys().filter(|id| !seen.contains(id.as_str())) {
+        events.push(closed(id, None, "removed", teller, now));
+    }
+    let failed: Vec<&str> = report.failures().iter().map(|f| f.check.id.as_str()).collect();
+    let unjudged: BTreeMap<&str, &str> = report
+        .findings
+        .iter()
+        .filter(|finding| matches!(finding.verdict, Verdict::NotJudged(_)))
+        .map(|finding| (finding.check.id.as_str(), finding.verdict.evidence()))
+        .collect();
+    let mut event = teller
+        .event(EventKind::AuditCompleted, now)
+        .with("passed", report.passed() as u64)
+        .with("failed", report.failed() as u64)
+        .with("not_judged", report.not_judged() as u64)
+        .with("not_applicable", report.not_applicable() as u64)
+        .with("catalogue", Catalogue::VERSION)
+        .with("failed_checks", json(&failed))
+        .with("unjudged", json(&unjudged))
+        .with("duration_ms", u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX));
+    if let Some(score) = report.score() {
+        event = event.with("score", i64::from(score));
+    }
+    events.push(event);
+    (open, events)
+}
+
+fn opened(finding: &Finding, teller: &Teller, now: Timestamp) -> Event {
+    let check = &finding.check;
+    let event = teller
+        .event(EventKind::FindingOpened, now)
+        .with("check", check.id.as_str())
+        .with("title", check.title.as_str())
+        .with("severity", check.severity.as_str())
+        .with("area", check.area)
+        .with("evidence", Untrusted::from(finding.verdict.evidence()))
+        .with("why", check.why.as_str())
+        .with("fix", check.fix.as_str())
+        .with("since", now.as_millis());
+    match check.references.is_empty() {
+        true => event,
+        false => event.with("reference", check.references.join("; ").as_str()),
+    }
+}
+
+fn closed(
+    id: &str,
+    finding: Option<&Finding>,
+    reason: &str,
+    teller: &Teller,
+    now: Timestamp,
+) -> Event {
+    let event =
+        teller.event(EventKind::FindingClosed, now).with("check", id).with("reason", reason);
+    match finding {
+        None => event,
+        Some(Finding { check, .. }) => event
+            .with("title", check.title.as_str())
+            .with("severity", check.severity.as_str())
+            .with("area", check.area),
+    }
+}
+
+fn json(value: &impl Serialize) -> Untrusted {
+    Untrusted::from(serde_json::to_string(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn report(verdicts: &[Verdict]) -> Report {
+        let catalogue = Catalogue::shipped().unwrap();
+        let findings = catalogue
+            .checks()
+            .iter()
+            .zip(verdicts)
+            .map(|(check, verdict)| Finding { check: check.clone(), verdict: verdict.clone() });
+        Report {
+            root: "/".into(),
+            host: "web-1".into(),
+            system: "Debian".into(),
+            running: true,
+            as_root: true,
+            at: NOW,
+            took: Duration::from_millis(5),
+            findings: findings.collect(),
+        }
+    }
+
+    fn kinds(events: &[Event]) -> Vec<EventKind> {
+        for event in events {
+            event.validate().unwrap();
+        }
+        events.iter().map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn only_what_is_new_is_told_and_what_cannot_be_judged_closes_nothing() {
+        use EventKind::{AuditCompleted, FindingClosed, FindingOpened};
+        let teller = Teller { sensor: SensorId::new("web-1").unwrap(), host: None };
+        let (fail, pass) = (Verdict::Fail("x".into()), Verdict::Pass("y".into()));
+        let hidden = Verdict::NotJudged("z".into());
+        let next =
+            |before: &Open, verdicts: &[Verdict]| compare(before, &report(verdicts), &teller, NOW);
+        let (open, events) = next(&Open::default(), &[fail.clone(), fail.clone(), pass.clone()]);
+        assert_eq!(kinds(&events), [FindingOpened, FindingOpened, AuditCompleted]);
+        let (same, events) = next(&open, &[fail.clone(), hidden, pass.clone()]);
+        assert_eq!((kinds(&events), &same), (vec![AuditCompleted], &open));
+        let (none, events) = next(&open, std::slice::from_ref(&pass));
+        assert_eq!(kinds(&events), [FindingClosed, FindingClosed, AuditCompleted]);
+        assert_eq!(none, Open::default());
+        assert_eq!(report(&[fail, pass.clone(), pass]).score().unwrap(), {
+            let catalogue = Catalogue::shipped().unwrap();
+            let weights: Vec<u32> =
+                catalogue.checks()[..3].iter().map(|check| check.severity.weight()).collect();
+            (weights[1] + weights[2]) * 100 / weights.iter().sum::<u32>()
+        });
+        assert_eq!(report(&[]).score(), None);
+    }
+}
