@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
+# telnet, curl, nmap, hydra, netcat, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
@@ -11,6 +11,8 @@ need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
 need telnet telnet
 need curl curl
 need nmap nmap
+need hydra hydra
+need nc netcat-openbsd
 need ssh openssh-client
 need sshd openssh-server
 need chromium chromium

@@ -106,3 +106,110 @@ async fn nmap_takes_the_services_for_real_ones() {
     assert!(!lower.contains("honeypot") && !lower.contains("cowrie"), "{shown}");
     assert!(shown.contains("BusyBox telnetd") && shown.contains("lighttpd"), "{shown}");
 }
+
+/// What hydra(1) says of some passwords for `user`, tried at `place` (a protocol
+/// and what it needs to know).
+async fn hydra(port: u16, user: &str, passwords: &[&str], place: &[&str]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    std::fs::write(&list, passwords.join("\n")).unwrap();
+    let port = port.to_string();
+    let mut all = vec!["-I", "-t", "1", "-w", "10", "-l", user, "-P", list.to_str().unwrap()];
+    all.extend(["-s", &port, "127.0.0.1"]);
+    all.extend(place);
+    // It leaves files where it runs.
+    let command = format!("cd {} && exec hydra \"$@\"", folder.path().display());
+    run("hydra", &["-h"], b"").await?;
+    let mut shell = vec!["-c", &command, "hydra"];
+    shell.extend(all);
+    run("sh", &shell, b"").await
+}
+
+fn tried(events: &[palisade_event::Event]) -> Vec<String> {
+    let logins = events.iter().filter_map(|event| event.credentials.as_ref());
+    logins
+        .map(|login| {
+            let text = |text: &Option<palisade_event::Untrusted>| {
+                String::from_utf8_lossy(text.as_ref().unwrap().as_bytes()).into_owned()
+            };
+            format!("{}:{}", text(&login.username), text(&login.password))
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hydra_guesses_at_ssh_telnet_and_a_form() {
+    let mut config = config();
+    let mut ssh = support::openssh::config(support::openssh::ssh_config()).services.remove(0);
+    let list = palisade_honeypot::SshAccept::List(vec!["root:123456".to_owned()]);
+    ssh.ssh.as_mut().unwrap().accept = list;
+    config.services.push(ssh);
+    let zone = Zone::start(&config).await;
+    let passwords = ["first", "second", "123456", "unused"];
+    let Some(shown) = hydra(zone.ssh.port(), "root", &passwords, &["ssh"]).await else { return };
+    assert!(shown.contains("login: root   password: 123456"), "{shown}");
+    // It loses its place between a device's prompts, and says itself that it may;
+    // what it sends is recorded.
+    let passwords = ["device1", "device2"];
+    let shown = hydra(zone.telnet.port(), "root", &passwords, &["telnet"]).await.unwrap();
+    assert!(shown.contains("1 of 1 target completed"), "{shown}");
+    let form = "/login.cgi:username=^USER^&password=^PASS^:incorrect";
+    let form = ["http-post-form", form];
+    let shown = hydra(zone.http.port(), "admin", &["one", "t&o%"], &form).await.unwrap();
+    assert!(shown.contains("0 valid password"), "{shown}");
+    let events = zone.end().await;
+    let all = tried(&events);
+    for login in
+        ["root:first", "root:second", "root:123456", "root:device1", "admin:one", "admin:t&o%"]
+    {
+        assert!(all.iter().any(|tried| tried == login), "{login}: {all:?}");
+    }
+    assert!(!all.iter().any(|tried| tried == "root:unused"), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nmap_names_every_site_as_the_real_server_and_version() {
+    let mut config = config();
+    let sites = ["nginx", "apache", "phpmyadmin", "wordpress", "router"];
+    config.services = sites
+        .iter()
+        .map(|name| {
+            let any = "127.0.0.1:0".parse().unwrap();
+            let mut http =
+                palisade_honeypot::ServiceConfig::new(palisade_honeypot::ServiceKind::Http, any);
+            let site = Some((*name).to_owned());
+            let of_site = palisade_honeypot::HttpConfig { site, ..Default::default() };
+            http.http = Some(of_site);
+            http
+        })
+        .collect();
+    config.persona.hostname = None;
+    config.persona.server = Some("debian12".to_owned());
+    let mut zone = Zone::start(&config).await;
+    let ports: Vec<String> =
+        zone.addresses.iter().map(|(_, address)| address.port().to_string()).collect();
+    let list = ports.join(",");
+    let arguments = ["-sT", "-Pn", "-n", "-sV", "-sC", "-p", &list, "127.0.0.1"];
+    let drain = async { while zone.events.recv().await.is_some() {} };
+    let scan = run("nmap", &arguments, b"");
+    let shown = tokio::select! { () = drain => unreachable!(), shown = scan => shown };
+    let Some(shown) = shown else { return };
+    for (port, server, title) in [
+        (&ports[0], "nginx 1.22.1", "Welcome to nginx!"),
+        (&ports[1], "Apache httpd 2.4.71 ((Debian))", "Apache2 Debian Default Page"),
+        (&ports[2], "Apache httpd 2.4.71 ((Debian))", "Apache2 Debian Default Page"),
+        (&ports[3], "Apache httpd 2.4.71 ((Debian))", "http-generator: WordPress"),
+        (&ports[4], "lighttpd 1.4.", "http-title"),
+    ] {
+        let begins =
+            shown.find(&format!("{port}/tcp")).unwrap_or_else(|| panic!("{port}: {shown}"));
+        let part = &shown[begins..];
+        // Up to the next port.
+        let rest = part.split_once("/tcp").unwrap().1;
+        let end = rest.find("/tcp").map_or(part.len(), |end| end + part.len() - rest.len());
+        let part = &part[..end];
+        assert!(part.contains(server) && part.contains(title), "{port} {server}: {part}");
+    }
+    let lower = shown.to_lowercase();
+    assert!(!lower.contains("honeypot") && !lower.contains("cowrie"), "{shown}");
+}
