@@ -73,6 +73,21 @@ pub(crate) struct ZoneArgs {
     /// The same without confinement
     #[arg(long, requires = "attempt")]
     pub(crate) unconfined: bool,
+    /// Confine it as the fetcher is, which may connect to others
+    #[arg(long, requires = "attempt", conflicts_with = "unconfined")]
+    pub(crate) outward: bool,
+}
+
+impl ZoneArgs {
+    /// How the attempt is confined.
+    pub(crate) fn confinement(&self) -> Option<crate::zone::Reach> {
+        use crate::zone::Reach;
+        match (self.unconfined, self.outward) {
+            (true, _) => None,
+            (false, true) => Some(Reach::Outward),
+            (false, false) => Some(Reach::Inward),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +111,9 @@ Example:
     /// The process of the honeypots; `up` and `sensor` start it
     #[command(hide = true)]
     Zone(ZoneArgs),
+    /// The process that fetches what honeypot shells ask for; `up` and `sensor` start it
+    #[command(hide = true)]
+    Fetch,
     /// Replay a small recorded set of attacks into a hub, marked as demo data
     #[command(after_help = "\
 Examples:

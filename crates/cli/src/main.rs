@@ -45,9 +45,12 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
     // Confined before they have a second thread, and told how by their parent.
     if let Command::Zone(args) = &cli.command {
         return match args.attempt {
-            Some(attempt) => zone::attempts::run(attempt, &args.user, args.unconfined),
+            Some(attempt) => zone::attempts::run(attempt, &args.user, args.confinement()),
             None => zone::child::run(),
         };
+    }
+    if let Command::Fetch = &cli.command {
+        return zone::fetcher::child::run();
     }
     // These look at other configurations than ours.
     match &cli.command {
@@ -143,6 +146,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         | Command::Audit(_)
         | Command::Completions { .. }
         | Command::Zone(_)
+        | Command::Fetch
         | Command::Fail2banRegex(_)
         | Command::Scan(_)
         | Command::Explain(_) => ExitCode::SUCCESS,

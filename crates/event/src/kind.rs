@@ -97,7 +97,7 @@ kinds! {
         "honeypot", "source, session, payload, payload_name, attributes.arguments";
     DownloadAttempted "download.attempted",
         "An attacker asked for a file from elsewhere, in a honeypot shell or by an exploit.",
-        "honeypot", "source, session, request (the address), attributes.tool, outcome";
+        "honeypot", "source, session, request (the address), payload (of a file that came), attributes.tool, outcome, bytes, status (of HTTP)";
     KeyPlanted "key.planted",
         "An attacker put a public key where SSH looks for it.",
         "honeypot", "source, session, request (the key), attributes.path, fingerprint";
@@ -188,6 +188,12 @@ kinds! {
     FileChanged "file.changed",
         "A watched file was created, deleted, or its content, mode or owner changed.",
         "agent", "attributes.path, change, old_hash, new_hash, old_mode, new_mode, old_owner, new_owner, old_size, new_size, how, user, process";
+    SensorChecked "sensor.checked",
+        "What honeypots are known by was tried on those of a sensor, at its start.",
+        "agent", "attributes.shown, checked (how many), report (JSON)";
+    ScanDetected "scan.detected",
+        "A source has looked at many ports of ours, or did what scanners alone do; told once in a while.",
+        "honeypot", "source, target, attributes.ports, port_count, kinds, tool, targets, packets, connections, started_ms, duration_ms, reason (connected or unanswered), spoofable";
 }
 
 impl EventKind {
@@ -199,6 +205,7 @@ impl EventKind {
     pub fn is_attack(self) -> bool {
         match self {
             Self::ConnectionOpened
+            | Self::ScanDetected
             | Self::ConnectionProbed
             | Self::AuthAttempted
             | Self::AuthExhausted
@@ -226,6 +233,7 @@ impl EventKind {
             | Self::SourceFailed
             | Self::SourceRecovered
             | Self::SensorFailed
+            | Self::SensorChecked
             | Self::LossRecorded
             | Self::LineMatched
             | Self::ScenarioTriggered

@@ -1,9 +1,11 @@
 //! What the operator may set for the zone. Not how it is merged from files and
 //! flags; the binary does that.
 
+mod fetch;
 mod generic;
 mod http;
 mod listen;
+mod scans;
 mod ssh;
 
 use std::collections::HashSet;
@@ -16,10 +18,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::fetch::FetchConfig;
 pub use self::generic::{TcpConfig, UdpConfig};
 pub use self::http::HttpConfig;
 pub use self::listen::{Listen, MAX_SOCKETS};
-pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels};
+pub use self::scans::{CaptureConfig, ScansConfig};
+pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels, WEAK_LOGINS};
 use crate::fingerprint::DEBIAN_SIGNATURES;
 
 /// The honeypots of one installation.
@@ -45,6 +49,12 @@ pub struct Config {
     /// (`*.toml`), read at the start. Default: the shipped ones alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exploits: Option<PathBuf>,
+    /// Whether files that shells ask for are really fetched.
+    pub fetch: FetchConfig,
+    /// When many ports of one source are a scan.
+    pub scans: ScansConfig,
+    /// Whether first packets are looked at that never become a connection.
+    pub capture: CaptureConfig,
     /// Whether the honeypots have a confined process of their own. Default `own`.
     pub process: Process,
     /// Who that process runs as where it was started by root: a name of
@@ -79,6 +89,9 @@ impl Default for Config {
             user: "nobody".to_owned(),
             tls_keys: None,
             exploits: None,
+            fetch: FetchConfig::default(),
+            scans: ScansConfig::default(),
+            capture: CaptureConfig::default(),
         }
     }
 }
@@ -280,7 +293,7 @@ pub enum Accept {
 #[serde(deny_unknown_fields, default)]
 pub struct TelnetConfig {
     /// Which logins are let in: `"never"`, `"always"` or `{ after = 3 }`.
-    /// Default: the third of a connection.
+    /// Default: `never`, so that nobody gets in to a random one.
     pub accept: Accept,
     /// Whether well-known factory passwords are let in, whatever `accept`
     /// says. Default: yes.
@@ -294,7 +307,7 @@ pub struct TelnetConfig {
 
 impl Default for TelnetConfig {
     fn default() -> Self {
-        Self { accept: Accept::After(3), weak_credentials: true, attempts: 3, fail_delay_ms: 3_000 }
+        Self { accept: Accept::Never, weak_credentials: true, attempts: 3, fail_delay_ms: 3_000 }
     }
 }
 
@@ -369,6 +382,10 @@ pub struct PersonaConfig {
     /// of the shipped ones and, below `root/`, files that machines have.
     /// Read once, at the start.
     pub folder: Option<PathBuf>,
+    /// Whether the device is a router or an access point, behind which a server
+    /// can be. Default: where services of the device and of the server share an
+    /// address, since no other two machines do.
+    pub gateway: Option<bool>,
 }
 
 /// The longest deadline that may be set: a day.
@@ -402,6 +419,9 @@ impl Config {
             mistakes.push(format!("services: more than {MAX_SOCKETS} ports in all; type = \"catch-all\" takes them for one"));
         }
         self.limits.check(&mut |text| mistakes.push(format!("limits: {text}")));
+        self.fetch.check(&mut |text| mistakes.push(format!("fetch: {text}")));
+        self.scans.check(&mut |text| mistakes.push(format!("scans: {text}")));
+        self.capture.check(&mut |text| mistakes.push(format!("capture: {text}")));
         if let Some(name) = &self.persona.hostname {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
             if name.is_empty() || name.len() > MAX_HOSTNAME_BYTES || !name.bytes().all(plain) {
@@ -415,6 +435,30 @@ impl Config {
             mistakes.push(format!("user '{user}': name a user of this machine, or its number"));
         }
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+impl Config {
+    /// The persona, with what follows from the services.
+    pub(crate) fn persona(&self) -> PersonaConfig {
+        let gateway = self.persona.gateway.or_else(|| Some(self.mixes_machines()));
+        PersonaConfig { gateway, ..self.persona.clone() }
+    }
+
+    /// Whether one address has services of the device and of the server.
+    pub(crate) fn mixes_machines(&self) -> bool {
+        let of_machine = |service: &&ServiceConfig| {
+            matches!(service.kind, ServiceKind::Ssh | ServiceKind::Telnet | ServiceKind::Http)
+        };
+        let shown = self.services.iter().filter(of_machine);
+        let (devices, servers): (Vec<_>, Vec<_>) =
+            shown.partition(|service| service.shows_device());
+        let meets = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
+        let same = |a: &ServiceConfig, b: &ServiceConfig| {
+            let mut addresses = a.listen.addresses().map(|address| address.ip());
+            addresses.any(|a| b.listen.addresses().any(|b| meets(a, b.ip())))
+        };
+        devices.iter().any(|a| servers.iter().any(|b| same(a, b)))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fingerprint::Signatures;
 use crate::listener::Listener;
 use crate::permits::Permits;
+use crate::scan::{self, Scans};
 use crate::service::Service;
 use crate::service::catch_all::Other;
 use crate::session::Zone;
@@ -83,6 +85,8 @@ pub struct Honeypot {
     datagrams: Vec<(UdpSocket, UdpListener)>,
     zone: Arc<Zone>,
     stats: Arc<Stats>,
+    /// What captures packets, where something does.
+    captures: Vec<OwnedFd>,
     shutdown: Duration,
 }
 
@@ -124,7 +128,7 @@ impl Honeypot {
     ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
         let stats = Arc::new(Stats::default());
-        let zone = Zone::new(&config.persona, sensor, host, out, Arc::clone(&stats));
+        let zone = Zone::new(&config.persona(), sensor, host, out, Arc::clone(&stats));
         let mut zone =
             zone.map_err(|mistake| BindError::Config(vec![format!("persona: {mistake}")]))?;
         let signatures = Signatures::open(&config.p0f_signatures);
@@ -132,6 +136,8 @@ impl Honeypot {
         let tarpits = config.limits.tarpits.min(Semaphore::MAX_PERMITS);
         let longest = Duration::from_secs(config.limits.tarpit_secs);
         zone.tarpits = (longest, Arc::new(Semaphore::new(tarpits)));
+        let served = sockets.addresses(config).into_iter().map(|(_, address)| address.port());
+        zone.scans = Scans::new(&config.scans, served);
         zone.exploits_folder.clone_from(&config.exploits);
         let zone = Arc::new(zone);
         let limits = Arc::new(config.limits.clone());
@@ -174,7 +180,7 @@ impl Honeypot {
             }
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
-        Ok(Self { listeners, datagrams, zone, stats, shutdown })
+        Ok(Self { listeners, datagrams, zone, stats, captures: Vec::new(), shutdown })
     }
 
     /// Has files that shells ask for fetched by `fetcher`. Without one, which
@@ -182,6 +188,13 @@ impl Honeypot {
     pub fn set_fetcher(&self, fetcher: Arc<dyn Fetch>) {
         // The first one stays.
         let _ = self.zone.fetcher.set(fetcher);
+    }
+
+    /// Has packets looked at that come from `captures`, which are those of
+    /// [`scan::capture::open`], and go to an address of `own`.
+    pub fn set_capture(&mut self, captures: Vec<OwnedFd>, own: &[IpAddr]) {
+        self.captures = captures;
+        own.iter().for_each(|address| self.zone.scans.own.learn(*address));
     }
 
     /// What listens where, with the ports the system chose for port 0.
@@ -205,6 +218,13 @@ impl Honeypot {
     /// not ended by then are cut off and counted.
     pub async fn run(self, cancel: CancellationToken) {
         let mut loops = JoinSet::new();
+        let mut looking = JoinSet::new();
+        let all_ended = CancellationToken::new();
+        looking.spawn(scan::tell(Arc::clone(&self.zone), all_ended.clone()));
+        for socket in self.captures {
+            let (zone, stop) = (Arc::clone(&self.zone), all_ended.clone());
+            looking.spawn(scan::capture::run(zone, socket, stop));
+        }
         for (socket, listener) in self.listeners {
             loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
         }
@@ -214,6 +234,13 @@ impl Honeypot {
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a honeypot listener failed");
+            }
+        }
+        // What sessions did at their end is a part of scans.
+        all_ended.cancel();
+        while let Some(ended) = looking.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "looking for scans failed");
             }
         }
     }

@@ -13,12 +13,14 @@
 //! exactly once, whatever the service does.
 
 mod config;
+pub mod fetch;
 pub mod fingerprint;
 mod honeypot;
 mod listener;
 mod permits;
 mod persona;
 pub mod proxy;
+pub mod scan;
 pub mod service;
 mod session;
 pub mod shell;
@@ -32,9 +34,9 @@ mod udp;
 pub mod zone_stream;
 
 pub use config::{
-    Accept, Config, HttpConfig, Limits, Listen, MAX_SOCKETS, PersonaConfig, Process, ProxyMode,
-    ServiceConfig, ServiceKind, SshAccept, SshConfig, SshKeys, SshTunnels, TcpConfig, TelnetConfig,
-    TrustedProxy, UdpConfig,
+    Accept, CaptureConfig, Config, FetchConfig, HttpConfig, Limits, Listen, MAX_SOCKETS,
+    PersonaConfig, Process, ProxyMode, ScansConfig, ServiceConfig, ServiceKind, SshAccept,
+    SshConfig, SshKeys, SshTunnels, TcpConfig, TelnetConfig, TrustedProxy, UdpConfig, WEAK_LOGINS,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};

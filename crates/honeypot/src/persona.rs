@@ -93,6 +93,8 @@ const BUSYBOXES: [(&str, u32); 8] = [
     ("1.25.1", 2016),
     ("1.26.2", 2017),
 ];
+/// How many of [`PRODUCTS`], from the end, can have a server behind them.
+const GATEWAYS: usize = 3;
 const PRODUCTS: [(&str, &[&str]); 6] = [
     ("Network Video Recorder", &["nvr", "NVR", "dvr", "LocalHost"]),
     ("Digital Video Recorder", &["dvr", "DVR", "hidvr", "localhost"]),
@@ -112,7 +114,9 @@ impl Persona {
     pub fn new(config: &PersonaConfig, sensor: &SensorId) -> Self {
         let seed = config.seed.unwrap_or_else(|| hash(sensor.as_str().as_bytes()));
         let mut draw = Draw(seed);
-        let (product, names) = *draw.one(&PRODUCTS);
+        let gateways = PRODUCTS.get(PRODUCTS.len() - GATEWAYS..).unwrap_or(&PRODUCTS);
+        let gateway = config.gateway.unwrap_or(false);
+        let (product, names) = *draw.one(if gateway { gateways } else { &PRODUCTS });
         let name = *draw.one(names);
         let made_up = match draw.below(3) {
             0 => format!("{name}{:04X}", draw.below(0x1_0000)),

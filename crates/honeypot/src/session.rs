@@ -18,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::fingerprint::Signatures;
+use crate::scan::Scans;
 use crate::service::http::exploit::Rules;
 use crate::service::record::HandedOn;
 use crate::shell::World;
@@ -25,7 +26,7 @@ use crate::shell::fetch::Fetch;
 use crate::shell::vfs::Visitors;
 use crate::stream::{Closed, Traffic};
 use crate::tape::{Part, Tape};
-use crate::{Persona, PersonaConfig, Stats};
+use crate::{Persona, PersonaConfig, ScansConfig, Stats};
 
 /// Most facts about a client kept for `session.closed`.
 const MAX_NOTES: usize = 16;
@@ -52,6 +53,7 @@ pub(crate) struct Zone {
     /// How long a tarpit holds somebody, and the places of all of them.
     pub(crate) tarpits: (Duration, Arc<Semaphore>),
     pub(crate) handed_on: HandedOn,
+    pub(crate) scans: Scans,
     pub(crate) out: mpsc::Sender<Event>,
     pub(crate) stats: Arc<Stats>,
 }
@@ -80,6 +82,7 @@ impl Zone {
             tarpits: (Duration::ZERO, Arc::new(Semaphore::new(0))),
             exploits_folder: None,
             handed_on: HandedOn::default(),
+            scans: Scans::new(&ScansConfig::default(), []),
             sensor,
             host,
             persona,
@@ -303,6 +306,7 @@ impl Session {
             tracing::error!(%error, kind = %event.kind, "a honeypot event breaks a limit");
         }
         self.tally.count(&event);
+        self.zone.scans.notice(&event);
         let handed = match self.zone.out.try_send(event) {
             Ok(()) => Ok(None),
             Err(TrySendError::Full(event)) => Ok(Some(Box::pin(self.zone.out.send(event)))),

@@ -19,6 +19,10 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn decrease(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -75,6 +79,13 @@ pub struct Stats {
     pub datagrams: Counter,
     /// Datagrams beyond the budgets: they are no events.
     pub datagrams_unrecorded: Counter,
+    /// Captured packets that were looked at.
+    pub packets_captured: Counter,
+    /// Scans that were told.
+    pub scans: Counter,
+    /// Sources that were forgotten for want of room before it was known whether
+    /// they scan.
+    pub scan_sources_evicted: Counter,
     /// Connections of a proxy that checks whether the service is alive.
     pub proxy_checks: Counter,
     /// Services that panicked; each is a defect. Their sessions were closed.
@@ -111,6 +122,9 @@ impl Stats {
             ("accept_errors", &self.accept_errors),
             ("datagrams", &self.datagrams),
             ("datagrams_unrecorded", &self.datagrams_unrecorded),
+            ("packets_captured", &self.packets_captured),
+            ("scans", &self.scans),
+            ("scan_sources_evicted", &self.scan_sources_evicted),
             ("proxy_checks", &self.proxy_checks),
             ("panics", &self.panics),
             ("aborted", &self.aborted),

@@ -111,6 +111,7 @@ impl UdpListener {
         }
         let bytes = buffer.get(..datagram.length).unwrap_or_default();
         let event = self.event(bytes, &datagram);
+        self.zone.scans.notice(&event);
         if self.zone.out.send(event).await.is_ok() {
             self.zone.stats.events.increase();
         } else {

@@ -6,6 +6,7 @@ import { raw } from './visible';
 export const KINDS: Record<string, string> = {
   'connection.opened': 'Connected',
   'connection.probed': 'Probed',
+  'scan.detected': 'Scan',
   'connection.closed': 'Left',
   'auth.attempted': 'Login',
   'auth.exhausted': 'Login limit',
@@ -32,6 +33,7 @@ export const KINDS: Record<string, string> = {
   'source.failed': 'Source failed',
   'source.recovered': 'Source back',
   'sensor.failed': 'Honeypots failed',
+  'sensor.checked': 'Honeypots checked',
   'loss.recorded': 'Loss',
   'line.matched': 'Line',
   'scenario.triggered': 'Alert',
@@ -80,6 +82,8 @@ export function substance(event: Event): string {
       const time = typeof ms === 'number' ? duration(ms / 1000) : undefined;
       return [attribute(event, 'reason'), time].filter(Boolean).join(' · ');
     }
+    case 'scan.detected':
+      return [attribute(event, 'tool'), attribute(event, 'kinds'), attribute(event, 'ports')].filter(Boolean).join(' · ');
     case 'connection.opened':
       return event.target?.port ? `port ${event.target.port}` : '';
     case 'scenario.triggered':

@@ -2,14 +2,15 @@
 //! shows. Who tries it is handed over by the composition root; it is tried when
 //! somebody asks first, and remembered.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
 
 use axum::extract::State;
-use palisade_event::Timestamp;
+use palisade_event::{AttributeValue, Timestamp};
 use palisade_hub::Permission;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
@@ -22,7 +23,7 @@ type Trying =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<TellReport, String>> + Send>> + Send + Sync>;
 
 /// What was found on the honeypots of this process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TellReport {
     /// The sensor whose honeypots they are.
     #[schema(example = "edge-1")]
@@ -35,7 +36,7 @@ pub struct TellReport {
 }
 
 /// One thing that detectors look at, tried on ourselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoneypotTell {
     /// Its lasting name.
     #[schema(example = "ssh-kexinit")]
@@ -85,12 +86,36 @@ pub(crate) struct Known {
     /// What was found; null where no honeypot runs in this process.
     #[schema(required)]
     report: Option<TellReport>,
+    /// What other sensors found on theirs at their last start, by their names.
+    others: Vec<TellReport>,
+}
+
+/// Reports of sensors that are looked at, the newest first.
+const MAX_REPORTS: usize = 500;
+/// How far back: sensors report at their start.
+const REPORTS_OF: &str = "kind:sensor.checked since:400d";
+
+/// The newest report of each sensor.
+async fn reported(app: &App, caller: &Caller) -> Result<Vec<TellReport>, Problem> {
+    let query = super::events::parse(REPORTS_OF)?;
+    let page = app.hub.search(&caller.who, query, MAX_REPORTS, None).await?;
+    let mut newest = BTreeMap::new();
+    for event in page.events {
+        let Some(AttributeValue::Text(text)) = event.attributes.get("report") else { continue };
+        let Ok(mut report) = serde_json::from_slice::<TellReport>(text.as_bytes()) else {
+            continue;
+        };
+        // Whose it is says its key.
+        report.sensor = event.sensor.to_string();
+        newest.entry(report.sensor.clone()).or_insert(report);
+    }
+    Ok(newest.into_values().collect())
 }
 
 /// Tells of honeypots
 ///
 /// What scanners and bots know honeypots by, tried on those of this process when it is asked for
-/// first. Needs the role operator.
+/// first, and by other sensors at their start. Needs the role operator.
 #[utoipa::path(
     get, path = "/api/v1/honeypot/tells", tag = "sensors", operation_id = "listHoneypotTells",
     security(("session" = []), ("key" = [])),
@@ -106,5 +131,6 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Known>, Problem> {
     caller.require(Permission::Operate)?;
     let report = app.tells.found().await.map_err(Problem::unprocessable)?;
-    Ok(axum::Json(Known { report }))
+    let others = reported(&app, &caller).await?;
+    Ok(axum::Json(Known { report, others }))
 }

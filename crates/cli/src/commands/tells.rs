@@ -6,14 +6,14 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 use palisade_api::{HoneypotTell, TellReport};
-use palisade_event::Timestamp;
+use palisade_event::{Event, EventId, EventKind, HostName, MAX_TEXT_BYTES, Timestamp, Untrusted};
 use palisade_honeypot::ServiceKind;
 use palisade_honeypot::tells::{Installation, Tell, Verdict, check};
 use serde_json::json;
 
 use crate::args::{FormatArgs, OutputFormat};
 use crate::out;
-use crate::settings::Settings;
+use crate::settings::{Settings, host_name};
 
 /// Tries and prints; exits with 1 where something shows.
 ///
@@ -68,6 +68,37 @@ pub(crate) async fn report(settings: &Settings) -> anyhow::Result<TellReport> {
         }),
         Err(mistakes) => bail!("the honeypots have mistakes:\n  {}", mistakes.join("\n  ")),
     }
+}
+
+/// What is found on the honeypots of the settings, for the hub; of a report that
+/// is too long for an event, what shows.
+pub(crate) async fn event(settings: Option<&Settings>) -> Option<Event> {
+    let settings = settings?;
+    let mut report = match report(settings).await {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::warn!(%error, "what the honeypots are known by was not tried");
+            return None;
+        }
+    };
+    let checked = report.tells.len() as u64;
+    let shown = |tell: &HoneypotTell| tell.verdict == word(Verdict::Shown);
+    let count = report.tells.iter().filter(|tell| shown(tell)).count() as u64;
+    let mut text = json!(report).to_string();
+    if text.len() > MAX_TEXT_BYTES {
+        report.tells.retain(shown);
+        text = json!(report).to_string();
+    }
+    let now = Timestamp::from(SystemTime::now());
+    let id = EventId::new(now, rand::random());
+    let mut event = Event::new(id, EventKind::SensorChecked, now, settings.sensor())
+        .with("shown", count)
+        .with("checked", checked);
+    if text.len() <= MAX_TEXT_BYTES {
+        event = event.with("report", Untrusted::from(text));
+    }
+    event.host = HostName::new(&host_name()).ok();
+    Some(event)
 }
 
 fn told(tell: Tell) -> HoneypotTell {

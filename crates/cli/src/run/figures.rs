@@ -152,11 +152,27 @@ impl Collector for Figures {
                 "Datagrams beyond the budgets",
                 honeypot.datagrams_unrecorded.get(),
             ),
+            (
+                "honeypot_packets_captured",
+                "Captured packets that were looked at",
+                honeypot.packets_captured.get(),
+            ),
+            ("honeypot_scans", "Scans that were told", honeypot.scans.get()),
+            (
+                "honeypot_scan_sources_evicted",
+                "Sources forgotten for want of room before it was known whether they scan",
+                honeypot.scan_sources_evicted.get(),
+            ),
             ("honeypot_panics", "Services that panicked; each is a defect", honeypot.panics.get()),
             (
                 "honeypot_process_failures",
                 "Ends of the honeypots' process by itself; it was started again",
                 zone(&self.zone.failures),
+            ),
+            (
+                "honeypot_fetcher_failures",
+                "Ends of the fetcher by itself; it was started again",
+                zone(&self.zone.fetcher_failures),
             ),
             (
                 "honeypot_events_refused",

@@ -8,18 +8,32 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use palisade_agent::Intake;
 use palisade_event::HostName;
+use palisade_honeypot::fetch::client::Fetcher;
 use palisade_honeypot::{Honeypot, Process, ServiceKind, Sockets, Stats};
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::tells;
 use crate::out;
 use crate::settings::{Settings, host_name};
-use crate::zone::parent::{Outlet, Zone, ZoneCounters};
+use crate::zone::fetcher::parent::FetcherProcess;
+use crate::zone::own_addresses;
+use crate::zone::parent::{Extras, Outlet, Zone, ZoneCounters};
 
 /// Events between honeypot sessions and the pipeline; full: the attacker waits.
 const SESSION_QUEUE_EVENTS: usize = 1_024;
 
-/// Honeypots that are ready; those in a process of their own serve already.
-pub(super) enum Honeypots {
+/// Honeypots that are ready, and who fetches for them.
+pub(super) struct Honeypots {
+    serving: Serving,
+    fetcher: Option<Box<FetcherProcess>>,
+    counters: Arc<ZoneCounters>,
+    /// Of a sensor without a hub of its own: what its honeypots are known by is
+    /// tried with these settings, and told.
+    told: Option<Box<Settings>>,
+}
+
+/// Those in a process of their own serve already.
+enum Serving {
     Own(Box<Zone>),
     Same(Honeypot),
 }
@@ -46,46 +60,88 @@ impl Honeypots {
         let (events, safe, intake) = Intake::channel(SESSION_QUEUE_EVENTS);
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
-        let honeypots = match config.process {
+        let (fetcher, fetch) = match config.fetch.enabled {
+            true => {
+                let (fetcher, end) = FetcherProcess::start(settings).await?;
+                (Some(Box::new(fetcher)), Some(end))
+            }
+            false => (None, None),
+        };
+        // With the right to do so, which the zone does not have.
+        let captures = palisade_honeypot::scan::capture::open(&config.capture)?;
+        let serving = match config.process {
             Process::Own => {
                 absolute_paths(&mut config)?;
                 let outlet = Outlet { events, safe };
-                Self::Own(Box::new(Zone::start(settings, config, sockets, outlet).await?))
+                let extras = Extras { fetch, captures };
+                let zone = Zone::start(settings, config, sockets, extras, outlet);
+                Serving::Own(Box::new(zone.await?))
             }
             Process::Same => {
                 let host = HostName::new(&host_name()).ok();
                 let sensor = settings.sensor();
                 tracing::warn!("the honeypots run in this process and are not confined");
+                let rules = config.fetch.clone();
                 let made = move || Honeypot::new(&config, sockets, sensor, host, events);
-                Self::Same(tokio::task::spawn_blocking(made).await??)
+                let mut honeypot = tokio::task::spawn_blocking(made).await??;
+                honeypot.set_capture(captures, &own_addresses()?);
+                if let Some(end) = fetch {
+                    let fetcher = Fetcher::new(end, &rules).context("cannot reach the fetcher")?;
+                    honeypot.set_fetcher(Arc::new(fetcher));
+                }
+                Serving::Same(honeypot)
             }
         };
         for line in told(&addresses) {
             out::line(&line);
         }
-        Ok((honeypots, intake))
+        let counters = match &serving {
+            Serving::Own(zone) => zone.counters(),
+            Serving::Same(_) => Arc::default(),
+        };
+        Ok((Self { serving, fetcher, counters, told: None }, intake))
     }
 
     pub(super) fn stats(&self) -> Arc<Stats> {
-        match self {
-            Self::Own(zone) => zone.stats(),
-            Self::Same(honeypot) => honeypot.stats(),
+        match &self.serving {
+            Serving::Own(zone) => zone.stats(),
+            Serving::Same(honeypot) => honeypot.stats(),
         }
     }
 
     pub(super) fn counters(&self) -> Arc<ZoneCounters> {
-        match self {
-            Self::Own(zone) => zone.counters(),
-            Self::Same(_) => Arc::default(),
-        }
+        Arc::clone(&self.counters)
+    }
+
+    /// Has the hub told what the honeypots of these settings are known by.
+    pub(super) fn tell_tells(&mut self, settings: &Settings) {
+        self.told = Some(Box::new(settings.clone()));
     }
 
     /// Until `stop`, and until all events are handed over.
     pub(super) async fn run(self, stop: CancellationToken) {
-        match self {
-            Self::Own(zone) => zone.run(stop).await,
-            Self::Same(honeypot) => honeypot.run(stop).await,
-        }
+        let Self { serving, fetcher, counters, told } = self;
+        // It goes on while sessions end.
+        let stop_fetching = CancellationToken::new();
+        let fetching = async {
+            if let Some(fetcher) = fetcher {
+                fetcher.run(stop_fetching.clone(), counters).await;
+            }
+        };
+        let serving = async {
+            match serving {
+                Serving::Own(mut zone) => {
+                    // It serves meanwhile; its events wait for a second.
+                    if let Some(event) = tells::event(told.as_deref()).await {
+                        zone.announce(event).await;
+                    }
+                    zone.run(stop).await;
+                }
+                Serving::Same(honeypot) => honeypot.run(stop).await,
+            }
+            stop_fetching.cancel();
+        };
+        tokio::join!(serving, fetching);
     }
 }
 

@@ -146,7 +146,8 @@ pub(crate) async fn sensor(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let mut settings = settings.clone();
     settings.agent.sources.clear();
-    let (honeypot, pipeline) = Honeypots::open(&settings).await?;
+    let (mut honeypot, pipeline) = Honeypots::open(&settings).await?;
+    honeypot.tell_tells(&settings);
     let uplink = remote_uplink(&settings)?;
     let guidance = remote_guidance(&settings)?;
     let agent = start(&settings.agent, &settings, uplink, pipeline, guidance, &stop)?;

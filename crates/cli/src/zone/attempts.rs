@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::ValueEnum as _;
 use palisade_honeypot::zone_stream::Confinement;
 use rustix::process::{Pid, Uid};
+use socket2::{SockFilter, Socket};
 
 use super::sandbox::{self, Reach};
 
@@ -37,11 +38,12 @@ pub(crate) enum Attempt {
     SendUdp,
     LocalSocket,
     NewProcess,
+    ChangeFilter,
 }
 
 impl Attempt {
     /// Every attempt at something.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ReadFile,
         Self::ListFolder,
         Self::WriteFile,
@@ -54,37 +56,44 @@ impl Attempt {
         Self::SendUdp,
         Self::LocalSocket,
         Self::NewProcess,
+        Self::ChangeFilter,
     ];
 }
 
 /// A program that is everywhere, ends at once and says with 0 that it ran.
 const PROGRAM: &str = "/bin/true";
+/// A filter of a socket that lets everything through.
+const RETURN_ALL: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
 /// A process that is stuck is no answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// `palisade zone --try WHAT`. Ends with 0 where it worked, [`REFUSED`] where it
+/// `palisade zone --try WHAT`, confined as a process with this `reach` is, or not at
+/// all. Ends with 0 where it worked, [`REFUSED`] where it
 /// was refused, or by the signal that stopped it.
 ///
 /// # Errors
 /// The process could not be confined.
-pub(crate) fn run(attempt: Attempt, user: &str, unconfined: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(attempt: Attempt, user: &str, reach: Option<Reach>) -> anyhow::Result<ExitCode> {
     // Somebody to talk to, from before.
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
     let there = listener.local_addr()?;
+    let captured = UdpSocket::bind("127.0.0.1:0").context("no free port")?;
+    let captured = Socket::from(captured);
+    captured.attach_filter(&[RETURN_ALL])?;
     let parent = rustix::process::getppid().context("no parent")?;
-    let confinement = match unconfined {
-        true => Confinement::default(),
-        false => sandbox::enter(user, Reach::Inward)?,
+    let confinement = match reach {
+        None => Confinement::default(),
+        Some(reach) => sandbox::enter(user, reach)?,
     };
     if attempt == Attempt::Nothing {
         crate::out::line(&serde_json::to_string(&confinement)?);
     }
     let tried = match attempt {
         // A thread that is traced cannot end without its tracer.
-        Attempt::Trace => attempt.run(there, parent),
+        Attempt::Trace => attempt.run(there, parent, &captured),
         // In a thread, as a service would be.
         _ => {
-            let tried = std::thread::spawn(move || attempt.run(there, parent)).join();
+            let tried = std::thread::spawn(move || attempt.run(there, parent, &captured)).join();
             tried.unwrap_or(Err(io::ErrorKind::Other.into()))
         }
     };
@@ -98,7 +107,7 @@ pub(crate) fn run(attempt: Attempt, user: &str, unconfined: bool) -> anyhow::Res
 }
 
 impl Attempt {
-    fn run(self, there: SocketAddr, parent: Pid) -> io::Result<()> {
+    fn run(self, there: SocketAddr, parent: Pid, captured: &Socket) -> io::Result<()> {
         match self {
             Self::Nothing => Ok(()),
             Self::ReadFile => std::fs::read("/etc/passwd").map(drop),
@@ -120,6 +129,7 @@ impl Attempt {
             Self::Bind => TcpListener::bind("127.0.0.1:0").map(drop),
             Self::SendUdp => UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", there).map(drop),
             Self::LocalSocket => UnixDatagram::unbound().map(drop),
+            Self::ChangeFilter => captured.detach_filter(),
             Self::NewProcess => Command::new(PROGRAM).status().map(drop),
         }
     }

@@ -2,7 +2,7 @@
 //! input is the socket pair to its parent.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use palisade_event::Event;
+use palisade_honeypot::fetch::client::Fetcher;
 use palisade_honeypot::zone_stream::{FromZone, MAX_FRAME_BYTES, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Honeypot, Sockets, Stats};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -46,11 +48,11 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let usage = "this command is started by `palisade up` and `palisade sensor` alone";
     rustix::net::sockopt::socket_type(&input).context(usage)?;
     let mut parent = BlockingStream::from(input);
-    let start = read_start(&mut parent).context(usage)?;
+    let start: Start = read_start(&mut parent).context(usage)?;
     crate::logging::start(&start.log)?;
     let (out, events) = mpsc::channel(OUTGOING_EVENTS);
     let prepared = prepare(&parent, &start, out);
-    let (honeypot, confinement) = match prepared {
+    let (honeypot, fetch, confinement) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             parent.write_all(&FromZone::Failed(format!("{error:#}")).encode())?;
@@ -66,13 +68,19 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(parent, honeypot, events))?;
+    let code = runtime.block_on(async {
+        if let Some(end) = fetch {
+            let fetcher = Fetcher::new(end, &start.honeypot.fetch);
+            honeypot.set_fetcher(Arc::new(fetcher.context("cannot reach the fetcher")?));
+        }
+        serve(parent, honeypot, events).await
+    })?;
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(code)
 }
 
 /// Reads how to start; not one byte more, since the sockets ride on the next.
-fn read_start(parent: &mut BlockingStream) -> anyhow::Result<Start> {
+pub(super) fn read_start<T: DeserializeOwned>(parent: &mut BlockingStream) -> anyhow::Result<T> {
     let mut frame = vec![0; 4];
     parent.read_exact(&mut frame)?;
     let length = frame.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
@@ -92,14 +100,18 @@ fn prepare(
     parent: &BlockingStream,
     start: &Start,
     out: mpsc::Sender<Event>,
-) -> anyhow::Result<(Honeypot, palisade_honeypot::zone_stream::Confinement)> {
-    let handed = descriptors::receive(parent, start.sockets.len())?;
+) -> anyhow::Result<(Honeypot, Option<OwnedFd>, palisade_honeypot::zone_stream::Confinement)> {
+    let fixed = start.sockets.len() + usize::from(start.fetch);
+    let mut handed = descriptors::receive(parent, fixed + start.captures)?;
+    let captures = handed.split_off(fixed);
+    let fetch = if start.fetch { handed.pop() } else { None };
     let sockets = Sockets::adopt(start.sockets.iter().copied().zip(handed))?;
     let (sensor, host) = (start.sensor.clone(), start.host.clone());
-    let honeypot = Honeypot::new(&start.honeypot, sockets, sensor, host, out)?;
+    let mut honeypot = Honeypot::new(&start.honeypot, sockets, sensor, host, out)?;
+    honeypot.set_capture(captures, &start.own);
     let confinement = sandbox::enter(&start.honeypot.user, Reach::Inward)
         .context("the honeypots cannot be confined")?;
-    Ok((honeypot, confinement))
+    Ok((honeypot, fetch, confinement))
 }
 
 async fn serve(
@@ -143,7 +155,7 @@ async fn serve(
 }
 
 /// The parent says when to end; a signal to the whole group or unit does not.
-fn ignore_signals() -> anyhow::Result<()> {
+pub(super) fn ignore_signals() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         // Its handler stays when it is dropped.

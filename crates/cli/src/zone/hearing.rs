@@ -208,6 +208,9 @@ mod tests {
             host: None,
             log: crate::settings::Log::default(),
             sockets: Vec::new(),
+            fetch: false,
+            captures: 0,
+            own: Vec::new(),
         };
         let (events, mut taken) = mpsc::channel(4_096);
         let waiting = Waiting::default();

@@ -5,6 +5,7 @@
 //! waits in the kernel's queue and finds the next one.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -14,14 +15,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use palisade_event::{Event, EventId, EventKind, Timestamp, Untrusted};
-use palisade_honeypot::zone_stream::MAX_UNCONFIRMED_EVENTS;
+use palisade_honeypot::zone_stream::{Confinement, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Sockets, Stats};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Start;
 use super::hearing::{Heard, Hearing, Waiting, answer};
-use super::process::{Running, cause, say};
+use super::process::{Running, Who, cause, say};
 
 /// How long it may take beyond the time that its sessions have to end.
 const END_MARGIN: Duration = Duration::from_secs(8);
@@ -43,6 +44,8 @@ pub(crate) struct ZoneCounters {
     pub(crate) failures: AtomicU64,
     /// Events of zones that were not taken.
     pub(crate) events_refused: AtomicU64,
+    /// Fetchers that ended by themselves.
+    pub(crate) fetcher_failures: AtomicU64,
 }
 
 /// Where its events go, and the word back that they are safe.
@@ -52,11 +55,22 @@ pub(crate) struct Outlet {
     pub(crate) safe: watch::Receiver<u64>,
 }
 
+/// What a zone gets beside the sockets of its services.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The end of the pair to the fetcher.
+    pub(crate) fetch: Option<OwnedFd>,
+    /// Sockets that capture packets.
+    pub(crate) captures: Vec<OwnedFd>,
+}
+
 /// A zone that serves, and its parent.
 #[derive(Debug)]
 pub(crate) struct Zone {
     start: Start,
     sockets: Sockets,
+    /// Other sockets that it gets, kept for the next zone.
+    extras: Extras,
     running: Running,
     outlet: Outlet,
     /// Events put into the outlet, of all zones together.
@@ -92,6 +106,19 @@ impl Mark {
     }
 }
 
+/// Starts a process of the honeypots on `sockets`.
+async fn launch(
+    start: &Start,
+    sockets: &Sockets,
+    extras: &Extras,
+) -> anyhow::Result<(Running, Confinement)> {
+    let how = ToZone::Start(serde_json::to_vec(start)?).encode();
+    let sockets = sockets.descriptors().map(|(_, socket)| socket);
+    let extras = extras.fetch.iter().chain(&extras.captures).map(|end| end.as_fd());
+    let handed: Vec<_> = sockets.chain(extras).collect();
+    Running::launch(Who::Zone, &how, &handed, start.log.format).await
+}
+
 /// How a process ended.
 enum End {
     /// As it was asked to.
@@ -112,17 +139,20 @@ impl Zone {
         settings: &crate::settings::Settings,
         honeypot: palisade_honeypot::Config,
         sockets: Sockets,
+        extras: Extras,
         outlet: Outlet,
     ) -> anyhow::Result<Self> {
         let host = palisade_event::HostName::new(&crate::settings::host_name()).ok();
         let services = sockets.descriptors().map(|(service, _)| service).collect();
         let (sensor, log) = (settings.sensor(), settings.log.clone());
-        let start = Start { honeypot, sensor, host, log, sockets: services };
-        let (running, confinement) = Running::start(&start, &sockets).await?;
+        let (fetch, captures) = (extras.fetch.is_some(), extras.captures.len());
+        let own = super::own_addresses()?;
+        let start = Start { honeypot, sensor, host, log, sockets: services, fetch, captures, own };
+        let (running, confinement) = launch(&start, &sockets, &extras).await?;
         say(&confinement, running.child.id());
         let mark = Mark::set(&settings.data_dir())?;
         let (stats, counters) = Default::default();
-        Ok(Self { start, sockets, running, outlet, put: 0, stats, counters, mark })
+        Ok(Self { start, sockets, extras, running, outlet, put: 0, stats, counters, mark })
     }
 
     /// What the honeypots count, a moment later.
@@ -133,6 +163,11 @@ impl Zone {
     /// What is counted here.
     pub(crate) fn counters(&self) -> Arc<ZoneCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Puts an event of ours among those of the zone.
+    pub(crate) async fn announce(&mut self, event: Event) {
+        self.tell(event).await;
     }
 
     /// Takes what it tells and keeps it running until `stop`; then it ends in
@@ -173,7 +208,7 @@ impl Zone {
                 backoff = (backoff * 2).min(MAX_BACKOFF);
                 let started = tokio::select! {
                     () = stop.cancelled() => return,
-                    started = Running::start(&self.start, &self.sockets) => started,
+                    started = launch(&self.start, &self.sockets, &self.extras) => started,
                 };
                 match started {
                     Ok((running, confinement)) => {

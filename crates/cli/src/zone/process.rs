@@ -1,8 +1,8 @@
-//! One process of the honeypots, as its parent holds it: started with what it
-//! gets and nothing else, and why it ended.
+//! One confined process, of the honeypots or the fetcher, as its parent holds it:
+//! started with what it gets and nothing else, and why it ended.
 
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::{Buf as _, BytesMut};
-use palisade_honeypot::Sockets;
-use palisade_honeypot::zone_stream::{Confinement, FromZone, ToZone};
+use palisade_honeypot::zone_stream::{Confinement, FromZone};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -20,9 +19,10 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Start, descriptors, log};
+use super::{descriptors, log};
+use crate::args::LogFormat;
 
-/// How long a zone may take from its start until it serves: it makes keys.
+/// How long a process may take from its start until it serves: the zone makes keys.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 /// Room for one read of the stream.
 const READ_BYTES: usize = 16 * 1024;
@@ -38,46 +38,73 @@ pub(super) struct Running {
     pub(super) since: Instant,
 }
 
+/// Which of the confined processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Zone,
+    Fetcher,
+}
+
+impl Who {
+    /// The hidden command that it is, which also marks its log.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Zone => "zone",
+            Self::Fetcher => "fetch",
+        }
+    }
+
+    /// Its name in sentences.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zone => "the process of the honeypots",
+            Self::Fetcher => "the fetcher",
+        }
+    }
+}
+
 impl Running {
-    /// Starts a process and waits until it serves.
-    pub(super) async fn start(
-        start: &Start,
-        sockets: &Sockets,
+    /// Starts a process with what it has to know (a frame) and the sockets that
+    /// it gets, and waits until it serves.
+    pub(super) async fn launch(
+        who: Who,
+        how: &[u8],
+        handed: &[BorrowedFd<'_>],
+        format: LogFormat,
     ) -> anyhow::Result<(Self, Confinement)> {
+        let name = who.name();
         let (ours, theirs) = BlockingStream::pair().context("no socket pair")?;
-        let mut child = command("zone")
+        let mut child = command(who.command())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
-            .context("cannot start the process of the honeypots")?;
-        let log = child.stderr.take().map(|stderr| log::copy(stderr, start.log.format));
+            .with_context(|| format!("cannot start {name}"))?;
+        let log = child.stderr.take().map(|stderr| log::copy(stderr, format, who.command()));
         let log = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(log) = log {
                 log.await;
             }
         }));
-        let how = ToZone::Start(serde_json::to_vec(start)?).encode();
         // Some kilobytes and a few messages, which the kernel takes at once.
         ours.set_write_timeout(Some(START_DEADLINE))?;
-        let handed: Vec<_> = sockets.descriptors().map(|(_, socket)| socket).collect();
-        let sent = (&ours).write_all(&how).and_then(|()| descriptors::send(&ours, &handed));
+        let sent = (&ours).write_all(how).and_then(|()| descriptors::send(&ours, handed));
         if let Err(error) = sent {
             let status = child.wait().await.ok();
-            bail!("the process of the honeypots ended at its start: {} ({error})", cause(status));
+            bail!("{name} ended at its start: {} ({error})", cause(status));
         }
         ours.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(ours)?.into_split();
         let mut reader = Frames::new(reader);
         let first = tokio::time::timeout(START_DEADLINE, reader.next()).await;
-        match first.context("the honeypots did not start in time")? {
+        match first.with_context(|| format!("{name} did not start in time"))? {
             Ok(Some((FromZone::Ready(confinement), _))) => {
                 let running = Self { child, reader, writer, log, since: Instant::now() };
                 Ok((running, confinement))
             }
             Ok(Some((FromZone::Failed(why), _))) => bail!("{}", plain(&why)),
-            Ok(Some(_)) | Err(_) => bail!("the honeypots did not start as agreed"),
+            Ok(Some(_)) | Err(_) => bail!("{name} did not start as agreed"),
             Ok(None) => {
                 let status = child.wait().await.ok();
-                bail!("the process of the honeypots ended at its start: {}", cause(status))
+                bail!("{name} ended at its start: {}", cause(status))
             }
         }
     }

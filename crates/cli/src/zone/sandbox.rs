@@ -66,6 +66,8 @@ impl User {
 pub(crate) enum Reach {
     /// Only those that come to it.
     Inward,
+    /// It may connect to others, and nobody comes to it: the fetcher.
+    Outward,
 }
 
 /// Locks the process in, for good. Must be called before there is a thread:
@@ -81,9 +83,9 @@ pub(crate) fn enter(user: &str, reach: Reach) -> anyhow::Result<Confinement> {
     }
     let mut missing = Vec::new();
     give_up_rights(user, &mut missing)?;
-    let landlock = restrict(&mut missing).context("landlock")?;
+    let landlock = restrict(reach, &mut missing).context("landlock")?;
     syscalls::filter(reach).context(
-        "this kernel cannot filter system calls; [honeypot] process = \"same\" runs the honeypots unconfined",
+        "this kernel cannot filter system calls; [honeypot] process = \"same\" runs the honeypots unconfined, and [honeypot.fetch] enabled = false fetches nothing",
     )?;
     Ok(Confinement { uid: rustix::process::geteuid().as_raw(), landlock, seccomp: true, missing })
 }
@@ -130,12 +132,17 @@ fn become_user(User { uid, gid }: User) -> Result<(), Errno> {
     own::set_thread_res_uid(uid, uid, uid)
 }
 
-/// No file, no connection to others, no new port, no signal to others, as far
-/// as the kernel's landlock goes; says what it has no rule for.
-fn restrict(missing: &mut Vec<String>) -> anyhow::Result<u32> {
+/// No file, no connection to others (but from the fetcher), no new port, no
+/// signal to others, as far as the kernel's landlock goes; says what it has no
+/// rule for.
+fn restrict(reach: Reach, missing: &mut Vec<String>) -> anyhow::Result<u32> {
+    let net = match reach {
+        Reach::Inward => AccessNet::from_all(WANTED),
+        Reach::Outward => AccessNet::BindTcp.into(),
+    };
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
-        .handle_access(AccessNet::from_all(WANTED))?
+        .handle_access(net)?
         .scope(Scope::from_all(WANTED))?
         .create()?
         .no_new_privs(true)

@@ -119,6 +119,8 @@ const FATAL: &[i64] = &[
     libc::SYS_add_key,
 ];
 
+/// The bits of the type of a socket that say its kind; others are flags.
+const SOCKET_KIND: u64 = 0xf;
 /// `PR_SET_VMA`, with which allocators name their memory.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
@@ -131,7 +133,9 @@ pub(crate) fn filter(reach: Reach) -> anyhow::Result<()> {
     let listed = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect();
     // The strictest answer of all counts. The list comes last: it lets nobody
     // add a filter.
-    let fatal = compile(listed(FATAL), SeccompAction::Allow, SeccompAction::KillProcess)?;
+    let mut forbidden: Rules = listed(FATAL);
+    forbidden.insert(libc::SYS_setsockopt, filters_of_sockets()?);
+    let fatal = compile(forbidden, SeccompAction::Allow, SeccompAction::KillProcess)?;
     let absent = compile(listed(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?;
     let allowed = compile(allowed(reach)?, errno(libc::EPERM), SeccompAction::Allow)?;
     for program in [fatal, absent, allowed] {
@@ -153,7 +157,6 @@ fn compile(
 }
 
 fn allowed(reach: Reach) -> anyhow::Result<Rules> {
-    let Reach::Inward = reach;
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     let own = u64::from(std::process::id());
     let flag = |bit: i32| u64::from(bit.unsigned_abs());
@@ -174,11 +177,39 @@ fn allowed(reach: Reach) -> anyhow::Result<Rules> {
     // The pair that the runtime wakes itself up with.
     let local = flag(libc::AF_UNIX);
     rules.insert(libc::SYS_socketpair, vec![rule(0, SeccompCmpOp::Eq, local)?]);
+    if reach == Reach::Outward {
+        // TCP and UDP over IPv4 and IPv6; no raw packets, nothing of the kernel's.
+        let families = [libc::AF_INET, libc::AF_INET6].map(flag);
+        let kinds = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(flag);
+        let sockets =
+            families.iter().flat_map(|family| kinds.iter().map(move |kind| (*family, *kind)));
+        let sockets = sockets.map(|(family, kind)| {
+            let kind = condition(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind)?;
+            Ok(SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, family)?, kind])?)
+        });
+        rules.insert(libc::SYS_socket, sockets.collect::<anyhow::Result<_>>()?);
+        rules.insert(libc::SYS_connect, Vec::new());
+    }
     Ok(rules)
+}
+
+/// Calls that change which packets a socket lets through: what captures packets
+/// would else show all of them.
+fn filters_of_sockets() -> anyhow::Result<Vec<SeccompRule>> {
+    let level = u64::from(libc::SOL_SOCKET.unsigned_abs());
+    let names = [libc::SO_ATTACH_FILTER, libc::SO_DETACH_FILTER, libc::SO_ATTACH_BPF];
+    let rules = names.map(|name| {
+        let name = condition(2, SeccompCmpOp::Eq, u64::from(name.unsigned_abs()))?;
+        Ok(SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, level)?, name])?)
+    });
+    rules.into_iter().collect()
 }
 
 /// One condition on one argument.
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> anyhow::Result<SeccompRule> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
-    Ok(SeccompRule::new(vec![condition])?)
+    Ok(SeccompRule::new(vec![condition(argument, operator, value)?])?)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> anyhow::Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
 }

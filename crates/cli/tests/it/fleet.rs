@@ -89,7 +89,7 @@ fn run(home: &Path, args: &[&str]) {
 
 #[test]
 fn what_one_server_sees_is_banned_on_all_of_them() {
-    if !inside("what_one_server_sees_is_banned_on_all_of_them", &["nft"]) {
+    if !inside("fleet::what_one_server_sees_is_banned_on_all_of_them", &["nft"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -144,4 +144,62 @@ fn what_one_server_sees_is_banned_on_all_of_them() {
     run(&b, &["enforce", "flush", "--config", b.join("palisade.toml").to_str().unwrap()]);
     assert_eq!(kept_out(&b), [""; 0]);
     agent_a.kill();
+}
+
+#[test]
+fn what_the_honeypots_of_a_sensor_are_known_by_is_on_the_hubs_page() {
+    let home = tempfile::tempdir().unwrap();
+    let (hub_home, sensor_home) = (home.path().join("hub"), home.path().join("edge-7"));
+    for folder in [&hub_home, &sensor_home] {
+        fs::create_dir(folder).unwrap();
+    }
+    let text = format!(
+        "data = \"{}/data\"\nsensor = \"hub\"\n[[api.listeners]]\naddress = \"127.0.0.1:0\"\ntls = false\n",
+        hub_home.display()
+    );
+    fs::write(hub_home.join("palisade.toml"), text).unwrap();
+    let config = hub_home.join("palisade.toml");
+    let hub = Palisade::start(&hub_home, &["hub", "--config", config.to_str().unwrap()]);
+    let door = hub.http_api();
+    let key = |name: &str, scope: &str| {
+        let made = cli(&hub_home, &["key", "add", name, "--scope", scope, "--format", "json"]);
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        made["key"].as_str().unwrap().to_owned()
+    };
+    fs::write(sensor_home.join("key"), key("edge-7", "ingest")).unwrap();
+    let admin = key("page", "admin");
+    let text = format!(
+        r#"
+data = "{home}/data"
+sensor = "edge-7"
+[agent.hub]
+url = "http://{door}"
+key_file = "{home}/key"
+[[honeypot.services]]
+type = "telnet"
+listen = "127.0.0.1:0"
+telnet = {{ accept = "always" }}
+"#,
+        home = sensor_home.display()
+    );
+    fs::write(sensor_home.join("palisade.toml"), text).unwrap();
+    let config = sensor_home.join("palisade.toml");
+    let sensor = Palisade::start(&sensor_home, &["sensor", "--config", config.to_str().unwrap()]);
+    let told = hub.first("kind:sensor.checked");
+    assert_eq!((&told["sensor"], &told["attributes"]["shown"]), (&"edge-7".into(), &1.into()));
+    let answer = std::process::Command::new("curl")
+        .args(["-s", "-H", &format!("Authorization: Bearer {admin}")])
+        .arg(format!("http://{door}/api/v1/honeypot/tells"))
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert!(answer["report"].is_null(), "no honeypot runs beside the hub");
+    let others = answer["others"].as_array().unwrap();
+    assert_eq!((others.len(), &others[0]["sensor"]), (1, &"edge-7".into()));
+    let tells = others[0]["tells"].as_array().unwrap();
+    let shown: Vec<_> = tells.iter().filter(|tell| tell["verdict"] == "shown").collect();
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert_eq!(shown[0]["id"], "telnet-any-password");
+    assert_eq!(sensor.terminate(), Some(0));
+    assert_eq!(hub.terminate(), Some(0));
 }

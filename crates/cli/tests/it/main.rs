@@ -23,6 +23,7 @@ mod end_to_end;
 mod engine;
 mod ews;
 mod fail2ban;
+mod fetch;
 mod fleet;
 mod hpfeeds;
 mod logs;
@@ -34,6 +35,7 @@ mod peba;
 #[path = "../../../store/tests/it/postgres/mod.rs"]
 mod postgres;
 mod scan;
+mod scans;
 mod sessions;
 mod state;
 mod store_life;

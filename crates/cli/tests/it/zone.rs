@@ -35,6 +35,7 @@ const ATTEMPTS: &[(&str, bool)] = &[
     ("send-udp", false),
     ("local-socket", false),
     ("new-process", false),
+    ("change-filter", false),
 ];
 /// Exit code of an attempt that was refused.
 const REFUSED: i32 = 10;

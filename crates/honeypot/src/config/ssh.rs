@@ -68,7 +68,8 @@ pub struct SshConfig {
     /// without one they are made anew at each start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_keys: Option<PathBuf>,
-    /// Which passwords are let in. Default: the third try of an address.
+    /// Which passwords are let in. Default: [`WEAK_LOGINS`], the list of those
+    /// that bots try first; to random ones nobody gets in.
     pub accept: SshAccept,
     /// Which public keys are let in. Default: none.
     pub keys: SshKeys,
@@ -89,13 +90,74 @@ pub struct SshConfig {
     pub fail_jitter_ms: u64,
 }
 
+/// Logins that machines really have and bots try first, as the SSH service lets
+/// them in where nothing else is set.
+pub const WEAK_LOGINS: [&str; 56] = [
+    "root:root",
+    "root:123456",
+    "root:password",
+    "root:admin",
+    "root:12345",
+    "root:1234",
+    "root:12345678",
+    "root:123456789",
+    "root:111111",
+    "root:123123",
+    "root:000000",
+    "root:qwerty",
+    "root:toor",
+    "root:abc123",
+    "root:test",
+    "root:changeme",
+    "root:default",
+    "root:admin123",
+    "root:root123",
+    "root:password123",
+    "root:passw0rd",
+    "root:P@ssw0rd",
+    "root:Passw0rd",
+    "root:1q2w3e4r",
+    "root:1qaz2wsx",
+    "root:qwe123",
+    "root:server",
+    "root:linux",
+    "root:ubuntu",
+    "root:debian",
+    "root:centos",
+    "root:vps123",
+    "admin:admin",
+    "admin:123456",
+    "admin:password",
+    "admin:1234",
+    "admin:admin123",
+    "ubuntu:ubuntu",
+    "ubuntu:123456",
+    "debian:debian",
+    "user:user",
+    "user:123456",
+    "test:test",
+    "test:123456",
+    "guest:guest",
+    "oracle:oracle",
+    "postgres:postgres",
+    "mysql:mysql",
+    "git:git",
+    "deploy:deploy",
+    "hadoop:hadoop",
+    "ftpuser:ftpuser",
+    "nagios:nagios",
+    "pi:raspberry",
+    "support:support",
+    "steam:steam",
+];
+
 impl Default for SshConfig {
     fn default() -> Self {
         Self {
             server: None,
             version: None,
             host_keys: None,
-            accept: SshAccept::After(3),
+            accept: SshAccept::List(WEAK_LOGINS.map(str::to_owned).to_vec()),
             keys: SshKeys::default(),
             keyboard_interactive: false,
             tunnels: SshTunnels::default(),

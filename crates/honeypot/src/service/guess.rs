@@ -176,6 +176,15 @@ const PROBES: &[(&str, Test)] = &[
     ("censys", |b| has(b, b"CensysInspect")),
 ];
 
+/// What scripts of scanners call themselves.
+const SCRIPTS: &[(&str, Test)] = &[
+    ("nmap", |b| has(b, b"Nmap Scripting Engine") || has(b, b"Nmap-SSH")),
+    ("nmap", |b| has(b, b"NmapNSE")),
+    ("masscan", |b| b.starts_with(b"masscan/")),
+    ("zgrab", |b| has(b, b"zgrab/")),
+    ("nuclei", |b| has(b, b"Nuclei - ")),
+];
+
 /// The protocol `bytes` begin in, or `None`.
 #[must_use]
 pub fn protocol(bytes: &[u8]) -> Option<&'static str> {
@@ -186,6 +195,12 @@ pub fn protocol(bytes: &[u8]) -> Option<&'static str> {
 #[must_use]
 pub fn datagram(bytes: &[u8]) -> Option<&'static str> {
     first(DATAGRAMS, bytes)
+}
+
+/// The scanner whose script calls itself so, or `None`.
+#[must_use]
+pub fn script(client: &[u8]) -> Option<&'static str> {
+    first(SCRIPTS, client)
 }
 
 /// The scanner that alone sends such bytes, or `None`.

@@ -79,9 +79,16 @@ async fn hand_on(
 
 fn event(session: &mut Session, act: Act) -> Option<Event> {
     Some(match act {
-        Act::FetchAttempted { tool, url, outcome } => {
+        Act::FetchAttempted { tool, url, outcome, got, status } => {
             let event = session.event(EventKind::DownloadAttempted);
             let mut event = event.with("tool", tool.as_str()).with("outcome", outcome);
+            if let Some((bytes, hash)) = got {
+                event = event.with("bytes", bytes);
+                event.payload = Some(hash);
+            }
+            if let Some(status) = status {
+                event = event.with("status", u64::from(status));
+            }
             event.request = Some(Untrusted::new(url.into_bytes()));
             event
         }

@@ -17,6 +17,10 @@ pub enum Act {
         url: String,
         /// How it ended: `refused`, `unresolved`, `timeout`, `fetched`, …
         outcome: &'static str,
+        /// Size in bytes and SHA-256 of the file, where one came.
+        got: Option<(u64, PayloadHash)>,
+        /// The status of HTTP, where it is neither 200 nor 404.
+        status: Option<u16>,
     },
     /// A file that was made here, as it was when it was run, removed, or when
     /// the session ended.

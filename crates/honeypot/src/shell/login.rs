@@ -123,6 +123,7 @@ impl Shell {
             pids: 3 + draw.below(9),
             seed: draw.mixed(),
             fetcher: None,
+            fetches: Default::default(),
             keys_seen: Vec::new(),
             startup_seen: Vec::new(),
             dropped: Vec::new(),
@@ -347,11 +348,19 @@ impl Shell {
         }
         for capture in captured {
             let hash = sha256(&capture.bytes);
-            if !self.dropped.contains(&hash) && self.dropped.len() < MAX_SEEN {
-                self.dropped.push(hash);
+            if self.is_new_drop(hash) {
                 self.act(Act::FileDropped { path: capture.path, bytes: capture.bytes, hash });
             }
         }
+    }
+
+    /// Whether a file was not told yet; from now on it was.
+    pub(super) fn is_new_drop(&mut self, hash: palisade_event::PayloadHash) -> bool {
+        let new = !self.dropped.contains(&hash) && self.dropped.len() < MAX_SEEN;
+        if new {
+            self.dropped.push(hash);
+        }
+        new
     }
 
     fn look_at(&mut self, path: &str, key: bool) {

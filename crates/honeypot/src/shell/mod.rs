@@ -127,6 +127,8 @@ pub struct Shell {
     pids: u32,
     seed: u64,
     fetcher: Option<Arc<dyn Fetch>>,
+    /// Files that the line has really fetched, and how long that took.
+    fetches: (u32, Duration),
     keys_seen: Vec<Vec<u8>>,
     startup_seen: Vec<(String, Vec<u8>)>,
     dropped: Vec<palisade_event::PayloadHash>,
@@ -328,6 +330,7 @@ impl Shell {
         self.replaced.clear();
         self.locals.clear();
         self.acts.clear();
+        self.fetches = Default::default();
     }
 
     fn reply(&mut self, flow: Result<(), Flow>) -> Reply {

@@ -139,7 +139,7 @@ pub async fn check(config: &Config, here: &Installation) -> Result<Vec<Tell>, Ve
     config.persona.seed = written.or(here.seed);
     let (out, events) = mpsc::channel(1_024);
     let stats = Arc::new(Stats::default());
-    let zone = Zone::new(&config.persona, here.sensor.clone(), None, out, stats);
+    let zone = Zone::new(&config.persona(), here.sensor.clone(), None, out, stats);
     let zone = Arc::new(zone.map_err(|mistake| vec![format!("persona: {mistake}")])?);
     let drained = tokio::spawn(drain(events));
     let mut tells = Vec::new();

@@ -1,6 +1,6 @@
 //! What needs no try: ports, names, and what stands beside each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::{Finding, Subject, Tell, known_name};
 use crate::session::Zone;
@@ -33,7 +33,7 @@ const TOGETHER: Subject = Subject {
     id: "contradicting-services",
     looks_at: "whether the services of one address can be one machine's",
     known_from: "OpenCanary and T-Pot: Debian, Ubuntu, Cisco and Windows behind one address",
-    advice: "give the device and the server an address each, or leave the services of one of them out",
+    advice: "give the device and the server an address each, leave the services of one of them out, or leave honeypot.persona.gateway unset",
 };
 
 fn usual(kind: ServiceKind) -> &'static [u16] {
@@ -94,16 +94,8 @@ fn port(service: &ServiceConfig) -> Finding {
 /// Whether one address has services of the device and of the server, which only
 /// a gateway in front of a server can have.
 fn together(config: &Config, zone: &Zone) -> Finding {
-    let shown = config.services.iter().filter(|service| !usual(service.kind).is_empty());
-    let (devices, servers): (Vec<_>, Vec<_>) = shown.partition(|service| service.shows_device());
-    let same = |a: &ServiceConfig, b: &ServiceConfig| {
-        let meets = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
-        let mut addresses = a.listen.addresses().map(|address| address.ip());
-        addresses.any(|a| b.listen.addresses().any(|b| meets(a, b.ip())))
-    };
-    let clash = devices.iter().any(|a| servers.iter().any(|b| same(a, b)));
     let (product, system) = (zone.persona.product, &zone.server.machine.pretty);
-    if !clash {
+    if !config.mixes_machines() {
         return Finding::hidden("each address has the services of one machine");
     }
     let gateway = ["Router", "Access Point"].iter().any(|kind| product.contains(kind));

@@ -54,11 +54,32 @@ async fn a_careful_installation_shows_nothing() {
 }
 
 #[tokio::test]
+async fn an_installation_that_is_left_as_shipped_shows_nothing() {
+    for seed in [3, 7, 1_000_003] {
+        let mut config = Config::default();
+        for service in &mut config.services {
+            if service.kind == ServiceKind::Ssh {
+                // As the binary sets it.
+                let keys = Some("/nonexistent/keys".into());
+                service.ssh = Some(SshConfig { host_keys: keys, ..SshConfig::default() });
+            }
+        }
+        let here = Installation { seed: Some(seed), ..here() };
+        let tells = check(&config, &here).await.unwrap();
+        assert_eq!(shown(&tells), Vec::<String>::new(), "seed {seed}");
+        for id in ["ssh-any-password", "telnet-any-password", "contradicting-services"] {
+            assert_eq!(verdict(&tells, id), Verdict::Hidden, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_an_operator_changes_for_the_worse_is_shown() {
     let mut config = careful();
     config.services[0].listen = "192.0.2.1:2222".parse().unwrap();
     config.services[1].listen = "192.0.2.1:2323".parse().unwrap();
-    config.services[1].telnet = None;
+    let telnet = TelnetConfig { accept: Accept::After(3), ..TelnetConfig::default() };
+    config.services[1].telnet = Some(telnet);
     config.persona = PersonaConfig {
         hostname: Some("svr04".to_owned()),
         seed: Some(1),
@@ -112,6 +133,13 @@ fn no_persona_shows_a_tell_in_its_shell() {
 async fn a_camera_in_front_of_a_server_is_no_machine_that_exists() {
     let mut config = careful();
     config.services[1].listen = "192.0.2.1:23".parse().unwrap();
+    // Whatever the operator wants; left alone, it is a gateway.
+    for seed in 0..20 {
+        let here = Installation { seed: Some(seed), ..here() };
+        let found = verdict(&check(&config, &here).await.unwrap(), "contradicting-services");
+        assert_eq!(found, Verdict::Hidden, "seed {seed}");
+    }
+    config.persona.gateway = Some(false);
     let of = async |product: &str| {
         // Whatever the seed draws: the first that is such a product.
         for seed in 0..200 {

@@ -22,7 +22,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_767_871_234_000);
 
 fn seen(act: &Act) -> String {
     match act {
-        Act::FetchAttempted { tool, url, outcome } => format!("fetch {tool} {url} {outcome}"),
+        Act::FetchAttempted { tool, url, outcome, .. } => format!("fetch {tool} {url} {outcome}"),
         Act::FileDropped { path, bytes, hash } => {
             format!("dropped {path} {} bytes {}", bytes.len(), &hash.to_string()[..12])
         }

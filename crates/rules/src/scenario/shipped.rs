@@ -41,6 +41,7 @@ shipped![
     "http-path-traversal",
     "credential-stuffing",
     "port-scan",
+    "scan",
     "honeypot-touch",
     "repeat-offender",
     "fleet-guessing",

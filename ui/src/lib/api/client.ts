@@ -199,7 +199,7 @@ export const api = {
   addKnockLink: (body: { usable_secs: number; allow_secs: number; note: string | null }) =>
     call<{ path: string; url: string | null }>(apiUrl('knock-links'), { method: 'POST', body }),
   removeKnockLink: (id: string) => call<void>(apiUrl(`knock-links/${encodeURIComponent(id)}`), { method: 'DELETE' }),
-  tells: (signal?: AbortSignal) => call<HoneypotTells>(apiUrl('honeypot/tells'), { signal }).then((answer) => answer.report),
+  tells: (signal?: AbortSignal) => call<HoneypotTells>(apiUrl('honeypot/tells'), { signal }),
   cves: (signal?: AbortSignal) => call<{ cves: Cve[] }>(apiUrl('cves'), { signal }).then((answer) => answer.cves),
   payloads: (params: { hash?: string; mime?: string; cursor?: string; limit?: number }, signal?: AbortSignal) =>
     call<PayloadList>(apiUrl('payloads', params), { signal }),

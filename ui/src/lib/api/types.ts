@@ -444,7 +444,7 @@ export interface paths {
         /**
          * Tells of honeypots
          * @description What scanners and bots know honeypots by, tried on those of this process when it is asked for
-         *     first. Needs the role operator.
+         *     first, and by other sensors at their start. Needs the role operator.
          */
         get: operations["listHoneypotTells"];
         put?: never;
@@ -1985,7 +1985,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.part" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted" | "host.reported" | "host.sampled" | "host.changed" | "host.alerted" | "host.recovered" | "audit.completed" | "finding.opened" | "finding.closed" | "file.changed";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.part" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted" | "host.reported" | "host.sampled" | "host.changed" | "host.alerted" | "host.recovered" | "audit.completed" | "finding.opened" | "finding.closed" | "file.changed" | "sensor.checked" | "scan.detected";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
@@ -2296,6 +2296,8 @@ export interface components {
         };
         /** @description What is known. */
         HoneypotTells: {
+            /** @description What other sensors found on theirs at their last start, by their names. */
+            others: components["schemas"]["TellReport"][];
             report: components["schemas"]["TellReport"] | null;
         };
         /** @description What was delivered since the start. */

@@ -10,6 +10,7 @@ mod bytes;
 mod columns;
 mod dd;
 mod disks;
+mod download;
 mod fetch;
 mod files;
 mod find;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::node::{Errno, Kind, Node};
 
-/// Most bytes an attacker can store in files.
-pub const MAX_STORED_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes an attacker can store in files: one that was fetched, and what it
+/// is unpacked to.
+pub const MAX_STORED_BYTES: usize = 6 * 1024 * 1024;
 /// Most files and directories an attacker can make, change or remove.
 pub const MAX_ENTRIES: usize = 4_096;
 /// Most attackers whose files are remembered; beyond, the one that was away
