@@ -227,6 +227,7 @@ mod tests {
             include_str!("../../../docs/FEEDS.md"),
             include_str!("../../../docs/LOGS.md"),
             include_str!("../../../docs/DETECT.md"),
+            include_str!("../../../docs/HOSTS.md"),
         ];
         let mut examples = 0;
         for page in pages {

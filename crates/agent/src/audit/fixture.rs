@@ -285,6 +285,28 @@ fn nothing_is_passed_where_nothing_can_be_seen() {
 }
 
 #[test]
+fn what_systemd_hides_from_a_service_is_not_judged() {
+    let catalogue = Catalogue::shipped().unwrap();
+    let mut machine = Builder::new();
+    for fact in [
+        "passwd anna:x:1000:1000::/home/anna:/bin/bash",
+        "dir /home 0000 0:0",
+        "dir /root 0000 0:0",
+    ] {
+        machine.fact(fact);
+    }
+    let path = machine.folder.path();
+    let root = Root::pretend(path, true, machine.outputs, machine.pretended).unwrap();
+    let facts = Facts::new(&root, Timestamp::from_millis(NOW));
+    for id in
+        ["file-root-home", "account-homes-exist", "account-homes-private", "account-dot-files"]
+    {
+        let verdict = facts.verdict(catalogue.get(id).unwrap());
+        assert!(matches!(verdict, Verdict::NotJudged(_)), "{id}: {verdict:?}");
+    }
+}
+
+#[test]
 fn files_that_are_no_text_and_links_in_circles_are_judged_without_harm() {
     let mut machine = Builder::new();
     for path in

@@ -28,6 +28,7 @@ const MAX_LINE_BYTES: u64 = 64 * 1024;
 pub(crate) struct State {
     /// SHA-256 of the content, or of where a link points to; none where it is larger
     /// than is hashed, or could not be read.
+    #[serde(with = "as_hex")]
     pub(crate) hash: Option<[u8; 32]>,
     /// Type and rights.
     pub(crate) mode: u32,
@@ -147,11 +148,26 @@ pub(crate) fn hash(mut from: impl Read, pace: &mut dyn FnMut(usize)) -> io::Resu
 
 /// Hexadecimal digits of a hash.
 pub(crate) fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    palisade_event::PayloadHash(*hash).to_string()
+}
+
+/// A hash in the baseline: the digits that `sha256sum` prints.
+mod as_hex {
+    use palisade_event::PayloadHash;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        hash: &Option<[u8; 32]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        hash.map(PayloadHash).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
+        Ok(Option::<PayloadHash>::deserialize(deserializer)?.map(|hash| hash.0))
+    }
 }
 
 /// The baseline: every watched file as it was last seen.

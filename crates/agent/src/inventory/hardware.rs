@@ -13,7 +13,7 @@ const MAX_DEVICES: usize = 1_000;
 /// The section `disks`: mounted file systems of local disks.
 pub(crate) fn disks(root: &Root) -> Section {
     let mut section = Section::default();
-    let mounts = match mounts::read(root) {
+    let mounts = match mounts::read_own(root) {
         Ok(mounts) => mounts,
         Err(reason) => return Section::hidden("mounted file systems", &reason),
     };

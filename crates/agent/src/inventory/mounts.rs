@@ -21,14 +21,20 @@ impl Mount {
     }
 }
 
-/// What is mounted, in the order of mounting: of one path the last one counts.
+/// What is mounted on the machine, in the order of mounting: of one path the last one
+/// counts.
 ///
 /// # Errors
-/// Neither the kernel's list nor `fstab` can be read, or `fstab` says nothing.
+/// Neither the kernel's list nor `fstab` can be read, or `fstab` says nothing. A
+/// service may have mounts of its own, so the list of the first process is asked for;
+/// others than root may not read it.
 pub(crate) fn read(root: &Root) -> Result<Vec<Mount>, Unseen> {
     if root.is_running() {
-        let text = root.read("/proc/self/mountinfo")?;
-        return Ok(text.lines().filter_map(mountinfo).take(MAX_MOUNTS).collect());
+        return match root.read("/proc/1/mountinfo") {
+            Ok(text) => Ok(parse(&text)),
+            Err(Unseen::Missing) => read_own(root),
+            Err(_) => Err(Unseen::Denied("what is mounted on the whole machine".to_owned())),
+        };
     }
     let text = root.read("/etc/fstab").map_err(|_| Unseen::NotRunning)?;
     let mounts: Vec<Mount> = text.lines().filter_map(fstab).take(MAX_MOUNTS).collect();
@@ -36,6 +42,18 @@ pub(crate) fn read(root: &Root) -> Result<Vec<Mount>, Unseen> {
         return Err(Unseen::Other("fstab has no entries".to_owned()));
     }
     Ok(mounts)
+}
+
+/// What this process sees mounted: enough to know how full the disks are.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub(crate) fn read_own(root: &Root) -> Result<Vec<Mount>, Unseen> {
+    root.read("/proc/self/mountinfo").map(|text| parse(&text))
+}
+
+fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(mountinfo).take(MAX_MOUNTS).collect()
 }
 
 /// The one at a path, as the kernel sees it: the last one mounted there.

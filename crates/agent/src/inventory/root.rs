@@ -249,9 +249,14 @@ impl Root {
         Meta { mode, uid, gid, ..meta }
     }
 
-    /// Type, rights and owner of what a path leads to.
+    /// Type, rights and owner of what a path leads to. A folder without any rights is
+    /// one that systemd has hidden from us (ProtectHome= of systemd.exec(5)).
     pub(crate) fn meta(&self, path: &str) -> Result<Meta, Unseen> {
-        self.meta_as(path, OFlags::empty())
+        let meta = self.meta_as(path, OFlags::empty())?;
+        if meta.is_dir() && meta.mode == 0 {
+            return Err(Unseen::Other(format!("{path} is hidden from this process")));
+        }
+        Ok(meta)
     }
 
     /// The same of a link itself.

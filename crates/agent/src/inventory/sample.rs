@@ -233,7 +233,7 @@ fn disks(root: &Root, sample: &mut Sample) {
     if !root.is_running() {
         return;
     }
-    let mounts = mounts::read(root).unwrap_or_default();
+    let mounts = mounts::read_own(root).unwrap_or_default();
     let mut devices = Vec::new();
     for mount in mounts.iter().filter(|mount| fills_up(mount)).take(256) {
         // A device that is mounted several times is one disk.

@@ -34,6 +34,14 @@ impl Facts<'_> {
     pub(super) fn home_rule(&self, rule: AccountRule, accounts: &Accounts) -> Judged {
         let (mut bad, mut hidden) = (Vec::new(), None);
         for account in self.people(accounts) {
+            // Where homes are hidden from us, a home that is not seen may be there.
+            let top = account.home.split('/').nth(1).unwrap_or_default();
+            if let Err(reason @ (Unseen::Other(_) | Unseen::Denied(_))) =
+                self.root.meta(&format!("/{top}"))
+            {
+                hidden = Some(reason);
+                continue;
+            }
             let looked = match rule {
                 AccountRule::HomesExist => self.home_exists(account, &mut bad),
                 AccountRule::HomesOwned => self.home_owned(account, &mut bad),
