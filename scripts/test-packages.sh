@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, hydra, netcat, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page. Also servers that the
+# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page;
+# for plug-ins mariadb, ldapsearch, smbclient, adb, mbpoll, vncsnapshot and PyMongo (a client that is missing skips its test). Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
@@ -11,8 +12,6 @@ need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
 need telnet telnet
 need curl curl
 need nmap nmap
-need hydra hydra
-need nc netcat-openbsd
 need ssh openssh-client
 need sshd openssh-server
 need chromium chromium
@@ -33,6 +32,13 @@ need faketime faketime
 [ -x /usr/sbin/p0f ] || need p0f p0f
 need crowdsec-firewall-bouncer crowdsec-firewall-bouncer
 need crowdsec-custom-bouncer crowdsec-custom-bouncer
+need mariadb mariadb-client-core
+need ldapsearch ldap-utils
+need smbclient smbclient
+need adb adb
+need mbpoll mbpoll
+need vncsnapshot vncsnapshot
+/usr/bin/python3 -c 'import pymongo' >/dev/null 2>&1 || want="$want python3-pymongo"
 need clickhouse-server clickhouse-server
 need clickhouse-client clickhouse-client
 [ -x /usr/sbin/clickhouse-server ] && want=$(echo "$want" | sed 's/ clickhouse-server//')
