@@ -44,6 +44,14 @@ fn fixtures() -> Vec<Fixture> {
     found
 }
 
+/// A folder in memory where there is one: some hundred machines are built of some
+/// twenty files each.
+fn quick_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.unwrap()
+}
+
 /// A machine that is being built.
 struct Builder {
     folder: TempDir,
@@ -63,7 +71,7 @@ enum Open {
 impl Builder {
     fn new() -> Self {
         let mut new = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: quick_dir(),
             pretended: Pretended::new(),
             outputs: BTreeMap::new(),
             running: true,

@@ -150,13 +150,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("db");
         let mut refused = 0;
-        for at in (0..whole.len().min(20_000)).step_by(37) {
+        for at in (0..whole.len().min(20_000)).step_by(211) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xff;
             std::fs::write(&file, &bytes).unwrap();
             refused += usize::from(read(File::open(&file).unwrap()).is_err());
         }
-        assert!(refused > 10, "{refused}");
+        assert!(refused > 2, "{refused}");
         std::fs::write(&file, &whole[..5000]).unwrap();
         assert!(read(File::open(&file).unwrap()).is_err());
     }
