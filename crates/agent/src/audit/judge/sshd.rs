@@ -101,9 +101,8 @@ impl Facts<'_> {
         let effective = effective.as_ref().map_err(Clone::clone)?;
         match (effective.values.get(key), default) {
             (Some(value), _) => compare(key, &plain(key, value), want),
-            (None, Some(default)) if !effective.complete => {
-                compare(&format!("{key} (OpenSSH's default)"), default, want)
-            }
+            // Lists that are empty are not printed.
+            (None, Some(default)) => compare(&format!("{key} (OpenSSH's default)"), default, want),
             (None, _) if effective.complete => {
                 Ok(Verdict::NotApplicable(format!("this server does not know {key}")))
             }
