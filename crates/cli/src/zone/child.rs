@@ -126,14 +126,18 @@ async fn serve(
     let (confirmed, heard) = watch::channel(0);
     let sent = Arc::new(AtomicU64::new(0));
     let tell = Tell { writer, sent: Arc::clone(&sent), confirmed: heard, stats: honeypot.stats() };
-    let listening = async {
-        listen(reader, &confirmed, stop.clone()).await;
+    // Tasks of their own: what a session tells is sent by the thread that served
+    // it, and none is woken for that.
+    let telling = tokio::spawn(tell.run(events));
+    let end = stop.clone();
+    let listening = tokio::spawn(async move {
+        listen(reader, &confirmed, end).await;
         sent.load(Ordering::Relaxed).saturating_sub(*confirmed.borrow())
-    };
+    });
     let serving = async {
         // The last sender of events goes with the honeypots.
-        let (told, ()) = tokio::join!(tell.run(events), honeypot.run(stop.clone()));
-        told
+        let (told, ()) = tokio::join!(telling, honeypot.run(stop));
+        told.map_err(io::Error::other).flatten()
     };
     let code = tokio::select! {
         told = serving => match told {
@@ -144,6 +148,7 @@ async fn serve(
             }
         },
         unconfirmed = listening => {
+            let unconfirmed = unconfirmed.unwrap_or_default();
             tracing::error!(
                 unconfirmed,
                 "the parent has gone without a word, so the honeypots end; so many of the newest events may be lost"

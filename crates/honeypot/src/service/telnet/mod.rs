@@ -284,7 +284,6 @@ impl Dialogue<'_> {
             });
             self.session.emit(event).await?;
         }
-        self.flush().await?;
         if accepted {
             self.stream.set_step(None);
             let peer = self.session.peer();
@@ -305,7 +304,10 @@ impl Dialogue<'_> {
             return Ok(Next::Continue);
         }
         self.failures += 1;
-        self.stream.pause(Duration::from_millis(self.config.fail_delay_ms)).await?;
+        if self.config.fail_delay_ms > 0 {
+            self.flush().await?;
+            self.stream.pause(Duration::from_millis(self.config.fail_delay_ms)).await?;
+        }
         self.out.extend_from_slice(b"Login incorrect\r\n");
         if self.failures >= self.config.attempts {
             return Ok(Next::End);
