@@ -4,6 +4,7 @@
 //!
 //! Clients and honeypot share the machine, so a rate is of both.
 
+mod cipher;
 mod ssh;
 
 use std::collections::BTreeMap;

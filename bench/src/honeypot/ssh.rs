@@ -1,59 +1,45 @@
-//! As much of an SSH client as a failed login takes (RFC 4253, 4252, 8731,
-//! 5647): curve25519-sha256, aes128-gcm@openssh.com, a password. It looks at no
+//! As much of an SSH client as a failed login takes (RFC 4253, 4252, 8731):
+//! curve25519-sha256, a cipher, a password. It looks at no
 //! host key: nobody is to be kept from it, and each microsecond here is one that
 //! the honeypot does not get.
 
 use anyhow::{Context as _, bail, ensure};
-use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::cipher::{Algorithm, Cipher};
+
 const VERSION: &[u8] = b"SSH-2.0-OpenSSH_9.6";
 const KEX: &[u8] = b"curve25519-sha256,curve25519-sha256@libssh.org";
 const HOST_KEYS: &[u8] = b"ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
-const CIPHER: &[u8] = b"aes128-gcm@openssh.com";
+const GCM: &[u8] = b"aes128-gcm@openssh.com";
+const CIPHERS: &[u8] = b"aes128-gcm@openssh.com,aes128-ctr";
 const MAC: &[u8] = b"hmac-sha2-256";
-/// Longest packet that is taken.
-const MAX_PACKET: usize = 64 * 1024;
-const TAG: usize = 16;
-
-/// One direction of a connection.
-struct Gcm {
-    key: LessSafeKey,
-    nonce: [u8; 12],
-}
-
-impl Gcm {
-    fn next(&mut self) -> Nonce {
-        let nonce = Nonce::assume_unique_for_key(self.nonce);
-        for byte in self.nonce.iter_mut().skip(4).rev() {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                break;
-            }
-        }
-        nonce
-    }
-}
 
 /// A connection.
 pub(super) struct Ssh {
     pub(super) stream: TcpStream,
     buffer: Vec<u8>,
-    keys: Option<(Gcm, Gcm)>,
+    out: Cipher,
+    into: Cipher,
+    /// Packets of each direction, from the first on.
+    sent: u32,
+    came: u32,
 }
 
 impl Ssh {
     /// Exchanges versions and keys.
     pub(super) async fn connect(stream: TcpStream) -> anyhow::Result<Self> {
-        let mut ssh = Self { stream, buffer: Vec::new(), keys: None };
+        let (out, into) = (Cipher::Plain, Cipher::Plain);
+        let mut ssh = Self { stream, buffer: Vec::new(), out, into, sent: 0, came: 0 };
         let mut hello = VERSION.to_vec();
         hello.extend_from_slice(b"\r\n");
         let ours = kexinit();
-        hello.extend(plain(&ours));
+        hello.extend(ssh.out.seal(&ours, ssh.sent)?);
+        ssh.sent += 1;
         ssh.stream.write_all(&hello).await?;
         let server = ssh.line().await?;
         let theirs = ssh.packet().await?;
@@ -85,16 +71,16 @@ impl Ssh {
             text.extend_from_slice(hash.as_ref());
             digest(&SHA256, &text)
         };
-        let direction = |iv: u8, key: u8| -> anyhow::Result<Gcm> {
-            let (iv, key) = (derive(iv), derive(key));
-            let key = key.as_ref().get(..16).context("short key")?;
-            let key = UnboundKey::new(&AES_128_GCM, key).map_err(failed)?;
-            let nonce = iv.as_ref().get(..12).context("short iv")?.try_into()?;
-            Ok(Gcm { key: LessSafeKey::new(key), nonce })
+        // The first of ours that the server has, too.
+        let both = theirs.windows(GCM.len()).any(|part| part == GCM);
+        let algorithm = if both { Algorithm::Gcm } else { Algorithm::Ctr };
+        let direction = |[iv, key, mac]: [u8; 3]| {
+            let (iv, key, mac) = (derive(iv), derive(key), derive(mac));
+            Cipher::new(algorithm, iv.as_ref(), key.as_ref(), mac.as_ref())
         };
         ssh.send(&[21]).await?;
         ensure!(ssh.packet().await?.first() == Some(&21), "no NEWKEYS");
-        ssh.keys = Some((direction(b'A', b'C')?, direction(b'B', b'D')?));
+        (ssh.out, ssh.into) = (direction(*b"ACE")?, direction(*b"BDF")?);
         let mut request = vec![5];
         string(&mut request, b"ssh-userauth");
         ssh.send(&request).await?;
@@ -144,55 +130,28 @@ impl Ssh {
     }
 
     async fn send(&mut self, payload: &[u8]) -> anyhow::Result<()> {
-        let bytes = match &mut self.keys {
-            None => plain(payload),
-            Some((out, _)) => {
-                let body = padded(payload, 0);
-                let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-                let length = bytes.clone();
-                bytes.extend_from_slice(&body);
-                let nonce = out.next();
-                let sealed = bytes.get_mut(4..).unwrap_or_default();
-                let tag = out.key.seal_in_place_separate_tag(nonce, Aad::from(&length), sealed);
-                bytes.extend_from_slice(tag.map_err(|_| anyhow::anyhow!("seal"))?.as_ref());
-                bytes
-            }
-        };
+        let bytes = self.out.seal(payload, self.sent)?;
+        self.sent += 1;
         Ok(self.stream.write_all(&bytes).await?)
     }
 
     /// The payload of the next packet.
     async fn packet(&mut self) -> anyhow::Result<Vec<u8>> {
-        let tag = if self.keys.is_some() { TAG } else { 0 };
         loop {
-            if let Some((length, _)) = self.buffer.split_first_chunk::<4>() {
-                let body = u32::from_be_bytes(*length) as usize;
-                ensure!((2..MAX_PACKET).contains(&body), "a packet of {body} bytes");
-                if self.buffer.len() >= 4 + body + tag {
-                    break;
-                }
+            if let Some(payload) = self.into.open(&mut self.buffer, self.came)? {
+                self.came += 1;
+                return Ok(payload);
             }
             self.more().await?;
         }
-        let length: [u8; 4] = self.buffer.get(..4).context("short")?.try_into()?;
-        let body = u32::from_be_bytes(length) as usize;
-        let mut packet: Vec<u8> = self.buffer.drain(..4 + body + tag).skip(4).collect();
-        if let Some((_, into)) = &mut self.keys {
-            let nonce = into.next();
-            let opened = into.key.open_in_place(nonce, Aad::from(length), &mut packet);
-            opened.map_err(|_| anyhow::anyhow!("a packet with a wrong tag"))?;
-            packet.truncate(body);
-        }
-        let padding = usize::from(*packet.first().context("an empty packet")?);
-        let end = packet.len().checked_sub(padding).context("more padding than packet")?;
-        Ok(packet.get(1..end).context("more padding than packet")?.to_vec())
     }
 }
 
 fn kexinit() -> Vec<u8> {
     let mut payload = vec![20];
     payload.extend_from_slice(&[7; 16]);
-    let lists: [&[u8]; 10] = [KEX, HOST_KEYS, CIPHER, CIPHER, MAC, MAC, b"none", b"none", b"", b""];
+    let lists: [&[u8]; 10] =
+        [KEX, HOST_KEYS, CIPHERS, CIPHERS, MAC, MAC, b"none", b"none", b"", b""];
     lists.iter().for_each(|list| string(&mut payload, list));
     payload.extend_from_slice(&[0; 5]);
     payload
@@ -200,7 +159,7 @@ fn kexinit() -> Vec<u8> {
 
 /// Padding length, payload and padding; `counted` are bytes before them that
 /// the block size counts too.
-fn padded(payload: &[u8], counted: usize) -> Vec<u8> {
+pub(super) fn padded(payload: &[u8], counted: usize) -> Vec<u8> {
     let mut padding = 16 - (counted + 1 + payload.len()) % 16;
     if padding < 4 {
         padding += 16;
@@ -208,14 +167,6 @@ fn padded(payload: &[u8], counted: usize) -> Vec<u8> {
     let mut bytes = vec![padding as u8];
     bytes.extend_from_slice(payload);
     bytes.resize(bytes.len() + padding, 0);
-    bytes
-}
-
-/// A packet before there are keys.
-fn plain(payload: &[u8]) -> Vec<u8> {
-    let body = padded(payload, 4);
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend(body);
     bytes
 }
 
