@@ -11,7 +11,7 @@ command -v cargo-fuzz >/dev/null 2>&1 || {
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_odr_violation=0}"
 for target in ${FUZZ_TARGETS:-$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml | grep -v palisade-fuzz)}; do
     echo "== $target"
-    # What twenty minutes of fuzzing have found to be different, packed.
+    # What ten minutes and more of fuzzing have found to be different, packed.
     if [ -e "corpus/$target.tar.zst" ] && command -v zstd >/dev/null 2>&1; then
         mkdir -p "corpus/$target"
         zstd -dc "corpus/$target.tar.zst" | tar xf - -C "corpus/$target"
