@@ -26,7 +26,9 @@ mod ui;
 
 pub use axum::Router;
 pub use compat::hpfeeds::{HpfeedsConfig, HpfeedsIdent, HpfeedsListener, HpfeedsSubscription};
-pub use config::{Config, Dialect, EwsConfig, Limits, Listener, PublicConfig, TlsConfig};
+pub use config::{
+    Config, Dialect, EwsConfig, Limits, Listener, Openness, PublicConfig, ReportConfig, TlsConfig,
+};
 pub use dial::Dialer;
 pub use docs::openapi_json;
 pub use error::Problem;
@@ -59,6 +61,12 @@ pub mod fuzzing {
     #[must_use]
     pub fn lapi_query(query: &str) -> bool {
         crate::compat::lapi::read_query(query)
+    }
+
+    /// Whether a question of a report can be understood.
+    #[must_use]
+    pub fn report_question(uri: &str) -> bool {
+        crate::compat::report::read_question(uri)
     }
 
     /// Whether what a bouncer tells of its work can be read.

@@ -65,6 +65,10 @@ pub(crate) struct AppInner {
     pub(crate) large_messages: Arc<Semaphore>,
     /// Metrics of the parts that run beside the hub; see [`crate::Server::show_metrics`].
     pub(crate) beside: std::sync::OnceLock<MetricsText>,
+    /// World maps of reports that are remembered for a minute.
+    pub(crate) maps: compat::report::Maps,
+    /// Where honeypots of this process listen; see [`crate::Server::show_honeypot_ports`].
+    pub(crate) honeypot_ports: std::sync::OnceLock<Vec<u16>>,
     /// What honeypots of this process are known by; see [`crate::Server::try_honeypots`].
     pub(crate) tells: native::tells::Tells,
 }
@@ -88,6 +92,8 @@ impl App {
             analyzers: Arc::new(analyzers(&config)),
             large_messages: Arc::new(Semaphore::new(compat::ews::LARGE_MESSAGES)),
             beside: std::sync::OnceLock::new(),
+            maps: compat::report::Maps::default(),
+            honeypot_ports: std::sync::OnceLock::new(),
             tells: native::tells::Tells::default(),
             config,
         }))
@@ -123,7 +129,7 @@ pub(crate) fn build_local(app: &App) -> Router {
 /// others are too.
 pub(crate) fn build(app: &App, dialects: &[Dialect]) -> Router {
     let native = dialects.contains(&Dialect::Native);
-    let inner = if native { routes(app) } else { ews_alone(app) };
+    let inner = if native { routes(app) } else { some(app, dialects) };
     if app.config.base_path.is_empty() {
         return inner;
     }
@@ -168,6 +174,7 @@ fn routes(app: &App) -> Router {
         .route("/knock/{token}", get(native::knock::page).post(native::knock::enter))
         .merge(compat::peba::routes(app))
         .merge(compat::lapi::routes())
+        .merge(compat::report::routes(app))
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)
         .layer(CompressionLayer::new())
@@ -180,14 +187,24 @@ fn routes(app: &App) -> Router {
     guarded(app, native.merge(compat::ews::routes()).merge(waits))
 }
 
-/// The routes of the EWS dialect alone.
-fn ews_alone(app: &App) -> Router {
-    let questions = compat::peba::routes(app)
-        .route("/", get(compat::peba::front))
-        .route("/heartbeat", get(native::probes::heartbeat))
+/// The routes of some dialects, without the native one.
+fn some(app: &App, dialects: &[Dialect]) -> Router {
+    let ews = dialects.contains(&Dialect::Ews);
+    let mut questions = Router::new().route("/heartbeat", get(native::probes::heartbeat));
+    if ews {
+        let front = get(compat::peba::front);
+        questions = questions.merge(compat::peba::routes(app)).route("/", front);
+    }
+    if dialects.contains(&Dialect::Report) {
+        questions = questions.merge(compat::report::routes(app));
+    }
+    let mut routes = questions
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), in_time));
-    guarded(app, questions.merge(compat::ews::routes()).fallback(not_here))
+    if ews {
+        routes = routes.merge(compat::ews::routes());
+    }
+    guarded(app, routes.fallback(not_here))
 }
 
 /// What every request passes, whatever it asks for.
@@ -261,7 +278,7 @@ async fn unknown() -> Problem {
 }
 
 async fn not_here() -> Problem {
-    Problem::not_found("This address speaks the EWS dialect alone.")
+    Problem::not_found("This address speaks other dialects alone, and none of them has this path.")
 }
 
 async fn wrong_method() -> Problem {

@@ -87,6 +87,7 @@ pub use payload::NewPayload;
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use sessions::{
     AttackSession, AttackSessionEvents, AttackSessionPage, MAX_PAGE_SESSIONS, Recording,
+    ReportedSession, SessionReport,
 };
 pub use status::{
     IngestStatus, QuarantineStatus, SpoolStatus, StateStatus, Status, StoreState, StoreStatus,

@@ -5,6 +5,7 @@ pub(crate) mod ews;
 pub(crate) mod hpfeeds;
 pub(crate) mod lapi;
 pub(crate) mod peba;
+pub(crate) mod report;
 
 use palisade_event::{Event, MAX_ATTRIBUTES, PayloadHash};
 

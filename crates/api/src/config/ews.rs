@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_origin;
 use crate::compat::ews::analyzers::Analyzers;
 
 /// Longest default response, in bytes.
@@ -81,17 +82,6 @@ impl EwsConfig {
             ));
         }
     }
-}
-
-/// Whether a text is an origin as browsers send it: scheme, host, perhaps a port.
-fn is_origin(text: &str) -> bool {
-    text.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("https" | "http"))
-            && uri.host().is_some()
-            && uri.path() == "/"
-            && uri.query().is_none()
-            && !text.ends_with('/')
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! much to take. Not how they are read from a file; the binary does that.
 
 mod ews;
+mod report;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use ews::EwsConfig;
+pub use report::{Openness, ReportConfig};
 
 use crate::compat::hpfeeds::HpfeedsConfig;
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The EWS dialect.
     pub ews: EwsConfig,
+    /// HoneyPotR's report API.
+    pub report: ReportConfig,
     /// Bounds.
     pub limits: Limits,
     /// hpfeeds: our broker, and brokers elsewhere.
@@ -90,6 +94,8 @@ pub enum Dialect {
     Native,
     /// What honeypots of T-Pot post and ask.
     Ews,
+    /// HoneyPotR's report API.
+    Report,
 }
 
 /// The certificate of the TLS listeners.
@@ -150,6 +156,7 @@ impl Default for Config {
             public: PublicConfig::default(),
             tls: TlsConfig::default(),
             ews: EwsConfig::default(),
+            report: ReportConfig::default(),
             limits: Limits::default(),
             hpfeeds: HpfeedsConfig::default(),
         }
@@ -258,6 +265,7 @@ impl Config {
             mistakes.push("tls: certificate and key belong together; give both or none".into());
         }
         self.ews.collect_mistakes(&mut mistakes);
+        self.report.collect_mistakes(&mut mistakes);
         self.limits.collect_mistakes(&mut mistakes);
         mistakes.extend(self.hpfeeds.mistakes());
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
@@ -285,6 +293,17 @@ impl Config {
 
 /// Longest title of the public page.
 const MAX_TITLE_CHARS: usize = 80;
+
+/// Whether a text is an origin as browsers send it: scheme, host, perhaps a port.
+fn is_origin(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("https" | "http"))
+            && uri.host().is_some()
+            && uri.path() == "/"
+            && uri.query().is_none()
+            && !text.ends_with('/')
+    })
+}
 
 fn is_web_address(url: &str) -> bool {
     url.parse::<http::Uri>()

@@ -207,6 +207,12 @@ impl Server {
         let _ = self.app.beside.set(Box::new(text));
     }
 
+    /// Where honeypots of this process listen: reports name these ports, attacked
+    /// or not. Only the first call has an effect.
+    pub fn show_honeypot_ports(&self, ports: Vec<u16>) {
+        let _ = self.app.honeypot_ports.set(ports);
+    }
+
     /// Has the honeypots of this process tried by `trying` when the page asks
     /// for it first. Only the first call has an effect.
     pub fn try_honeypots<F>(&self, trying: impl Fn() -> F + Send + Sync + 'static)

@@ -24,3 +24,4 @@ mod native;
 mod openapi;
 mod peba;
 mod public;
+mod report;

@@ -22,11 +22,16 @@ use crate::zone::parent::{Extras, Outlet, Zone, ZoneCounters};
 /// Events between honeypot sessions and the pipeline; full: the attacker waits.
 const SESSION_QUEUE_EVENTS: usize = 1_024;
 
+/// Most ports that reports name where nobody came.
+const MAX_REPORTED_PORTS: usize = 256;
+
 /// Honeypots that are ready, and who fetches for them.
 pub(super) struct Honeypots {
     serving: Serving,
     fetcher: Option<Box<FetcherProcess>>,
     counters: Arc<ZoneCounters>,
+    /// Where they listen, for reports.
+    ports: Vec<u16>,
     /// Of a sensor without a hub of its own: what its honeypots are known by is
     /// tried with these settings, and told.
     told: Option<Box<Settings>>,
@@ -99,7 +104,14 @@ impl Honeypots {
             Serving::Own(zone) => zone.counters(),
             Serving::Same(_) => Arc::default(),
         };
-        Ok((Self { serving, fetcher, counters, told: None }, intake))
+        let own = addresses.iter().filter(|(kind, _)| *kind != ServiceKind::CatchAll);
+        let ports = own.map(|(_, address)| address.port()).take(MAX_REPORTED_PORTS).collect();
+        Ok((Self { serving, fetcher, counters, ports, told: None }, intake))
+    }
+
+    /// Where they listen, without those of a whole range of ports.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.ports.clone()
     }
 
     pub(super) fn stats(&self) -> Arc<Stats> {
@@ -120,7 +132,7 @@ impl Honeypots {
 
     /// Until `stop`, and until all events are handed over.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let Self { serving, fetcher, counters, told } = self;
+        let Self { serving, fetcher, counters, told, ports: _ } = self;
         // It goes on while sessions end.
         let stop_fetching = CancellationToken::new();
         let fetching = async {

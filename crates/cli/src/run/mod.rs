@@ -75,6 +75,7 @@ pub(crate) async fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let empty = hub.status().store.events == 0;
     let agent = start_agent(settings, uplink, pipeline, guidance, &stop)?;
     server.show_metrics(figures::text(agent.metrics(), honeypot.stats(), honeypot.counters()));
+    server.show_honeypot_ports(honeypot.ports());
     let tried = settings.clone();
     server.try_honeypots(move || {
         let settings = tried.clone();

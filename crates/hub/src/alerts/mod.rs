@@ -258,6 +258,20 @@ impl<'a> Alerts<'a> {
             }
             None => (now.plus_millis(-DAY_MILLIS), now.plus_millis(1)),
         };
+        self.places_between(from, to, end, most)
+    }
+
+    /// The same for alerts that happened from one instant until before another.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub fn places_between(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        end: End,
+        most: usize,
+    ) -> Result<Vec<(Place, u64)>, QueryError> {
         let by = match end {
             End::Source => AlertField::Place,
             End::Target => AlertField::TargetPlace,

@@ -6,7 +6,7 @@ use palisade_store::query::{Cursor, Query};
 use super::Hub;
 use crate::auth::Principal;
 use crate::error::QueryError;
-use crate::sessions::{AttackSessionEvents, AttackSessionPage, Recording};
+use crate::sessions::{AttackSessionEvents, AttackSessionPage, Recording, SessionReport};
 
 impl Hub {
     /// A page of the sessions of which an event matches, as far as `who` may see
@@ -22,6 +22,21 @@ impl Hub {
         after: Option<Cursor>,
     ) -> Result<AttackSessionPage, QueryError> {
         self.inner.queries.sessions(who, query, limit, after).await
+    }
+
+    /// Sessions of which an event matches, each with its events; see
+    /// [`Self::attack_sessions`].
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn reported_sessions(
+        &self,
+        who: &Principal,
+        query: Query,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<SessionReport, QueryError> {
+        self.inner.queries.reported_sessions(who, query, limit, after).await
     }
 
     /// One session with its events, where `who` may see it; of the sensor that

@@ -7,6 +7,7 @@
 //! its sessions had a matching event before, and leaves those out.
 
 mod recording;
+mod report;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,6 +20,7 @@ use palisade_store::{Aggregated, Bucket, Key};
 
 use self::recording::MAX_PARTS;
 pub use self::recording::Recording;
+pub use self::report::{ReportedSession, SessionReport};
 use crate::auth::Principal;
 use crate::error::QueryError;
 use crate::query::Queries;

@@ -26,7 +26,7 @@ use crate::router::App;
 /// Longest `Authorization` header that is looked at, in bytes.
 const MAX_BASIC_BYTES: usize = 1_024;
 /// What a browser is told to ask for.
-const CHALLENGE: &str = "Basic realm=\"EWS\", charset=\"UTF-8\"";
+pub(in crate::compat) const CHALLENGE: &str = "Basic realm=\"EWS\", charset=\"UTF-8\"";
 
 /// The principal that asks about the alerts of some domains.
 ///
@@ -46,17 +46,27 @@ pub(super) async fn reader(
         return Ok(Principal::local(None));
     }
     let client = client(parts);
-    let who = match basic(&parts.headers) {
-        // A wrong token is as good as none.
-        Some((name, token)) => ews_user(app, &name, &token, client).await?,
-        None => caller(app, parts).await?,
-    };
-    match who {
+    match known(app, parts).await? {
         Some(who) if sees_private(&who) => Ok(who),
         Some(_) => {
             Err(Problem::forbidden("This credential may not see private alerts.").into_response())
         }
         None => Err(unauthenticated(app, client)),
+    }
+}
+
+/// Who shows a credential that is right: an EWS user by HTTP Basic, a key, a
+/// session. A wrong one is as good as none.
+///
+/// # Errors
+/// The answer, where credentials cannot be checked now.
+pub(in crate::compat) async fn known(
+    app: &App,
+    parts: &mut Parts,
+) -> Result<Option<Principal>, Response> {
+    match basic(&parts.headers) {
+        Some((name, token)) => ews_user(app, &name, &token, client(parts)).await,
+        None => caller(app, parts).await,
     }
 }
 

@@ -5,7 +5,7 @@
 //! `newest`) → [`memo`]. Parameters that are missing or make no sense are
 //! answered 200 with the default response of the settings, as its clients expect.
 
-mod access;
+pub(super) mod access;
 mod countries;
 mod counts;
 mod json;
