@@ -28,7 +28,7 @@ fuzz_target!(|line: &[u8]| {
             (short, long) => panic!("{short:?} is not {long:?}"),
         }
     }
-    for parsed in [parsed, parse_sshd_message(line, now, None)] {
+    for parsed in [parsed, parse_sshd_message(line, now, None, None)] {
         if let Parsed::Observation(observation) = parsed {
             assert!(observation.repeat >= 1);
             assert!(observation.source.is_none_or(|end| end.port != Some(0)));

@@ -70,6 +70,7 @@ impl Caller {
             Permission::Decisions => {
                 "This needs an API key with the scope 'decisions' or 'ingest' in the private domain."
             }
+            Permission::Glimpse => "This needs an API key with the scope 'glimpse'.",
             Permission::Bouncer => "This needs an API key with the scope 'bouncer'.",
             Permission::Administer => "This needs the role or the scope 'admin'.",
         }))

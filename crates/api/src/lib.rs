@@ -27,7 +27,8 @@ mod ui;
 pub use axum::Router;
 pub use compat::hpfeeds::{HpfeedsConfig, HpfeedsIdent, HpfeedsListener, HpfeedsSubscription};
 pub use config::{
-    Config, Dialect, EwsConfig, Limits, Listener, Openness, PublicConfig, ReportConfig, TlsConfig,
+    AlphaConfig, Config, Dialect, EwsConfig, GlimpseConfig, Limits, Listener, Openness,
+    PublicConfig, ReportConfig, TlsConfig,
 };
 pub use dial::Dialer;
 pub use docs::openapi_json;
@@ -61,6 +62,12 @@ pub mod fuzzing {
     #[must_use]
     pub fn lapi_query(query: &str) -> bool {
         crate::compat::lapi::read_query(query)
+    }
+
+    /// Whether any part of a body in Glimpse's dialect can be read.
+    #[must_use]
+    pub fn glimpse_body(body: &[u8]) -> bool {
+        crate::compat::glimpse::read_body(body)
     }
 
     /// Whether a question of a report can be understood.

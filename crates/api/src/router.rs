@@ -175,6 +175,8 @@ fn routes(app: &App) -> Router {
         .merge(compat::peba::routes(app))
         .merge(compat::lapi::routes())
         .merge(compat::report::routes(app))
+        .merge(compat::glimpse::beside())
+        .merge(compat::alpha::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(ui::serve)
         .layer(CompressionLayer::new())
@@ -194,6 +196,16 @@ fn some(app: &App, dialects: &[Dialect]) -> Router {
     if ews {
         let front = get(compat::peba::front);
         questions = questions.merge(compat::peba::routes(app)).route("/", front);
+    }
+    if dialects.contains(&Dialect::Glimpse) && !ews {
+        questions = questions.merge(compat::glimpse::alone());
+    }
+    if dialects.contains(&Dialect::Alpha) {
+        questions = questions.merge(compat::alpha::routes());
+        // A door has one front: the first of these dialects has it.
+        if !ews && !dialects.contains(&Dialect::Glimpse) {
+            questions = questions.route("/", get(compat::alpha::front));
+        }
     }
     if dialects.contains(&Dialect::Report) {
         questions = questions.merge(compat::report::routes(app));
@@ -244,6 +256,16 @@ fn native_routes() -> Router<App> {
         .route("/allowlist/{*target}", delete(allowlist::remove))
         .merge(native::blocklist::routes())
         .route("/sensors", get(sensors::list))
+        .route("/hosts", get(native::hosts::list))
+        .route("/hosts/{id}", get(native::hosts::one).delete(native::hosts::forget))
+        .route("/hosts/{id}/samples", get(native::hosts::samples))
+        .route("/changes", get(native::hosts::changes))
+        .route("/findings", get(native::findings::list))
+        .route(
+            "/findings/suppressions",
+            get(native::findings::suppressions).post(native::findings::suppress),
+        )
+        .route("/findings/suppressions/{id}", delete(native::findings::count_again))
         .route("/honeypot/tells", get(native::tells::list))
         .route("/cves", get(cves::list))
         .route("/sessions", get(native::sessions::list))

@@ -49,6 +49,9 @@ pub(crate) async fn serve(State(app): State<App>, request: Request) -> Response 
         )
         .into_response();
     }
+    if crate::compat::alpha::is_asked(&request) {
+        return crate::compat::alpha::as_client(&app, request).await;
+    }
     let name = request.uri().path().trim_start_matches('/');
     let base = app.config.base_path.as_str();
     if let Some(asset) = find(name).filter(|asset| asset.name != "index.html") {

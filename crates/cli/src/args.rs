@@ -704,6 +704,7 @@ pub(crate) enum Scope {
     Read,
     Decisions,
     Bouncer,
+    Glimpse,
     Admin,
 }
 

@@ -197,6 +197,24 @@ kinds! {
 }
 
 impl EventKind {
+    /// Whether a machine tells by it what it is and how it is, which is nobody's but
+    /// its operator's.
+    #[must_use]
+    pub fn is_of_host(self) -> bool {
+        matches!(
+            self,
+            Self::HostReported
+                | Self::HostSampled
+                | Self::HostChanged
+                | Self::HostAlerted
+                | Self::HostRecovered
+                | Self::AuditCompleted
+                | Self::FindingOpened
+                | Self::FindingClosed
+                | Self::FileChanged
+        )
+    }
+
     /// Whether it tells of something that an attacker did, so that it counts as
     /// an alert of a honeypot network. Not: the end of a connection that was
     /// counted when it began, what real services refuse in their daily work, and

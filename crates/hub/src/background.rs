@@ -15,6 +15,7 @@ use crate::cve::Cves;
 use crate::decisions::Decisions;
 use crate::detection::Detection;
 use crate::health::Health;
+use crate::hosts::Hosts;
 use crate::ingest::Ingest;
 use crate::lock::Locked;
 use crate::metrics::Metrics;
@@ -30,6 +31,12 @@ const SENSORS_EVERY: Duration = Duration::from_secs(5);
 const LOSSES_MILLIS: i64 = 60 * 1000;
 /// How often vulnerabilities are written down.
 const CVES_EVERY: Duration = Duration::from_secs(1);
+/// How often it is written down what machines tell of themselves.
+const HOSTS_EVERY: Duration = Duration::from_secs(1);
+/// How often silent machines are looked for.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// Findings that were closed are remembered for 400 days.
+const FINDING_MILLIS: i64 = 400 * 24 * 60 * 60 * 1000;
 /// When it is tried again to find those that were not noted.
 const CATCH_UP_EVERY: Duration = Duration::from_secs(30);
 /// How often the state database is asked whether it answers.
@@ -52,6 +59,8 @@ pub(crate) struct Background {
     pub(crate) store: Arc<Locked<Store>>,
     pub(crate) sensors: Arc<Sensors>,
     pub(crate) cves: Arc<Cves>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) silent_millis: i64,
     pub(crate) decisions: Arc<Decisions>,
     pub(crate) detection: Arc<Detection>,
     pub(crate) queries: Arc<Queries>,
@@ -71,6 +80,8 @@ impl Background {
         tokio::join!(
             self.write_sensors(),
             self.note_cves(),
+            self.note_hosts(),
+            self.watch_hosts(),
             self.find_cves(),
             self.ping(),
             self.look(),
@@ -111,6 +122,37 @@ impl Background {
         while self.tick(&mut ticks).await {
             if let Err(error) = self.cves.flush(now()).await {
                 tracing::warn!(%error, "vulnerabilities are not written down yet");
+            }
+        }
+    }
+
+    /// What an end of the process may have taken is read first.
+    async fn note_hosts(&self) {
+        let mut ticks = every(Duration::ZERO, HOSTS_EVERY);
+        let mut caught_up = false;
+        while self.tick(&mut ticks).await {
+            if !caught_up {
+                match self.hosts.catch_up(&self.queries, self.started_at).await {
+                    Ok(()) => caught_up = true,
+                    Err(error) => tracing::warn!(%error, "cannot read of hosts again yet"),
+                }
+            }
+            if let Err(error) = self.hosts.flush().await {
+                tracing::warn!(%error, "hosts are not written down yet");
+            }
+        }
+    }
+
+    /// While this hub was away nobody could be heard.
+    async fn watch_hosts(&self) {
+        let Ok(millis) = u64::try_from(self.silent_millis) else { return };
+        if millis == 0 {
+            return;
+        }
+        let mut ticks = every(Duration::from_millis(millis), WATCH_EVERY);
+        while self.tick(&mut ticks).await {
+            if let Err(error) = self.hosts.watch(&self.ingest, self.silent_millis, now()).await {
+                tracing::warn!(%error, "cannot look for silent hosts yet");
             }
         }
     }
@@ -195,6 +237,9 @@ impl Background {
             }
             if let Err(error) = self.decisions.sweep(now).await {
                 tracing::warn!(%error, "cannot forget decisions that are over");
+            }
+            if let Err(error) = self.hosts.sweep(now.plus_millis(-FINDING_MILLIS)).await {
+                tracing::warn!(%error, "cannot forget findings that were closed long ago");
             }
             if let Err(error) = self.state.forget_writers(now.plus_millis(-WRITER_MILLIS)).await {
                 tracing::warn!(%error, "cannot forget writers of sensors that have ended");

@@ -35,6 +35,8 @@ pub struct Config {
     pub quarantine: QuarantineConfig,
     /// Who is told of what.
     pub notify: NotifyConfig,
+    /// Machines that tell of themselves.
+    pub hosts: HostsConfig,
     /// What honeypots captured.
     pub payloads: palisade_store::blob::PayloadConfig,
     /// Where this installation is, for the map. Default: unknown.
@@ -66,6 +68,21 @@ pub struct GeoConfig {
     pub city: Option<PathBuf>,
     /// A database of autonomous systems. Default: none.
     pub asn: Option<PathBuf>,
+}
+
+/// Machines that tell of themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostsConfig {
+    /// Seconds after which a machine that is not heard is silent, at least four
+    /// times its usual pause; 0 for never. Default: 90.
+    pub silent_secs: u32,
+}
+
+impl Default for HostsConfig {
+    fn default() -> Self {
+        Self { silent_secs: 90 }
+    }
 }
 
 /// Bounds of the quarantine.

@@ -120,6 +120,15 @@ impl From<StateError> for SignInError {
     }
 }
 
+impl From<StateError> for AdminError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Unavailable(reason) => Self::Unavailable(reason),
+            StateError::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 impl From<StateError> for QueryError {
     fn from(error: StateError) -> Self {
         match error {

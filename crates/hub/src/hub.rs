@@ -4,6 +4,7 @@ mod access;
 mod blocklist;
 mod decisions;
 mod detect;
+mod hosts;
 mod sessions;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::decisions::DecisionEffect;
+pub use self::hosts::HostChanges;
 use crate::alerts::Alerts;
 use crate::auth::{Auth, Identity, Permission, Principal};
 use crate::background::Background;
@@ -41,6 +43,7 @@ use crate::error::{AdminError, IngestError, OpenError, QueryError, StateError};
 use crate::feed::{FEED_CHUNKS, Feed, Stored};
 use crate::handover::Handover;
 use crate::health::Health;
+use crate::hosts::Hosts;
 use crate::ingest::{Ingest, Unfit};
 use crate::lines::{self, LinesReceipt};
 use crate::listing::{QuarantineList, SensorStatus};
@@ -79,6 +82,9 @@ struct Inner {
     ingest: Arc<Ingest>,
     queries: Arc<Queries>,
     cves: Arc<Cves>,
+    hosts: Arc<Hosts>,
+    /// Milliseconds after which a machine is silent; 0 for never.
+    silent_millis: i64,
     decisions: Arc<Decisions>,
     blocklists: Arc<Blocklists>,
     detection: Arc<Detection>,
@@ -545,6 +551,9 @@ impl Hub {
                 tracing::error!(%error, "cannot write vulnerabilities down; the next start finds them");
             }
         }
+        if let Err(error) = inner.hosts.flush().await {
+            tracing::error!(%error, "cannot write hosts down; the next start reads them again");
+        }
         if let Err(error) = inner.payloads.flush().await {
             tracing::error!(%error, "the last sightings of payloads are not written down");
         }
@@ -626,6 +635,9 @@ impl Opened {
         let (told, counted) = (Arc::clone(&notify), Arc::clone(&metrics));
         let cves = Cves::new(&state, &self.config.notify, told, counted, &self.hub_dir);
         let cves = Arc::new(cves);
+        let hosts = Hosts::open(&state, Arc::clone(&metrics), &self.hub_dir).await;
+        let hosts = Arc::new(hosts.map_err(broken)?);
+        let silent_millis = i64::from(self.config.hosts.silent_secs) * 1000;
         let detection = Arc::new(Detection::open(&state).await.map_err(broken)?);
         let closed = CancellationToken::new();
         let waiting = self.hub_dir.join("decisions-waiting");
@@ -650,6 +662,7 @@ impl Opened {
                 quarantine: Arc::clone(&quarantine),
                 sensors: Arc::clone(&sensors),
                 cves: Arc::clone(&cves),
+                hosts: Arc::clone(&hosts),
                 decisions: Arc::clone(&decisions),
                 payloads: Arc::clone(&payloads),
                 recent: Arc::clone(&recent),
@@ -690,6 +703,8 @@ impl Opened {
             store: Arc::clone(&self.store),
             sensors: Arc::clone(&sensors),
             cves: Arc::clone(&cves),
+            hosts: Arc::clone(&hosts),
+            silent_millis,
             decisions: Arc::clone(&decisions),
             detection: Arc::clone(&detection),
             queries: Arc::clone(&queries),
@@ -719,6 +734,8 @@ impl Opened {
                 ingest,
                 queries,
                 cves,
+                hosts,
+                silent_millis,
                 decisions,
                 blocklists,
                 detection,

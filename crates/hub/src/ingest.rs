@@ -486,7 +486,11 @@ impl Attribution {
         {
             event.sensor = sensor.clone();
         }
-        event.domain = self.domain.unwrap_or(event.domain);
+        // What machines tell of themselves is nobody's but the operator's.
+        event.domain = match event.kind.is_of_host() {
+            true => Domain::Private,
+            false => self.domain.unwrap_or(event.domain),
+        };
         let decides = matches!(
             event.kind,
             EventKind::DecisionMade | EventKind::DecisionLifted | EventKind::ScenarioTriggered

@@ -18,6 +18,7 @@ mod error;
 mod feed;
 mod handover;
 mod health;
+mod hosts;
 mod hub;
 mod ingest;
 mod lines;
@@ -41,7 +42,8 @@ mod writer;
 pub use auth::{Permission, Principal};
 pub use blocklist::{Banned, Blocklist, BlocklistPass, MAX_LINKS, NewLink, SignedLink};
 pub use config::{
-    Config, GeoConfig, Home, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook, WebhookKind,
+    Config, GeoConfig, Home, HostsConfig, NotifyConfig, QuarantineConfig, SpoolConfig, Webhook,
+    WebhookKind,
 };
 pub use cve::CveInfo;
 pub use decisions::{
@@ -55,7 +57,12 @@ pub use detection::{
 };
 pub use error::{AdminError, IngestError, OpenError, QueryError, SignInError, StateError};
 pub use feed::{Feed, FeedItem};
-pub use hub::{DecisionEffect, Hub};
+pub use hosts::{
+    Clear, DayRange, FindingCounts, FindingInfo, Findings, FindingsQuestion, HostAlertInfo,
+    HostInfo, HostInventory, HostLog, HostSample, HostSamples, HostSectionInfo, MAX_HOST_LOGS,
+    NewSuppression, PushError, SuppressionInfo,
+};
+pub use hub::{DecisionEffect, HostChanges, Hub};
 pub use ingest::Unfit;
 pub use lines::{
     LinesReceipt, MAX_BODY_EVENTS, MAX_BODY_LINES, Source as LineSource, read_log_line,
@@ -77,7 +84,9 @@ pub use palisade_rules::{
 };
 pub use palisade_store::blob::{PayloadConfig, S3Config};
 pub use palisade_store::state::Ranges;
-pub use palisade_store::state::{Account, Engine as StateEngine, Role, Scope, SensorKind};
+pub use palisade_store::state::{
+    Account, Engine as StateEngine, HostSource, Role, Scope, SensorKind,
+};
 pub use palisade_store::state::{
     AllowEntry, BlocklistLink, Bouncer, BouncerUsage, Cover, DecisionCounts, DecisionQuery,
     DecisionRecord, Which,

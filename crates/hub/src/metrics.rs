@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) quarantined: Family<Reason, Counter>,
     pub(crate) refused: Counter,
     pub(crate) cves_left_out: Family<Reason, Counter>,
+    pub(crate) hosts_left_out: Counter,
     pub(crate) decisions_noted: Counter,
     pub(crate) decisions_withheld: Counter,
     pub(crate) decisions_refused: Family<Reason, Counter>,
@@ -155,6 +156,11 @@ impl Metrics {
                 Family::default(),
                 "cves_left_out",
                 "Vulnerabilities that were not remembered"
+            ),
+            hosts_left_out: made!(
+                Counter::default(),
+                "hosts_left_out",
+                "Events that told of hosts and were not noted, as too much waited"
             ),
             decisions_noted: made!(
                 Counter::default(),

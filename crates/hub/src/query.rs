@@ -120,7 +120,8 @@ impl Queries {
         self.run_in(&self.alert_turns, ask).await
     }
 
-    async fn run<T: Send + 'static>(
+    /// Asks the store for what no other question here is.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Store) -> Result<T, palisade_store::QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {

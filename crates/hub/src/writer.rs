@@ -30,6 +30,7 @@ use crate::enrich::Enricher;
 use crate::feed::Stored;
 use crate::handover::Handover;
 use crate::health::Health;
+use crate::hosts::Hosts;
 use crate::ingest::UNSTORABLE;
 use crate::live::Shown;
 use crate::metrics::{Metrics, Reason};
@@ -61,6 +62,7 @@ pub(crate) struct Parts<S> {
     pub(crate) enricher: Arc<Enricher>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) sensors: Arc<Sensors>,
+    pub(crate) hosts: Arc<Hosts>,
     pub(crate) cves: Arc<Cves>,
     pub(crate) decisions: Arc<Decisions>,
     pub(crate) payloads: Arc<Payloads>,
@@ -402,6 +404,7 @@ impl<S: Sink> Writer<S> {
 
     fn announce(&self, fresh: Fresh) {
         self.parts.cves.saw(fresh.cves);
+        self.parts.hosts.saw(&fresh.hosts);
         // An error means that nobody listens.
         if fresh.left_out > 0 {
             let _ = self.parts.live.send(Shown::LeftOut(fresh.left_out));

@@ -394,3 +394,68 @@ async fn folders_on_the_way_may_be_links_and_may_be_exchanged() {
     setup.hub.has_each_once(30).await;
     running.end().await;
 }
+
+/// Growing, rotating, copying and truncating, ends and crashes of the agent in any
+/// order: each attempt is there once, with the number of its process.
+#[tokio::test]
+async fn whatever_happens_to_a_log_each_attempt_is_there_once() {
+    for seed in 1..=8_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Marsaglia's xorshift: the same steps each time.
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let setup = Setup::new();
+        let (log, mut running) = (setup.log(), setup.start().await);
+        let (mut lines, mut steps) = (0, Vec::new());
+        for _ in 0..12 {
+            let more = usize::try_from(draw(20)).unwrap() + 1;
+            append(&log, lines..lines + more);
+            lines += more;
+            let step = draw(5);
+            steps.push((more, step));
+            match step {
+                0 => {
+                    later_than(&log);
+                    for number in (1..9).rev() {
+                        let old = log.with_file_name(format!("auth.log.{number}"));
+                        if old.exists() {
+                            rename(&old, &format!("auth.log.{}", number + 1));
+                        }
+                    }
+                    rename(&log, "auth.log.1");
+                }
+                1 => {
+                    setup.is_stored(&log).await;
+                    OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+                    // What grows past its old size at once cannot be told from what
+                    // was never cut.
+                    setup.is_stored(&log).await;
+                }
+                2 => {
+                    running.end().await;
+                    running = setup.start().await;
+                }
+                3 => {
+                    running.crash();
+                    running = setup.start().await;
+                }
+                _ => {}
+            }
+        }
+        let found =
+            || format!("seed {seed}: {} of {lines} after {steps:?}", setup.hub.users().len());
+        until(|| setup.hub.users().len() >= lines, found).await;
+        setup.hub.has_each_once(lines).await;
+        for event in setup.hub.of(palisade_event::EventKind::AuthAttempted) {
+            let user = event.credentials.unwrap().username.unwrap().to_string();
+            let number: i64 = user.trim_start_matches('u').parse().unwrap();
+            let pid = palisade_event::AttributeValue::Integer(number + 1);
+            assert_eq!(event.attributes.get("pid"), Some(&pid), "seed {seed}");
+        }
+        running.end().await;
+    }
+}

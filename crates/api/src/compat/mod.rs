@@ -1,7 +1,10 @@
 //! Dialects of others, each thin: what their clients send becomes events, what
 //! they ask for is answered as they expect it.
 
+mod access;
+pub(crate) mod alpha;
 pub(crate) mod ews;
+pub(crate) mod glimpse;
 pub(crate) mod hpfeeds;
 pub(crate) mod lapi;
 pub(crate) mod peba;

@@ -1,7 +1,9 @@
 //! Settings of the doors to the hub: where to listen, whom to believe, how
 //! much to take. Not how they are read from a file; the binary does that.
 
+mod alpha;
 mod ews;
+mod glimpse;
 mod report;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +12,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use alpha::AlphaConfig;
 pub use ews::EwsConfig;
+pub(crate) use glimpse::GLIMPSE_SENSOR;
+pub use glimpse::GlimpseConfig;
 pub use report::{Openness, ReportConfig};
 
 use crate::compat::hpfeeds::HpfeedsConfig;
@@ -41,6 +46,10 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The EWS dialect.
     pub ews: EwsConfig,
+    /// Glimpse's Data API.
+    pub glimpse: GlimpseConfig,
+    /// Alpha's counts of SSH logins.
+    pub alpha: AlphaConfig,
     /// HoneyPotR's report API.
     pub report: ReportConfig,
     /// Bounds.
@@ -96,6 +105,10 @@ pub enum Dialect {
     Ews,
     /// HoneyPotR's report API.
     Report,
+    /// Glimpse's Data API and the pages of its users.
+    Glimpse,
+    /// Alpha's counts of SSH logins.
+    Alpha,
 }
 
 /// The certificate of the TLS listeners.
@@ -156,6 +169,8 @@ impl Default for Config {
             public: PublicConfig::default(),
             tls: TlsConfig::default(),
             ews: EwsConfig::default(),
+            glimpse: GlimpseConfig::default(),
+            alpha: AlphaConfig::default(),
             report: ReportConfig::default(),
             limits: Limits::default(),
             hpfeeds: HpfeedsConfig::default(),
@@ -265,6 +280,8 @@ impl Config {
             mistakes.push("tls: certificate and key belong together; give both or none".into());
         }
         self.ews.collect_mistakes(&mut mistakes);
+        self.glimpse.collect_mistakes(&mut mistakes);
+        self.alpha.collect_mistakes(&mut mistakes);
         self.report.collect_mistakes(&mut mistakes);
         self.limits.collect_mistakes(&mut mistakes);
         mistakes.extend(self.hpfeeds.mistakes());

@@ -73,6 +73,8 @@ pub(crate) enum ScopeName {
     Decisions,
     /// Hears of decisions in the dialect of CrowdSec's bouncers.
     Bouncer,
+    /// Tells of machines in Glimpse's dialect, and reads what was told so.
+    Glimpse,
     /// Manages accounts and keys.
     Admin,
 }

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use palisade_hub::{Permission, StoreState};
+use palisade_event::Domain;
+use palisade_hub::alerts::{Alerts, Window};
+use palisade_hub::{Permission, Principal, StoreState};
+use palisade_store::Domains;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::auth::Caller;
+use super::host_metrics;
+use crate::auth::{self, Caller};
 use crate::client::Client;
 use crate::error::{Problem, ProblemBody};
 use crate::router::App;
@@ -62,12 +66,43 @@ pub(crate) async fn metrics(
     caller: Result<Caller, Problem>,
 ) -> Result<Response, Problem> {
     let open = app.config.metrics_open && is_here(client.address);
-    if !open {
-        caller?.require(Permission::Read)?;
-    }
-    let beside = app.beside.get().map(|text| text()).unwrap_or_default();
+    let who = if open {
+        Principal::local(None)
+    } else {
+        let caller = caller?;
+        caller.require(Permission::Read)?;
+        caller.who
+    };
+    let mut beside = app.beside.get().map(|text| text()).unwrap_or_default();
+    beside.push_str(&of_hosts(&app, &who).await);
     let text = app.metrics.append_to(app.hub.metrics_text(), &beside);
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+/// Metrics of machines and of today's attacks, for who may see them.
+async fn of_hosts(app: &App, who: &Principal) -> String {
+    if !who.sees(Domain::Private) {
+        return String::new();
+    }
+    let now = auth::now();
+    let counted = move |alerts: &Alerts<'_>| {
+        let named = |counted: Vec<palisade_hub::alerts::Counted>| {
+            let unknown = || "unknown".to_owned();
+            let counted = counted.into_iter();
+            counted.map(|one| (one.name.unwrap_or_else(unknown), one.count)).collect()
+        };
+        let categories: host_metrics::Counts = named(alerts.categories(Window::Today, now)?);
+        let countries: host_metrics::Counts = named(alerts.source_countries(Window::Today, now)?);
+        Ok::<_, palisade_store::QueryError>((categories, countries))
+    };
+    let attacks = app.hub.alerts(who, Domains::Both, counted).await;
+    let attacks =
+        attacks.map(|(categories, countries)| host_metrics::attacks(&categories, &countries));
+    let hosts = app.hub.hosts(who, now).await.map(|hosts| host_metrics::text(&hosts));
+    let logged =
+        |error: &palisade_hub::QueryError| tracing::warn!(%error, "some metrics are missing");
+    let attacks = attacks.inspect_err(logged).unwrap_or_default();
+    attacks + &hosts.inspect_err(logged).unwrap_or_default()
 }
 
 fn is_here(address: IpAddr) -> bool {

@@ -137,8 +137,7 @@ pub(crate) async fn begin(State(app): State<App>, request: Request) -> Result<Re
             SignInError::Unavailable(reason) => Problem::state_unavailable(reason),
             SignInError::Failed(reason) => Problem::internal(reason),
         })?;
-    let lasts = begun.expires_at.as_millis().saturating_sub(auth::now().as_millis()).max(0) / 1000;
-    let cookie = cookie(&app, client, &begun.token, lasts)?;
+    let cookie = cookie_of(&app, client, &begun)?;
     let body = SignedIn {
         username: begun.principal.name().to_owned(),
         role: RoleName::of(&begun.principal),
@@ -151,7 +150,23 @@ fn wrong() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "User name or password is wrong.").kind("sign-in")
 }
 
-fn cookie(app: &App, client: Client, token: &str, secs: i64) -> Result<HeaderValue, Problem> {
+/// The cookie of a session that was begun.
+pub(crate) fn cookie_of(
+    app: &App,
+    client: Client,
+    begun: &palisade_hub::SignedIn,
+) -> Result<HeaderValue, Problem> {
+    let lasts = begun.expires_at.as_millis().saturating_sub(auth::now().as_millis()).max(0) / 1000;
+    cookie(app, client, &begun.token, lasts)
+}
+
+/// A session cookie; an empty one of no seconds takes it away.
+pub(crate) fn cookie(
+    app: &App,
+    client: Client,
+    token: &str,
+    secs: i64,
+) -> Result<HeaderValue, Problem> {
     let path = match app.config.base_path.as_str() {
         "" => "/",
         base => base,

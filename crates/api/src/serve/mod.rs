@@ -145,6 +145,9 @@ impl Server {
     /// # Errors
     /// [`BindError`], one sentence with the address or file and what to do.
     pub async fn bind(config: &Config, hub: Hub, data_dir: &Path) -> Result<Self, BindError> {
+        if let Some(warning) = config.glimpse.warning() {
+            tracing::warn!("{warning}");
+        }
         let mut tls = None;
         let speaks_tls = config.listeners.iter().any(|listener| listener.tls)
             || config.hpfeeds.listeners.iter().any(|listener| listener.tls);

@@ -10,6 +10,7 @@
     reason = "tests: a failure is a panic that says where"
 )]
 
+mod alpha;
 mod announce;
 mod blocklist;
 mod common;
@@ -17,6 +18,9 @@ mod decisions;
 mod detection;
 mod doors;
 mod ews;
+mod glimpse;
+mod grafana;
+mod hosts;
 mod hpfeeds;
 mod knock;
 mod lapi;

@@ -26,6 +26,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                     Scope::Read => "read",
                     Scope::Decisions => "decisions",
                     Scope::Bouncer => "bouncer",
+                    Scope::Glimpse => "glimpse",
                     Scope::Admin => "admin",
                 })
                 .collect();

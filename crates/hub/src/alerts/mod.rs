@@ -163,6 +163,19 @@ impl<'a> Alerts<'a> {
         Ok(groups.into_iter().map(counted).collect())
     }
 
+    /// Alerts received in a window, by country of the source.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub fn source_countries(
+        &self,
+        window: Window,
+        now: Timestamp,
+    ) -> Result<Vec<Counted>, QueryError> {
+        let question = AlertQuestion { by: AlertField::Country, ..self.received(window, now) };
+        Ok(self.store.count_alerts(&question)?.into_iter().map(counted).collect())
+    }
+
     /// Alerts received in a window.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub(crate) enum Identity {
 /// administer; none of them delivers events, as a person is no sensor.
 /// Keys: the scope `ingest` delivers, `read` reads, `admin` reads, operates
 /// and administers; `decisions` and `ingest` hear of decisions, `bouncer` in
-/// the dialect of CrowdSec's bouncers. EWS users deliver (unless read-only) and read. A publisher
+/// the dialect of CrowdSec's bouncers, `glimpse` tells of machines in Glimpse's. EWS users deliver (unless read-only) and read. A publisher
 /// delivers. The public reads. The local operator may do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
@@ -51,6 +51,8 @@ pub enum Permission {
     Decisions,
     /// The same as a bouncer of CrowdSec.
     Bouncer,
+    /// Tell of machines in Glimpse's dialect.
+    Glimpse,
 }
 
 impl Principal {
@@ -77,6 +79,25 @@ impl Principal {
         Self(Identity::Publisher { sensor, domain })
     }
 
+    /// Whoever shows the key of Glimpse's dialect that the settings name, and that
+    /// was checked; `None` where `sensor` is no name.
+    #[must_use]
+    pub fn glimpse(sensor: &str) -> Option<Self> {
+        let sensor = SensorId::new(sensor).ok()?;
+        let (id, scopes) = (sensor.to_string(), vec![Scope::Glimpse]);
+        Some(Self(Identity::Key { id, sensor, scopes, domain: Domain::Private }))
+    }
+
+    /// The sensor that a key of Glimpse's dialect delivers as.
+    pub(crate) fn glimpse_sensor(&self) -> Option<&SensorId> {
+        match &self.0 {
+            Identity::Key { sensor, scopes, .. } => {
+                Some(sensor).filter(|_| scopes.contains(&Scope::Glimpse))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it may do this.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
@@ -84,7 +105,10 @@ impl Principal {
             Identity::Local { .. } => true,
             Identity::Publisher { .. } => permission == Permission::Ingest,
             Identity::Account { role, .. } => match permission {
-                Permission::Ingest | Permission::Decisions | Permission::Bouncer => false,
+                Permission::Ingest
+                | Permission::Decisions
+                | Permission::Bouncer
+                | Permission::Glimpse => false,
                 Permission::Read => true,
                 Permission::Operate => matches!(role, Role::Operator | Role::Admin),
                 Permission::Administer => *role == Role::Admin,
@@ -95,7 +119,8 @@ impl Principal {
                 Permission::Operate
                 | Permission::Administer
                 | Permission::Decisions
-                | Permission::Bouncer => false,
+                | Permission::Bouncer
+                | Permission::Glimpse => false,
             },
             Identity::Public => permission == Permission::Read,
             Identity::Key { scopes, .. } => {
@@ -108,6 +133,7 @@ impl Principal {
                         has(Scope::Decisions) || has(Scope::Ingest) || has(Scope::Admin)
                     }
                     Permission::Bouncer => has(Scope::Bouncer),
+                    Permission::Glimpse => has(Scope::Glimpse),
                 }
             }
         }

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use palisade_event::{Event, PayloadHash, SensorId, Timestamp};
 
 use crate::cve::{self, Sightings};
+use crate::hosts;
 use crate::live::LIVE_EVENTS;
 
 /// New events that are kept for live subscribers until the commit; of more they
 /// hear the newest, and how many were left out.
 const SHOWN_EVENTS: usize = 2 * LIVE_EVENTS;
+/// Events of one commit that tell of machines; what is beyond is in the store, and
+/// the next of the same machine says it again.
+const MAX_HOST_EVENTS: usize = 50_000;
+
 /// Events that were new.
 #[derive(Default)]
 pub(super) struct Fresh {
@@ -18,6 +23,8 @@ pub(super) struct Fresh {
     pub(super) left_out: u64,
     pub(super) by_sensor: HashMap<SensorId, u64>,
     pub(super) cves: Sightings,
+    /// What machines tell of themselves, within the bound of what waits for it.
+    pub(super) hosts: Vec<Arc<Event>>,
     /// Events by the payload that they brought, and when the last one came.
     pub(super) by_payload: HashMap<PayloadHash, (u64, Timestamp)>,
 }
@@ -25,6 +32,9 @@ pub(super) struct Fresh {
 impl Fresh {
     pub(super) fn add(&mut self, event: Arc<Event>) {
         cve::sight(&mut self.cves, &event);
+        if hosts::read::tells(event.kind) && self.hosts.len() < MAX_HOST_EVENTS {
+            self.hosts.push(Arc::clone(&event));
+        }
         if let Some(payload) = event.payload {
             let at = event.received_at.unwrap_or(event.observed_at);
             self.see(payload, 1, at);
@@ -54,6 +64,8 @@ impl Fresh {
             *self.by_sensor.entry(sensor).or_default() += count;
         }
         cve::merge_all(&mut self.cves, later.cves);
+        self.hosts.extend(later.hosts);
+        self.hosts.truncate(MAX_HOST_EVENTS);
         self.left_out += later.left_out;
         self.newest.extend(later.newest);
         let too_many = self.newest.len().saturating_sub(SHOWN_EVENTS);

@@ -96,6 +96,7 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let metrics = Arc::new(Metrics::new());
     let (config, counted) = (NotifyConfig::default(), Arc::clone(&metrics));
     let cves = Cves::new(&state, &config, Arc::default(), counted, dir.path());
+    let hosts = Hosts::open(&state, Arc::clone(&metrics), dir.path()).await.unwrap();
     let settings = PayloadConfig::default();
     let blobs = Payloads::open_blobs(&settings, dir.path()).unwrap();
     let payloads = Payloads::new(&state, blobs, &settings);
@@ -105,6 +106,7 @@ async fn bench(held: Held, records: Vec<Vec<u8>>) -> Bench {
     let parts = Parts {
         decisions: Arc::new(decisions),
         cves: Arc::new(cves),
+        hosts: Arc::new(hosts),
         sink: Arc::clone(&sink),
         handover: Arc::default(),
         enricher: Arc::new(Enricher::open(&GeoConfig::default()).unwrap()),

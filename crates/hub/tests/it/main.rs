@@ -24,6 +24,7 @@ mod disk_full;
 #[allow(dead_code, unreachable_pub, unused_macros, clippy::missing_docs_in_private_items)]
 mod engine;
 mod ews_users;
+mod hosts;
 mod ingest;
 mod outbound;
 mod payloads;

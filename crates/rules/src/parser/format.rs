@@ -228,9 +228,9 @@ impl LogFormat {
         let host = || message.host.and_then(host_name);
         match self {
             Self::Declared(declared) => observe(&declared.0, Input::Message(message), state),
-            Self::Sshd => parse_sshd_message(message.text, message.at, host()),
+            Self::Sshd => parse_sshd_message(message.text, message.at, host(), message.pid),
             Self::Syslog => match writer(message.program, message.text) {
-                Writer::Sshd => parse_sshd_message(message.text, message.at, host()),
+                Writer::Sshd => parse_sshd_message(message.text, message.at, host(), message.pid),
                 Writer::Declared(parser) => observe(parser, Input::Message(message), state),
                 Writer::Unknown => Parsed::Irrelevant,
             },

@@ -48,6 +48,8 @@ mod decision_list;
 mod decision_note;
 mod directions;
 mod ews_user;
+mod finding;
+mod host;
 mod knock_link;
 mod link;
 mod outage;
@@ -75,6 +77,8 @@ pub use decision_list::{DecisionCounts, DecisionQuery, Which};
 pub use decision_note::{Noted, Noting};
 pub use directions::StoredDirections;
 pub use ews_user::EwsUser;
+pub use finding::{Audit, Finding, FindingChange, Suppression};
+pub use host::{Host, HostAlert, HostSection, HostSource, HostUpdate};
 pub use knock_link::KnockLink;
 pub use link::BlocklistLink;
 pub use payload::{Payload, PayloadQuery, PayloadSightings, PayloadTotals};
@@ -334,6 +338,8 @@ pub enum Scope {
     Decisions,
     /// Hears of decisions in the dialect of CrowdSec's bouncers.
     Bouncer,
+    /// Tells of machines in Glimpse's dialect, and reads what was told so.
+    Glimpse,
     /// Manages accounts and keys.
     Admin,
 }
@@ -349,8 +355,8 @@ pub struct UnknownName {
 
 names!(Role, "role", "viewer, operator or admin",
     Viewer "viewer", Operator "operator", Admin "admin");
-names!(Scope, "scope", "ingest, read, decisions, bouncer or admin",
-    Ingest "ingest", Read "read", Decisions "decisions", Bouncer "bouncer", Admin "admin");
+names!(Scope, "scope", "ingest, read, decisions, bouncer, glimpse or admin",
+    Ingest "ingest", Read "read", Decisions "decisions", Bouncer "bouncer", Glimpse "glimpse", Admin "admin");
 
 /// A person's account; the password hash is not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

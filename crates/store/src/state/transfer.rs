@@ -69,6 +69,18 @@ const TABLES: &[Table] = tables! {
         integers ["created_at", "expires_at"], bytes [];
     "knock_link" by "id": texts ["id", "hash", "made_by", "account", "note", "spent_by"],
         integers ["created_at", "expires_at", "allow_secs", "spent_at"], bytes [];
+    "host" by "id":
+        texts ["id", "sensor", "source", "address", "name", "former_name", "os", "sample", "audit"],
+        integers ["first_seen", "last_seen", "renamed_at", "sample_at", "sample_gap",
+            "audited_at", "score", "silent_since"], bytes [];
+    "host_section" by "id": texts ["id", "host", "section", "snapshot", "unseen", "data"],
+        integers ["part", "parts", "entries", "left_out", "at"], bytes [];
+    "host_alert" by "id": texts ["id", "host", "detail"], integers ["since"], bytes [];
+    "finding" by "id":
+        texts ["id", "host", "check_id", "title", "severity", "area", "detail", "reason"],
+        integers ["opened_at", "closed_at", "changed_at"], bytes [];
+    "suppression" by "id": texts ["id", "check_id", "host", "reason", "made_by"],
+        integers ["created_at", "until_at"], bytes [];
     "meta" by "name": texts ["name", "value"], integers [], bytes [];
 };
 

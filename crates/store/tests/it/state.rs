@@ -13,6 +13,9 @@ use palisade_store::state::{
     PayloadQuery, PayloadSightings, PayloadTotals, PostgresUrl, Role, SavedQuery, Scope, SeenCve,
     Sensor, SensorBatch, SensorKind, Session, Sharing, State, StateConfig, StateError,
 };
+use palisade_store::state::{
+    Audit, Finding, FindingChange, HostSection, HostSource, HostUpdate, Suppression,
+};
 
 /// An empty state, and how to open it again.
 struct Place {
@@ -48,6 +51,40 @@ impl Place {
     /// As another hub, or the same one after a restart, would.
     async fn again(&self) -> State {
         State::open(&self.file, &self.config).await.unwrap()
+    }
+}
+
+/// What a machine told at an instant: a sample, and a section of one part.
+fn machine(id: &str, millis: i64, name: &str, text: &str) -> HostUpdate {
+    let mut update = HostUpdate::new(id.into(), SensorId::new(id).unwrap(), HostSource::Agent);
+    update.name = Some(name.into());
+    update.seen = Some(at(millis));
+    update.sample = Some((at(millis), text.into()));
+    update.sections.push(HostSection {
+        section: "system".into(),
+        snapshot: text.into(),
+        part: 0,
+        parts: 1,
+        entries: 1,
+        left_out: 0,
+        unseen: None,
+        data: format!("{text:?}"),
+        at: at(millis),
+    });
+    update
+}
+
+fn found(millis: i64) -> Finding {
+    Finding {
+        host: String::new(),
+        check: "x".into(),
+        title: "X".into(),
+        severity: "low".into(),
+        area: "ssh".into(),
+        detail: "{}".into(),
+        opened_at: at(millis),
+        closed_at: None,
+        reason: None,
     }
 }
 
@@ -559,6 +596,102 @@ on_both! {
         assert!(!state.change_saved_query(&of_bert).await.unwrap());
         let taken = state.change_saved_query(&SavedQuery { name: "b".into(), ..changed }).await;
         assert!(matches!(taken, Err(StateError::Exists)), "{taken:?}");
+    }
+
+    async fn of_a_machine_the_newest_counts_whatever_comes_late_or_twice(place: &Place) {
+        let state = &place.state;
+        let note = async |updates: &[HostUpdate]| state.note_hosts(updates).await.unwrap();
+        let new = machine("web-1", 100, "new", "b");
+        note(&[new.clone(), machine("web-2", 5, "two", "b")]).await;
+        let old = machine("web-1", 50, "old", "a");
+        note(std::slice::from_ref(&old)).await;
+        note(&[new.clone(), old]).await;
+        let host = place.again().await.host("web-1").await.unwrap().unwrap();
+        assert_eq!(host.name.as_deref(), Some("new"));
+        assert_eq!((host.first_seen, host.last_seen), (at(50), at(100)));
+        assert_eq!((host.sample_at, host.sample.as_deref()), (Some(at(100)), Some("b")));
+        let sections = state.host_sections("web-1").await.unwrap();
+        assert_eq!(sections, new.sections);
+        note(&[machine("web-1", 130, "newer", "c")]).await;
+        let host = state.host("web-1").await.unwrap().unwrap();
+        assert_eq!((host.former_name.as_deref(), host.renamed_at), (Some("new"), Some(at(130))));
+        assert_eq!(host.sample_gap, Some(30_000));
+        assert!(state.remove_host("web-1").await.unwrap());
+        assert!(!state.remove_host("web-1").await.unwrap());
+        assert!(state.host_sections("web-1").await.unwrap().is_empty());
+        assert_eq!(state.hosts().await.unwrap().len(), 1);
+    }
+
+    async fn silence_is_noted_once_and_only_of_a_machine_as_it_was_read(place: &Place) {
+        let state = &place.state;
+        state.note_hosts(&[machine("a", 100, "a", "a")]).await.unwrap();
+        assert!(state.silent_hosts(at(100)).await.unwrap().is_empty());
+        let silent = state.silent_hosts(at(101)).await.unwrap();
+        // It is heard between the look and the note.
+        state.note_hosts(&[machine("a", 105, "a", "a")]).await.unwrap();
+        state.set_silent(&silent[0], Some(at(100))).await.unwrap();
+        assert_eq!(state.host("a").await.unwrap().unwrap().silent_since, None);
+        let silent = state.silent_hosts(at(200)).await.unwrap();
+        state.set_silent(&silent[0], Some(at(105))).await.unwrap();
+        assert!(state.silent_hosts(at(200)).await.unwrap().is_empty());
+        assert!(state.heard_hosts().await.unwrap().is_empty());
+        state.note_hosts(&[machine("a", 210, "a", "a")]).await.unwrap();
+        let heard = state.heard_hosts().await.unwrap();
+        state.set_silent(&heard[0], None).await.unwrap();
+        assert!(state.heard_hosts().await.unwrap().is_empty());
+        assert_eq!(state.host("a").await.unwrap().unwrap().silent_since, None);
+    }
+
+    async fn a_finding_keeps_its_beginning_until_it_was_closed(place: &Place) {
+        let state = &place.state;
+        let tell = async |millis: i64, change: FindingChange| {
+            let mut update = machine("a", millis, "a", "a");
+            update.findings.push(change);
+            state.note_hosts(&[update]).await.unwrap();
+        };
+        let opened = |millis| FindingChange::Opened(found(millis));
+        let closed = |millis| FindingChange::Closed {
+            check: "x".into(),
+            at: at(millis),
+            reason: Some("passes".into()),
+        };
+        let one = async || state.findings(Some("a"), at(0)).await.unwrap().pop().unwrap();
+        tell(10, opened(10)).await;
+        tell(20, opened(20)).await;
+        assert_eq!((one().await.opened_at, one().await.closed_at), (at(10), None));
+        tell(15, closed(15)).await;
+        assert_eq!(one().await.closed_at, None, "it was said again after that");
+        tell(30, closed(30)).await;
+        assert_eq!((one().await.closed_at, one().await.reason.as_deref()), (Some(at(30)), Some("passes")));
+        assert!(state.findings(Some("a"), at(31)).await.unwrap().is_empty());
+        tell(40, opened(40)).await;
+        assert_eq!((one().await.opened_at, one().await.closed_at), (at(40), None));
+        let mut update = machine("a", 50, "a", "a");
+        update.audit = Some(Audit { at: at(50), score: 77, detail: "{}".into(), open: Some(vec![]) });
+        state.note_hosts(&[update]).await.unwrap();
+        assert_eq!(one().await.closed_at, Some(at(50)), "the audit does not name it");
+        assert_eq!(state.host("a").await.unwrap().unwrap().score, Some(77));
+        assert_eq!(state.forget_findings(at(51)).await.unwrap(), 1);
+    }
+
+    async fn suppressions_end_and_are_bounded(place: &Place) {
+        let state = &place.state;
+        let one = |id: &str, until| Suppression {
+            id: id.into(),
+            check: "x".into(),
+            host: None,
+            reason: "known".into(),
+            made_by: "anna".into(),
+            created_at: at(0),
+            until: at(until),
+        };
+        state.add_suppression(&one("1", 10), 2).await.unwrap();
+        state.add_suppression(&one("2", 20), 2).await.unwrap();
+        let full = state.add_suppression(&one("3", 20), 2).await;
+        assert!(matches!(full, Err(StateError::Full)));
+        assert_eq!(state.suppressions(at(10)).await.unwrap(), [one("2", 20)]);
+        assert!(state.remove_suppression("2").await.unwrap());
+        assert!(!state.remove_suppression("2").await.unwrap());
     }
 
     async fn settings_survive_reopening(place: &Place) {

@@ -20,6 +20,9 @@ use palisade_store::state::{
     SavedQuery, Scope, SeenCve, Sensor, SensorBatch, SensorKind, Session, Sharing, State,
     StateConfig, StateError, StateOpenError, move_all,
 };
+use palisade_store::state::{
+    Finding, FindingChange, HostSection, HostSource, HostUpdate, Suppression,
+};
 use postgres::Server;
 
 /// Longest wait for something that must happen.
@@ -434,6 +437,44 @@ async fn fill_decisions(state: &State) {
         expires_at: at(1_000_000),
     };
     state.add_link(&link, 10).await.unwrap();
+    let mut host =
+        HostUpdate::new("web-1".into(), SensorId::new("web-1").unwrap(), HostSource::Agent);
+    host.name = Some("ü".into());
+    (host.seen, host.sample) = (Some(at(9)), Some((at(9), "{}".into())));
+    host.sections.push(HostSection {
+        section: "system".into(),
+        snapshot: "s".into(),
+        part: 0,
+        parts: 1,
+        entries: 1,
+        left_out: 0,
+        unseen: None,
+        data: r#"{"a":"ü"}"#.into(),
+        at: at(9),
+    });
+    host.alerts.push(("disk".into(), Some((at(9), "{}".into()))));
+    host.findings.push(FindingChange::Opened(Finding {
+        host: String::new(),
+        check: "x".into(),
+        title: "X".into(),
+        severity: "low".into(),
+        area: "ssh".into(),
+        detail: "{}".into(),
+        opened_at: at(9),
+        closed_at: None,
+        reason: None,
+    }));
+    state.note_hosts(&[host]).await.unwrap();
+    let suppression = Suppression {
+        id: "1".into(),
+        check: "x".into(),
+        host: None,
+        reason: "known".into(),
+        made_by: "anna".into(),
+        created_at: at(9),
+        until: at(1_000_000),
+    };
+    state.add_suppression(&suppression, 9).await.unwrap();
 }
 
 /// All that can be read from a state.
@@ -493,6 +534,11 @@ async fn state_moves_to_postgresql_and_back_as_it_was() {
             ("bouncer", 1),
             ("blocklist_link", 1),
             ("knock_link", 1),
+            ("host", 1),
+            ("host_section", 1),
+            ("host_alert", 1),
+            ("finding", 1),
+            ("suppression", 1),
             ("meta", 3),
         ]
     );

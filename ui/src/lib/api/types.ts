@@ -176,6 +176,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What changed on machines
+         * @description Inventory, files, findings and alerts, the newest first.
+         */
+        get: operations["listChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cves": {
         parameters: {
             query?: never;
@@ -434,6 +454,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Findings
+         * @description Checks that fail on machines, by machine and counted by check.
+         */
+        get: operations["listFindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/suppressions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is not counted now */
+        get: operations["listSuppressions"];
+        put?: never;
+        /**
+         * Do not count a check for a while
+         * @description On one machine or on all, with a reason and an end.
+         */
+        post: operations["suppressFinding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/suppressions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Count a check again */
+        delete: operations["removeSuppression"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/honeypot/tells": {
         parameters: {
             query?: never;
@@ -447,6 +525,71 @@ export interface paths {
          *     first, and by other sensors at their start. Needs the role operator.
          */
         get: operations["listHoneypotTells"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Machines
+         * @description All that tell of themselves, by an agent or by Glimpse's script.
+         */
+        get: operations["listHosts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One machine
+         * @description What is wrong with it now, and its inventory.
+         */
+        get: operations["getHost"];
+        put?: never;
+        post?: never;
+        /**
+         * Forget a machine
+         * @description With its inventory, alerts and findings; its events stay. It is there again as
+         *     soon as it is heard.
+         */
+        delete: operations["forgetHost"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/{id}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The numbers of a machine over time
+         * @description Means over intervals, for charts.
+         */
+        get: operations["getHostSamples"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1499,6 +1642,62 @@ export interface components {
              */
             count: number;
         };
+        /** @description Something that changed on a machine. */
+        Change: {
+            /**
+             * Format: date-time
+             * @description When it was noticed.
+             */
+            at: string;
+            /**
+             * @description What the event says: `section`, `action`, `item`, `before`, `after` of an
+             *     inventory; `path`, `change`, hashes of a file; `check`, `title`, `severity`
+             *     of a finding; `rule`, `message` of an alert.
+             */
+            detail: Record<string, never>;
+            /** @description The machine. */
+            host: string;
+            /** @description Id of its event. */
+            id: string;
+            /**
+             * @description `host.changed`, `file.changed`, `finding.opened`, `finding.closed`,
+             *     `host.alerted` or `host.recovered`.
+             */
+            kind: string;
+            /** @description What it called itself then. */
+            name: string | null;
+        };
+        /** @description A page of changes. */
+        ChangePage: {
+            /** @description The changes, the newest first. */
+            changes: components["schemas"]["Change"][];
+            /** @description Give this as `cursor` to get the next page; null on the last. */
+            next: string | null;
+        };
+        /** @description A check over all machines. */
+        CheckCounts: {
+            /** @description What it belongs to. */
+            area: string;
+            /**
+             * Format: int32
+             * @description Machines where it fails, without those where it is suppressed.
+             */
+            hosts: number;
+            /**
+             * Format: int32
+             * @description Those of them where it is new.
+             */
+            new: number;
+            /** @description How bad it is: low, medium, high or critical. */
+            severity: string;
+            /**
+             * Format: int32
+             * @description Machines where it fails and is suppressed.
+             */
+            suppressed: number;
+            /** @description What it is called. */
+            title: string;
+        };
         /** @description What a query text means, or why it means nothing. */
         CheckedQuery: {
             /**
@@ -2156,6 +2355,64 @@ export interface components {
          * @enum {string}
          */
         FieldType: "keyword" | "ip" | "integer" | "time" | "text";
+        /** @description A check that fails on a machine, or did. */
+        Finding: {
+            /** @description What it belongs to. */
+            area: string;
+            /** @description The check. */
+            check: string;
+            /**
+             * Format: date-time
+             * @description Since when it passes; null while it fails.
+             */
+            closed_at: string | null;
+            /** @description `evidence`, `why`, `fix`, `reference`. */
+            detail: Record<string, never>;
+            /** @description The machine. */
+            host: string;
+            /** @description Whether it was opened in the last 24 hours. */
+            is_new: boolean;
+            /**
+             * Format: date-time
+             * @description Since when it fails, or failed last.
+             */
+            opened_at: string;
+            /** @description Why it was closed. */
+            reason: string | null;
+            /** @description How bad it is: low, medium, high or critical. */
+            severity: string;
+            suppressed: components["schemas"]["Suppression"] | null;
+            /** @description What it is called. */
+            title: string;
+        };
+        /** @description What was found. */
+        FindingList: {
+            /**
+             * Format: int32
+             * @description How many were.
+             */
+            audited: number;
+            /** @description Open findings by check. */
+            by_check: {
+                [key: string]: components["schemas"]["CheckCounts"];
+            };
+            /** @description Open findings that are counted, by severity. */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** @description The findings: open before closed, the worst first, then the newest. */
+            findings: components["schemas"]["Finding"][];
+            /**
+             * Format: int64
+             * @description Findings that are not among them, as there are too many.
+             */
+            left_out: number;
+            /**
+             * Format: double
+             * @description Mean score of the machines that were audited; null where none was.
+             */
+            score: number | null;
+        };
         /** @description What gives a client away. */
         Fingerprints: {
             /**
@@ -2300,6 +2557,145 @@ export interface components {
             others: components["schemas"]["TellReport"][];
             report: components["schemas"]["TellReport"] | null;
         };
+        /** @description A machine. */
+        Host: {
+            /** @description Its address, where it is known by that. */
+            address: string | null;
+            /** @description How much is wrong with it now. */
+            alerts: number;
+            /**
+             * Format: int64
+             * @description Attacks on it since midnight UTC.
+             */
+            attacks_today: number;
+            /**
+             * Format: date-time
+             * @description When that was.
+             */
+            audited_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it was first heard.
+             */
+            first_seen: string;
+            /** @description What it called itself before. */
+            former_name: string | null;
+            /**
+             * @description What it is known by: the sensor that its credential names; below a credential
+             *     that machines share, `~` and its address.
+             * @example web-1
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last heard.
+             */
+            last_seen: string;
+            /** @description What it calls itself. */
+            name: string | null;
+            /** @description Whether another machine calls itself the same. */
+            name_shared: boolean;
+            /** @description Its operating system in a few words. */
+            os: string | null;
+            /**
+             * Format: date-time
+             * @description When it changed its name.
+             */
+            renamed_at: string | null;
+            /**
+             * @description Its newest numbers, such as `cpu_pct`, `load1`, `mem_used`, `mem_total`; a
+             *     number that could not be read is not there.
+             */
+            sample: Record<string, never> | null;
+            /**
+             * Format: date-time
+             * @description When the hub took them.
+             */
+            sample_at: string | null;
+            /**
+             * Format: int64
+             * @description Score of its last audit, 0 to 100.
+             */
+            score: number | null;
+            /** @description The sensor that its credential names. */
+            sensor: string;
+            /**
+             * Format: date-time
+             * @description Since when it is silent.
+             */
+            silent_since: string | null;
+            /** @description How it tells of itself. */
+            source: components["schemas"]["HostSource"];
+            /** @description The worst that is wrong with it now. */
+            state: components["schemas"]["HostState"];
+        };
+        /** @description Something that is wrong with a machine now. */
+        HostAlert: {
+            /** @description Names it on the machine. */
+            alert: string;
+            /** @description `rule`, `subject`, `level` (warning or alert), `value`, `threshold`, `unit`, `message`. */
+            detail: Record<string, never>;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+        };
+        /** @description All machines. */
+        HostList: {
+            /** @description By name, then by id. */
+            hosts: components["schemas"]["Host"][];
+        };
+        /** @description A section of an inventory. */
+        HostSection: {
+            /**
+             * Format: date-time
+             * @description When the hub took it.
+             */
+            at: string;
+            /** @description An object, or a list of entries, as the machine says it: text of others. */
+            data: unknown;
+            /**
+             * Format: int64
+             * @description Entries that there are.
+             */
+            entries: number;
+            /** @description Whether parts of it have not come yet. */
+            incomplete: boolean;
+            /**
+             * Format: int64
+             * @description Entries that are not in `data`, as there are too many.
+             */
+            left_out: number;
+            /** @description What could not be seen, and why. */
+            unseen: string[];
+        };
+        /** @description A machine with all that is known of it. */
+        HostShown: {
+            /** @description What is wrong with it now. */
+            alerts: components["schemas"]["HostAlert"][];
+            /** @description Counts of its last audit: `passed`, `failed`, `not_judged`, `not_applicable`. */
+            audit: Record<string, never> | null;
+            /** @description The machine. */
+            host: components["schemas"]["Host"];
+            /**
+             * @description Its inventory by section: `system`, `disks`, `interfaces`, `devices`,
+             *     `sockets`, `sessions`, `accounts`, `packages` and more.
+             */
+            sections: {
+                [key: string]: components["schemas"]["HostSection"];
+            };
+        };
+        /**
+         * @description How a machine tells of itself.
+         * @enum {string}
+         */
+        HostSource: "agent" | "glimpse" | "alpha";
+        /**
+         * @description The worst that is wrong with a machine.
+         * @enum {string}
+         */
+        HostState: "ok" | "warning" | "alert" | "silent";
         /** @description What was delivered since the start. */
         IngestStatus: {
             /**
@@ -2929,6 +3325,35 @@ export interface components {
          * @enum {string}
          */
         Role: "viewer" | "operator" | "admin";
+        /** @description The numbers of an interval. */
+        Sample: {
+            /**
+             * Format: date-time
+             * @description The middle of the samples that it was made of.
+             */
+            at: string;
+            /**
+             * Format: int32
+             * @description How many were read for it.
+             */
+            samples: number;
+            /** @description Their means, by name. */
+            values: {
+                [key: string]: number;
+            };
+        };
+        /** @description The numbers of a machine over time. */
+        SampleList: {
+            /** @description Whether not all of them were read: a few of each interval stand for it. */
+            picked: boolean;
+            /** @description Intervals in which there were some, the oldest first. */
+            points: components["schemas"]["Sample"][];
+            /**
+             * Format: int64
+             * @description Samples of that time.
+             */
+            total: number;
+        };
         /** @description A query to save. */
         SaveQuery: {
             /**
@@ -3069,7 +3494,7 @@ export interface components {
          * @description What a key may do.
          * @enum {string}
          */
-        Scope: "ingest" | "read" | "decisions" | "bouncer" | "admin";
+        Scope: "ingest" | "read" | "decisions" | "bouncer" | "glimpse" | "admin";
         /** @description An installation that delivers events. */
         Sensor: {
             /** @description Domain of its last events. */
@@ -3376,6 +3801,54 @@ export interface components {
             reason?: string;
             /** @description Whether it keeps up. */
             state: components["schemas"]["StoreState"];
+        };
+        /** @description What is not to be counted for a while. */
+        Suppress: {
+            /**
+             * @description The check.
+             * @example ssh-root-login
+             */
+            check: string;
+            /** @description The machine, by id; all of them where none is named. */
+            host?: string | null;
+            /**
+             * @description Why, for those who look later.
+             * @example the console server needs it until it is replaced
+             */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Until when; at most two years from now.
+             */
+            until: string;
+        };
+        /** @description What is not counted. */
+        Suppression: {
+            /** @description The check. */
+            check: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created_at: string;
+            /** @description The machine; null for all of them. */
+            host: string | null;
+            /** @description Names it. */
+            id: string;
+            /** @description Who said so. */
+            made_by: string;
+            /** @description Why. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            until: string;
+        };
+        /** @description What is not counted now. */
+        SuppressionList: {
+            /** @description By id. */
+            suppressions: components["schemas"]["Suppression"][];
         };
         /** @description Who switched simulation, and when. */
         Switched: {
@@ -3924,6 +4397,69 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listChanges: {
+        parameters: {
+            query?: {
+                /** @description Of one machine. */
+                host?: string;
+                /** @description Changes of the page, 1 to 500, default 100. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangePage"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such machine */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4773,6 +5309,208 @@ export interface operations {
             };
         };
     };
+    listFindings: {
+        parameters: {
+            query?: {
+                /** @description Of one machine, by id. */
+                host?: string;
+                /** @description Of one check, by id. */
+                check?: string;
+                /** @description Those opened in the last 24 hours alone. */
+                new?: boolean;
+                /** @description Also those closed in so many days before now, 0 to 366, default 0. */
+                closed_days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingList"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listSuppressions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The suppressions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SuppressionList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    suppressFinding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Suppress"];
+            };
+        };
+        responses: {
+            /** @description It is not counted */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suppression"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such machine */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value breaks a rule; the detail says which */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeSuppression: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is counted again */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listHoneypotTells: {
         parameters: {
             query?: never;
@@ -4802,6 +5540,206 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listHosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The machines */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getHost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The machine */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostShown"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    forgetHost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is forgotten */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getHostSamples: {
+        parameters: {
+            query?: {
+                /** @description Hours until now, 1 to 2160, default 24. */
+                hours?: number;
+                /** @description Intervals at most, 1 to 1000, default 240. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The numbers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SampleList"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such machine */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

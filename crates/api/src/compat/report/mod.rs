@@ -22,16 +22,16 @@ use axum::routing::{any, get};
 use http::{HeaderValue, StatusCode, Uri, header};
 use palisade_event::Domain;
 use palisade_hub::alerts::End;
-use palisade_hub::{MAX_PAGE_SESSIONS, Permission, Principal, QueryError};
+use palisade_hub::{MAX_PAGE_SESSIONS, Principal, QueryError};
 use palisade_store::query::{Aggregation, Cursor, Field, Filter, MAX_TOP, Query};
 use palisade_store::{Aggregated, Domains, Key};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::span::Span;
-use super::peba::access;
+use super::access::{self, Denied};
+use super::peba::access::CHALLENGE;
 use crate::auth;
-use crate::config::Openness;
 use crate::router::App;
 
 /// World maps that are remembered for a minute.
@@ -67,7 +67,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = answer(self.0, &json!({"error": self.1}));
         if self.0 == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static(access::CHALLENGE);
+            let challenge = HeaderValue::from_static(CHALLENGE);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
@@ -184,12 +184,9 @@ struct Page {
 impl Page {
     /// Says in an answer what it does not hold.
     fn finish(self, mut answer: Value) -> Value {
-        if let Some(next) = self.next {
-            answer["next"] = next.into();
-        }
-        if self.truncated {
-            answer["truncated"] = true.into();
-        }
+        let Some(object) = answer.as_object_mut() else { return answer };
+        object.extend(self.next.map(|next| ("next".to_owned(), next.into())));
+        object.extend(self.truncated.then(|| ("truncated".to_owned(), true.into())));
         answer
     }
 }
@@ -212,30 +209,22 @@ fn page_of(uri: &Uri) -> Result<(usize, Option<Cursor>), Refusal> {
     Ok((limit, after.map_err(|_| bad("cursor must be 'next' of the page before"))?))
 }
 
-/// The principal: the credential of the request, or what strangers may see.
-async fn asker(app: &App, parts: &mut Parts) -> Result<Principal, Response> {
-    let client = auth::client(parts);
-    match access::known(app, parts).await? {
-        Some(who) if who.may(Permission::Read) => Ok(who),
-        Some(_) => Err(Refusal::from(QueryError::Forbidden).into_response()),
-        None => match app.config.report.open {
-            Openness::All => Ok(Principal::local(None)),
-            Openness::Community => Ok(Principal::public()),
-            Openness::No => Err(match app.unauthenticated.take(client.address, Instant::now()) {
-                Ok(()) => {
-                    let text = "this needs a credential: an API key with the scope 'read', the \
-                                name and token of an EWS user, or a session";
-                    Refusal(StatusCode::UNAUTHORIZED, text.to_owned()).into_response()
-                }
-                Err(secs) => {
-                    let text = format!("too many requests; try again in {secs} seconds");
-                    let mut response = Refusal(StatusCode::TOO_MANY_REQUESTS, text).into_response();
-                    response.headers_mut().insert(header::RETRY_AFTER, secs.into());
-                    response
-                }
-            }),
-        },
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self(denied.status, denied.text)
     }
+}
+
+/// Who asks, or the answer to whoever may not.
+async fn asker(app: &App, parts: &mut Parts) -> Result<Principal, Response> {
+    access::asker(app, parts, app.config.report.open).await.map_err(|denied| {
+        let retry_after = denied.retry_after_secs;
+        let mut response = Refusal::from(denied).into_response();
+        if let Some(secs) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        response
+    })
 }
 
 /// The address that links begin with: the one that people type where it is
@@ -403,7 +392,7 @@ async fn picture(app: &App, asked: &Asked, private: bool) -> Result<bytes::Bytes
             title: format!("Unique IP addresses in the last {}: {addresses}", span.words()),
             below: format!("{sessions} attacks from {} places, {minute} UTC", places.len()),
         };
-        Ok(map::draw(&places, &words))
+        Ok::<_, palisade_store::QueryError>(map::draw(&places, &words))
     };
     let drawn = app.hub.alerts(&asked.who, domains, draw).await?;
     drawn.map(Into::into).map_err(|error| QueryError::Failed(error).into())

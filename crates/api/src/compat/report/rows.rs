@@ -38,12 +38,12 @@ pub(super) fn session(reported: &ReportedSession, connections: usize) -> Value {
         "peer_address": source.map(|end| end.address),
         "session_items": events.iter().flat_map(rows).collect::<Vec<_>>(),
     });
-    if let Some(facts) = p0f(events, connections) {
-        shown["p0f"] = facts;
-    }
     let geo = events.iter().find_map(|event| event.source_geo.as_deref());
-    if let Some((geo, source)) = geo.zip(source) {
-        shown["location"] = location(geo, source);
+    let place = geo.zip(source).map(|(geo, source)| location(geo, source));
+    if let Some(shown) = shown.as_object_mut() {
+        let more = [("p0f", p0f(events, connections)), ("location", place)];
+        let more = more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        shown.extend(more);
     }
     shown
 }

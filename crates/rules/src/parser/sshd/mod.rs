@@ -86,9 +86,10 @@ pub fn parse_sshd_message(
     message: &[u8],
     observed_at: Timestamp,
     host: Option<HostName>,
+    pid: Option<u32>,
 ) -> Parsed {
     match classify(message.trim_ascii()) {
-        Class::Fact(fact) => Parsed::Observation(Box::new(fact.observe(observed_at, host, None))),
+        Class::Fact(fact) => Parsed::Observation(Box::new(fact.observe(observed_at, host, pid))),
         Class::Irrelevant => Parsed::Irrelevant,
         Class::Unparsed => Parsed::Unparsed,
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(message: &str) -> Parsed {
-    parse_sshd_message(message.as_bytes(), Timestamp::from_millis(0), None)
+    parse_sshd_message(message.as_bytes(), Timestamp::from_millis(0), None, None)
 }
 
 fn seen(message: &str) -> Observation {
@@ -155,7 +155,7 @@ proptest! {
     fn any_bytes_are_survived(line in proptest::collection::vec(any::<u8>(), 0..300)) {
         let cx = LineContext { now: Timestamp::from_millis(0), zone: jiff::tz::TimeZone::UTC };
         let _ = parse_sshd(&line, &cx);
-        let _ = parse_sshd_message(&line, cx.now, None);
+        let _ = parse_sshd_message(&line, cx.now, None, None);
     }
 
     #[test]
