@@ -116,6 +116,18 @@ kinds! {
     TunnelRequested "tunnel.requested",
         "A client of the SSH honeypot asked to be passed on to another address, or to listen for it; nothing is opened.",
         "honeypot", "source, session, attributes.direction (forward or reverse), host, port";
+    RequestReceived "request.received",
+        "A client asked something of a honeypot service that speaks another protocol than HTTP.",
+        "honeypot", "source, session, request, cve, fingerprints (user_agent, ja4), attributes.protocol";
+    PluginRecorded "plugin.recorded",
+        "A plug-in of the honeypots has recorded a row of the columns that it declares.",
+        "honeypot", "analyzer (the plug-in), source, session, request (the row as text), attributes.plugin, and one attribute for each column that is not NULL";
+    PluginFailed "plugin.failed",
+        "A plug-in of the honeypots has failed, in one session or when it was loaded; no other is touched by it.",
+        "honeypot", "analyzer (the plug-in), session, attributes.plugin, reason, file, line";
+    PluginReported "plugin.reported",
+        "What a plug-in of the honeypots is and has done since their start; told when that changes.",
+        "honeypot", "analyzer (the plug-in), attributes.plugin, about, origin (shipped or folder), state (serving or failed), reason, digest, ports, columns, sessions, datagrams, rows, refused, refused_by, faults, last_fault, last_fault_at, loads";
     RequestAnswered "request.answered",
         "A real web server answered a request; kept where it failed or looks like an attack.",
         "log parser", "source, request (the target), fingerprints.user_agent, attributes.method, attributes.status";
@@ -239,6 +251,7 @@ impl EventKind {
             | Self::UserAdded
             | Self::StartupChanged
             | Self::TunnelRequested
+            | Self::RequestReceived
             | Self::ClientIdentified => true,
             Self::ConnectionClosed
             | Self::RequestAnswered
@@ -247,6 +260,9 @@ impl EventKind {
             | Self::PrivilegeRefused
             | Self::SessionRecorded
             | Self::PayloadPart
+            | Self::PluginRecorded
+            | Self::PluginFailed
+            | Self::PluginReported
             | Self::SessionClosed
             | Self::SourceFailed
             | Self::SourceRecovered
@@ -320,6 +336,9 @@ mod tests {
             [
                 "connection.closed",
                 "payload.part",
+                "plugin.recorded",
+                "plugin.failed",
+                "plugin.reported",
                 "request.answered",
                 "request.refused",
                 "privilege.granted",
