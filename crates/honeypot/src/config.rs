@@ -5,6 +5,7 @@ mod fetch;
 mod generic;
 mod http;
 mod listen;
+mod plugin;
 mod scans;
 mod ssh;
 
@@ -22,9 +23,11 @@ pub use self::fetch::FetchConfig;
 pub use self::generic::{TcpConfig, UdpConfig};
 pub use self::http::HttpConfig;
 pub use self::listen::{Listen, MAX_SOCKETS};
+pub use self::plugin::{MAX_PLUGINS, OneOrMore, PluginConfig};
 pub use self::scans::{CaptureConfig, ScansConfig};
 pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels, WEAK_LOGINS};
 use crate::fingerprint::DEBIAN_SIGNATURES;
+use crate::plugin::PluginName;
 
 /// The honeypots of one installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,12 @@ pub struct Config {
     pub scans: ScansConfig,
     /// Whether first packets are looked at that never become a connection.
     pub capture: CaptureConfig,
+    /// A folder with plug-ins (`NAME/init.luau`), which all serve. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<PathBuf>,
+    /// Plug-ins that serve, or where those of the folder listen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugin: Vec<PluginConfig>,
     /// Whether the honeypots have a confined process of their own. Default `own`.
     pub process: Process,
     /// Who that process runs as where it was started by root: a name of
@@ -92,6 +101,8 @@ impl Default for Config {
             fetch: FetchConfig::default(),
             scans: ScansConfig::default(),
             capture: CaptureConfig::default(),
+            plugins: None,
+            plugin: Vec::new(),
         }
     }
 }
@@ -113,6 +124,8 @@ pub enum ServiceKind {
     /// All ports that a firewall redirects to one.
     #[serde(rename = "catch-all")]
     CatchAll,
+    /// What a plug-in speaks.
+    Plugin,
 }
 
 impl ServiceKind {
@@ -126,6 +139,7 @@ impl ServiceKind {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::CatchAll => "catch-all",
+            Self::Plugin => "plugin",
         }
     }
 
@@ -136,7 +150,7 @@ impl ServiceKind {
             Self::Ssh => "SSH/console(palisade)",
             Self::Telnet => "Telnet(palisade)",
             Self::Http => "Webpage",
-            Self::Tcp | Self::Udp | Self::CatchAll => "Network(palisade)",
+            Self::Tcp | Self::Udp | Self::CatchAll | Self::Plugin => "Network(palisade)",
         }
     }
 }
@@ -193,6 +207,9 @@ pub struct ServiceConfig {
     /// Settings of `type = "udp"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<UdpConfig>,
+    /// Which plug-in serves, of those that are named or in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginName>,
 }
 
 fn tarpit_secs() -> u64 {
@@ -223,6 +240,7 @@ impl ServiceConfig {
             http: None,
             tcp: None,
             udp: None,
+            plugin: None,
         }
     }
 }
@@ -418,6 +436,9 @@ impl Config {
         if sockets > MAX_SOCKETS {
             mistakes.push(format!("services: more than {MAX_SOCKETS} ports in all; type = \"catch-all\" takes them for one"));
         }
+        for (index, plugin) in self.plugin.iter().enumerate() {
+            plugin.check(&mut |text| mistakes.push(format!("plugin[{index}]: {text}")));
+        }
         self.limits.check(&mut |text| mistakes.push(format!("limits: {text}")));
         self.fetch.check(&mut |text| mistakes.push(format!("fetch: {text}")));
         self.scans.check(&mut |text| mistakes.push(format!("scans: {text}")));
@@ -474,11 +495,12 @@ impl ServiceConfig {
     }
 
     fn check(&self, wrong: &mut dyn FnMut(String)) {
+        let plugin = self.plugin.is_some();
         match (self.tls, self.certificate.is_some(), self.key.is_some()) {
-            (false, true, _) | (false, _, true) => {
+            (false, true, _) | (false, _, true) if !plugin => {
                 wrong("certificate and key have no effect without tls = true".to_owned());
             }
-            (true, true, false) | (true, false, true) => {
+            (_, true, false) | (_, false, true) => {
                 wrong("certificate and key belong together".to_owned());
             }
             _ => {}
@@ -495,7 +517,15 @@ impl ServiceConfig {
         if self.tarpit && (self.tarpit_secs == 0 || self.tarpit_secs > 600) {
             wrong("tarpit_secs must be 1 to 600".to_owned());
         }
-        if self.tarpit && matches!(self.kind, ServiceKind::Udp | ServiceKind::CatchAll) {
+        if self.kind == ServiceKind::Plugin && !plugin {
+            wrong("type = \"plugin\" needs plugin = \"NAME\"".to_owned());
+        }
+        if plugin && !matches!(self.kind, ServiceKind::Plugin | ServiceKind::Udp) {
+            wrong(format!("the key 'plugin' does not belong to type = \"{}\"", self.kind));
+        }
+        if self.tarpit
+            && matches!(self.kind, ServiceKind::Udp | ServiceKind::CatchAll | ServiceKind::Plugin)
+        {
             wrong(format!("type = \"{}\" has no tarpit", self.kind));
         }
         if self.kind == ServiceKind::Udp && (self.tls || self.proxy_protocol != ProxyMode::Off) {

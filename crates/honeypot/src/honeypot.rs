@@ -8,14 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_event::{Category, Event, HostName, SensorId};
+use palisade_event::{Category, Event, HostName, SensorId, Untrusted};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::fingerprint::Signatures;
-use crate::listener::Listener;
+use crate::listener::{Anywhere, Listener};
 use crate::permits::Permits;
+use crate::plugin::{Facts, Plugin, Plugins, Pool};
 use crate::scan::{self, Scans};
 use crate::service::Service;
 use crate::service::catch_all::Other;
@@ -23,8 +24,8 @@ use crate::session::Zone;
 use crate::shell::fetch::Fetch;
 use crate::sockets::{Bound, BoundSocket, Sockets};
 use crate::tls::{Certificate, Made, Tls};
-use crate::udp::UdpListener;
-use crate::{Config, ServiceConfig, ServiceKind, Stats};
+use crate::udp::{Nobody, UdpListener};
+use crate::{Config, PluginConfig, ServiceConfig, ServiceKind, Stats};
 
 /// Shorter made-up texts might be anybody's password.
 const MIN_SECRET_BYTES: usize = 10;
@@ -83,6 +84,8 @@ impl BindError {
 pub struct Honeypot {
     listeners: Vec<(TcpListener, Listener)>,
     datagrams: Vec<(UdpSocket, UdpListener)>,
+    pool: Pool,
+    plugins: Plugins,
     zone: Arc<Zone>,
     stats: Arc<Stats>,
     /// What captures packets, where something does.
@@ -105,10 +108,31 @@ impl Honeypot {
     ) -> Result<Self, BindError> {
         let config = config.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let sockets = Sockets::bind(&config)?;
+            let (config, sockets) = Self::prepare(config)?;
             Self::new(&config, sockets, sensor, host, out)
         });
         made.await.map_err(|error| BindError::Config(vec![error.to_string()]))?
+    }
+
+    /// Adds what plug-ins listen on, and binds all of it. What is wrong with a
+    /// plug-in is logged and noted in the configuration, and keeps nobody else
+    /// from serving. Reads files and runs their `init.luau`.
+    ///
+    /// # Errors
+    /// [`BindError`] of the first service that cannot listen and is no plug-in.
+    pub fn prepare(mut config: Config) -> Result<(Config, Sockets), BindError> {
+        let say = |why: &str| {
+            let why = Untrusted::from(why);
+            tracing::error!(%why, "a plug-in does not serve");
+        };
+        config.add_plugins().iter().for_each(|why| say(why));
+        let sockets = Sockets::bind(&config)?;
+        for (service, error) in sockets.refused() {
+            let why = error.to_string();
+            say(&why);
+            config.note_plugin_problem(service, &why);
+        }
+        Ok((config, sockets))
     }
 
     /// Makes all that serves on `sockets`, which are those of `config`. Reads
@@ -143,7 +167,10 @@ impl Honeypot {
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);
         let services = serving(config, &zone)?;
+        let plugins = open_plugins(config, &sockets, &zone);
+        let certificates = certificates(config, &plugins, &zone)?;
         let (mut listeners, mut datagrams) = (Vec::new(), Vec::new());
+        let mut pool = Pool::default();
         for BoundSocket { service: index, socket } in sockets.into_bound() {
             let (Some(service), Some(ready)) = (config.services.get(index), services.get(index))
             else {
@@ -162,6 +189,7 @@ impl Honeypot {
                         kind: service.kind,
                         service: ready.service.clone(),
                         tls: ready.tls.clone(),
+                        certificate: certificates.get(&index).cloned(),
                         category,
                         proxy_protocol: service.proxy_protocol,
                         trusted_proxies: service.trusted_proxies.clone().into(),
@@ -169,18 +197,28 @@ impl Honeypot {
                         permits: Arc::clone(&permits),
                         limits: Arc::clone(&limits),
                     };
-                    listeners.push((socket, listener));
+                    match plugin_of(service, &plugins) {
+                        Some(plugin) => pool.listeners.push((socket, listener, plugin)),
+                        None if service.plugin.is_some() => {
+                            tracing::error!(%address, "no such plug-in is loaded, so nobody is served here");
+                        }
+                        None => listeners.push((socket, listener)),
+                    }
                 }
                 Bound::Udp(socket) => {
                     let config = service.udp.clone().unwrap_or_default();
                     let listener =
                         UdpListener { address, config, category, zone: Arc::clone(&zone) };
-                    datagrams.push((socket, listener));
+                    match plugin_of(service, &plugins) {
+                        Some(plugin) => pool.datagrams.push((socket, listener, plugin)),
+                        None => datagrams.push((socket, listener)),
+                    }
                 }
             }
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
-        Ok(Self { listeners, datagrams, zone, stats, captures: Vec::new(), shutdown })
+        let captures = Vec::new();
+        Ok(Self { listeners, datagrams, pool, plugins, zone, stats, captures, shutdown })
     }
 
     /// Has files that shells ask for fetched by `fetcher`. Without one, which
@@ -203,7 +241,14 @@ impl Honeypot {
         let streams = self.listeners.iter().map(|(_, listener)| (listener.kind, listener.address));
         let datagrams =
             self.datagrams.iter().map(|(_, listener)| (ServiceKind::Udp, listener.address));
-        streams.chain(datagrams).collect()
+        let plugged = self.pool.addresses();
+        streams.chain(datagrams).chain(plugged).collect()
+    }
+
+    /// The plug-ins, which may be changed while they run.
+    #[must_use]
+    pub fn plugins(&self) -> Plugins {
+        self.plugins.clone()
     }
 
     /// The counters; they stay readable while the zone runs and after.
@@ -226,10 +271,19 @@ impl Honeypot {
             looking.spawn(scan::capture::run(zone, socket, stop));
         }
         for (socket, listener) in self.listeners {
-            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
+            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown, Anywhere));
         }
         for (socket, listener) in self.datagrams {
-            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown));
+            loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown, Nobody));
+        }
+        // Told until all that there is to count is counted.
+        let counted = CancellationToken::new();
+        let mut reports = JoinSet::new();
+        if !self.plugins.is_empty() {
+            reports.spawn(self.plugins.report(Arc::clone(&self.zone), counted.clone()));
+        }
+        if let Err(error) = self.pool.run(cancel.child_token(), self.shutdown).await {
+            tracing::error!(%error, "plug-ins cannot be served");
         }
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
@@ -243,6 +297,8 @@ impl Honeypot {
                 tracing::error!(%error, "looking for scans failed");
             }
         }
+        counted.cancel();
+        while reports.join_next().await.is_some() {}
     }
 }
 
@@ -269,6 +325,48 @@ fn serving(config: &Config, zone: &Zone) -> Result<Vec<Other>, BindError> {
     // The zone is new: nothing was set before.
     let _ = zone.secrets.set(secrets);
     Ok(ready)
+}
+
+/// Loads the plug-ins; one that is wrong is reported, and serves nobody.
+fn open_plugins(config: &Config, sockets: &Sockets, zone: &Zone) -> Plugins {
+    let enabled = config.plugin.iter().filter(|plugin| plugin.enabled);
+    if enabled.clone().next().is_none() {
+        return Plugins::default();
+    }
+    let facts = Arc::new(Facts::of(zone));
+    let open = |plugin: &PluginConfig| {
+        let ports = match &plugin.name {
+            Some(name) => sockets.of_plugin(config, name),
+            None => Vec::new(),
+        };
+        Plugin::open(plugin, &facts, ports).map(Arc::new)
+    };
+    Plugins::new(enabled.filter_map(open).collect())
+}
+
+fn plugin_of(service: &ServiceConfig, plugins: &Plugins) -> Option<Arc<Plugin>> {
+    plugins.get(service.plugin.as_ref()?).map(Arc::clone)
+}
+
+/// What plug-ins begin TLS with in a connection, by their services.
+fn certificates(
+    config: &Config,
+    plugins: &Plugins,
+    zone: &Zone,
+) -> Result<BTreeMap<usize, Tls>, BindError> {
+    let mut made = BTreeMap::new();
+    for (index, service) in config.services.iter().enumerate() {
+        let wants = plugin_of(service, plugins)
+            .and_then(|plugin| plugin.loaded())
+            .is_some_and(|loaded| loaded.manifest.certificate);
+        if wants && service.kind == ServiceKind::Plugin {
+            let service = ServiceConfig { tls: true, ..service.clone() };
+            let wrong = |mistake| BindError::Config(vec![format!("tls: {mistake}")]);
+            let tls = tls_of(&service, config.tls_keys.as_deref(), zone).transpose();
+            made.extend(tls.map_err(wrong)?.map(|tls| (index, tls)));
+        }
+    }
+    Ok(made)
 }
 
 /// The certificate of a service with what is spoken, where it speaks TLS.

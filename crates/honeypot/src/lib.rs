@@ -19,6 +19,7 @@ mod honeypot;
 mod listener;
 mod permits;
 mod persona;
+pub mod plugin;
 pub mod proxy;
 pub mod scan;
 pub mod service;
@@ -34,9 +35,10 @@ mod udp;
 pub mod zone_stream;
 
 pub use config::{
-    Accept, CaptureConfig, Config, FetchConfig, HttpConfig, Limits, Listen, MAX_SOCKETS,
-    PersonaConfig, Process, ProxyMode, ScansConfig, ServiceConfig, ServiceKind, SshAccept,
-    SshConfig, SshKeys, SshTunnels, TcpConfig, TelnetConfig, TrustedProxy, UdpConfig, WEAK_LOGINS,
+    Accept, CaptureConfig, Config, FetchConfig, HttpConfig, Limits, Listen, MAX_PLUGINS,
+    MAX_SOCKETS, OneOrMore, PersonaConfig, PluginConfig, Process, ProxyMode, ScansConfig,
+    ServiceConfig, ServiceKind, SshAccept, SshConfig, SshKeys, SshTunnels, TcpConfig, TelnetConfig,
+    TrustedProxy, UdpConfig, WEAK_LOGINS,
 };
 pub use honeypot::{BindError, Honeypot};
 pub use persona::{Persona, System};

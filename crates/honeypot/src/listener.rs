@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fingerprint::{self, Fingerprint, Syn};
 use crate::permits::{AddressPermit, GlobalPermit, Permits};
+use crate::plugin::{self, Wire};
 use crate::proxy::{self, Header};
 use crate::service::{Service, catch_all};
 use crate::session::{Session, Zone};
-use crate::stream::{Closed, Stream};
+use crate::stream::{Closed, Stream, Traffic};
 use crate::tls::{self, Tls};
 use crate::{Limits, ProxyMode, Refusal, ServiceKind, TrustedProxy};
 
@@ -33,12 +35,14 @@ const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(10);
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What serves one socket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) kind: ServiceKind,
     pub(crate) service: Service,
     pub(crate) tls: Option<Tls>,
+    /// What a plug-in may begin TLS with.
+    pub(crate) certificate: Option<Tls>,
     pub(crate) category: Option<Category>,
     pub(crate) proxy_protocol: ProxyMode,
     pub(crate) trusted_proxies: Arc<[TrustedProxy]>,
@@ -47,8 +51,67 @@ pub(crate) struct Listener {
     pub(crate) limits: Arc<Limits>,
 }
 
+/// Where the tasks of connections run.
+pub(crate) trait Host {
+    /// Starts the task of a visit.
+    fn visit(&self, sessions: &mut JoinSet<()>, visit: Visit);
+    /// Starts the task of one that is known when a proxy has spoken.
+    fn coming(
+        &self,
+        sessions: &mut JoinSet<()>,
+        coming: impl Future<Output = Option<Visit>> + Send + 'static,
+    );
+}
+
+/// On any thread of the runtime.
+#[derive(Debug)]
+pub(crate) struct Anywhere;
+
+impl Host for Anywhere {
+    fn visit(&self, sessions: &mut JoinSet<()>, visit: Visit) {
+        sessions.spawn(visit.run());
+    }
+
+    fn coming(
+        &self,
+        sessions: &mut JoinSet<()>,
+        coming: impl Future<Output = Option<Visit>> + Send + 'static,
+    ) {
+        sessions.spawn(async move {
+            if let Some(visit) = coming.await {
+                // In a box: else the largest state of a visit is part of every
+                // wait for a header.
+                Box::pin(visit.run()).await;
+            }
+        });
+    }
+}
+
+/// On the thread that has the VM of a plug-in.
+#[derive(Debug)]
+pub(crate) struct OnPluginThread(pub(crate) Rc<plugin::Local>);
+
+impl Host for OnPluginThread {
+    fn visit(&self, sessions: &mut JoinSet<()>, visit: Visit) {
+        sessions.spawn_local(visit.run_plugin(Rc::clone(&self.0)));
+    }
+
+    fn coming(
+        &self,
+        sessions: &mut JoinSet<()>,
+        coming: impl Future<Output = Option<Visit>> + Send + 'static,
+    ) {
+        let local = Rc::clone(&self.0);
+        sessions.spawn_local(async move {
+            if let Some(visit) = coming.await {
+                Box::pin(visit.run_plugin(local)).await;
+            }
+        });
+    }
+}
+
 /// What one connection needs; owned by its task.
-struct Visit {
+pub(crate) struct Visit {
     socket: TcpStream,
     early: Vec<u8>,
     peer: SocketAddr,
@@ -56,6 +119,7 @@ struct Visit {
     proxied: bool,
     service: Service,
     tls: Option<Tls>,
+    certificate: Option<Tls>,
     category: Option<Category>,
     zone: Arc<Zone>,
     limits: Arc<Limits>,
@@ -73,6 +137,7 @@ impl Listener {
         socket: BoundListener,
         end: CancellationToken,
         shutdown: Duration,
+        host: impl Host,
     ) {
         let socket = match TcpListener::from_std(socket) {
             Ok(socket) => socket,
@@ -93,7 +158,7 @@ impl Listener {
                 accepted = socket.accept() => match accepted {
                     Ok((socket, peer)) => {
                         backoff = MIN_BACKOFF;
-                        self.take(socket, peer, &end, &mut sessions, &mut refusals);
+                        self.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
                     }
                     Err(error) if is_clients_fault(&error) => {}
                     Err(error) => {
@@ -136,7 +201,7 @@ impl Listener {
         socket: TcpStream,
         peer: SocketAddr,
         end: &CancellationToken,
-        sessions: &mut JoinSet<()>,
+        (sessions, host): (&mut JoinSet<()>, &impl Host),
         refusals: &mut RefusalLog,
     ) {
         let mut refuse = |reason| {
@@ -155,15 +220,14 @@ impl Listener {
             if !self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip())) {
                 return refuse(Refusal::UntrustedProxy);
             }
-            sessions.spawn(self.proxied(socket, global, end.clone()));
+            host.coming(sessions, self.proxied(socket, global, end.clone()));
             return;
         }
         let Some(address) = self.permits.address(peer.ip()) else {
             return refuse(Refusal::PerAddress);
         };
-        sessions.spawn(
-            self.visit(socket, Vec::new(), (peer, local), (global, address), end.clone()).run(),
-        );
+        let visit = self.visit(socket, Vec::new(), (peer, local), (global, address), end.clone());
+        host.visit(sessions, visit);
     }
 
     fn visit(
@@ -182,6 +246,7 @@ impl Listener {
             proxied: false,
             service: self.service.clone(),
             tls: self.tls.clone(),
+            certificate: self.certificate.clone(),
             category: self.category.clone(),
             zone: Arc::clone(&self.zone),
             limits: Arc::clone(&self.limits),
@@ -191,39 +256,44 @@ impl Listener {
         }
     }
 
-    /// The task of a connection that starts with a PROXY header: the visit
-    /// begins when the header has said whose it is.
+    /// A connection that starts with a PROXY header: the visit begins when the header has said whose it is.
     fn proxied(
         &self,
         mut socket: TcpStream,
         global: GlobalPermit,
         end: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = Option<Visit>> + Send + 'static {
         let parts = (self.service.clone(), self.tls.clone(), self.category.clone());
+        let certificate = self.certificate.clone();
         let (zone, limits) = (Arc::clone(&self.zone), Arc::clone(&self.limits));
         let permits = Arc::clone(&self.permits);
         async move {
             let header = tokio::select! {
                 biased;
-                () = end.cancelled() => return,
+                () = end.cancelled() => return None,
                 header = tokio::time::timeout(PROXY_HEADER_TIMEOUT, read_header(&mut socket)) => header,
             };
             let (peer, local, early) = match header {
                 Ok(Some((Header::Proxied { source, target, .. }, early))) => {
                     (source, target, early)
                 }
-                Ok(Some((Header::Local { .. }, _))) => return zone.stats.proxy_checks.increase(),
+                Ok(Some((Header::Local { .. }, _))) => {
+                    zone.stats.proxy_checks.increase();
+                    return None;
+                }
                 Ok(None) | Err(_) => {
                     tracing::debug!("a trusted proxy sent no valid PROXY header");
-                    return zone.stats.refused_counter(Refusal::ProxyHeader).increase();
+                    zone.stats.refused_counter(Refusal::ProxyHeader).increase();
+                    return None;
                 }
             };
             let Some(address) = permits.address(peer.ip()) else {
                 tracing::debug!(address = %peer.ip(), "refused a proxied connection");
-                return zone.stats.refused_counter(Refusal::PerAddress).increase();
+                zone.stats.refused_counter(Refusal::PerAddress).increase();
+                return None;
             };
             let (service, tls, category) = parts;
-            let visit = Visit {
+            Some(Visit {
                 socket,
                 early,
                 peer,
@@ -231,15 +301,14 @@ impl Listener {
                 proxied: true,
                 service,
                 tls,
+                certificate,
                 category,
                 zone,
                 limits,
                 end,
                 _global: global,
                 _address: address,
-            };
-            // In a box: else the largest state of a visit is part of every wait for a header.
-            Box::pin(visit.run()).await;
+            })
         }
     }
 }
@@ -299,6 +368,76 @@ impl Visit {
     }
 }
 
+impl Visit {
+    /// The whole life of a session that a plug-in serves.
+    async fn run_plugin(self, local: Rc<plugin::Local>) {
+        let Self { socket, early, peer, local: here, .. } = self;
+        let Self { tls, certificate, category, zone, limits, end, proxied, .. } = self;
+        let _open = Open::new(&zone);
+        let mut session = Session::new(Arc::clone(&zone), category, peer, here);
+        local.plugin.begin(&mut session);
+        let fingerprint = if proxied { None } else { first_packet(&zone, &socket) };
+        let mut stream = Stream::new(socket, early, &limits, end);
+        let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
+        let mut begun = session.emit(opened).await.map(|()| true);
+        if let (Ok(_), Some(tls)) = (&begun, tls) {
+            begun = Box::pin(begin_tls(&tls, &mut session, &mut stream)).await;
+        }
+        let (session, stream, why) = match begun {
+            Ok(true) if !stream.is_misplaced() => {
+                let wire = Wire::Socket(Box::new(stream), certificate);
+                let visit = plugin::Visit::new(session, wire);
+                let why = match caught(plugin::serve(&local, &visit)).await {
+                    Ok(ended) => ended.err().unwrap_or(Closed::Completed),
+                    Err(Panicked) => {
+                        zone.stats.panics.increase();
+                        tracing::error!(plugin = %local.plugin.name, "a plug-in made its host panic");
+                        Closed::Error(io::Error::other("panicked"))
+                    }
+                };
+                match visit.finish() {
+                    Some(parts) => {
+                        let (session, stream) = parts.into_session();
+                        (session, stream, why)
+                    }
+                    None => {
+                        // All calls of a script that has ended are over.
+                        zone.stats.panics.increase();
+                        tracing::error!(plugin = %local.plugin.name, "the session of a plug-in was lost");
+                        return;
+                    }
+                }
+            }
+            Ok(true) => {
+                // No server answers without TLS where it is wanted.
+                let ended = record_misplaced(&mut session, &mut stream).await;
+                (session, Some(stream), ended.err().unwrap_or(Closed::Completed))
+            }
+            Ok(false) => (session, Some(stream), Closed::Completed),
+            Err(why) => (session, Some(stream), why),
+        };
+        let (mut session, mut traffic) = (session, Traffic::default());
+        if let Some(mut stream) = stream {
+            if matches!(why, Closed::Completed) {
+                Box::pin(stream.linger()).await;
+            }
+            traffic = stream.traffic();
+        }
+        Box::pin(session.close(&why, traffic)).await;
+    }
+}
+
+/// Begins TLS, and records what the client offers; whether it can be served.
+async fn begin_tls(tls: &Tls, session: &mut Session, stream: &mut Stream) -> Result<bool, Closed> {
+    let greeting = stream.start_tls(tls).await?;
+    tls::told(greeting, session).await
+}
+
+/// Records bytes of a client that speaks without TLS where it is wanted.
+async fn record_misplaced(session: &mut Session, stream: &mut Stream) -> Result<(), Closed> {
+    Box::pin(Service::recorder().serve(session, stream)).await
+}
+
 /// Begins TLS where it is spoken, and serves.
 async fn attend(
     service: &Service,
@@ -306,11 +445,10 @@ async fn attend(
     session: &mut Session,
     stream: &mut Stream,
 ) -> Result<(), Closed> {
-    if let Some(tls) = tls {
-        let greeting = Box::pin(stream.start_tls(&tls)).await?;
-        if !tls::told(greeting, session).await? {
-            return Ok(());
-        }
+    if let Some(tls) = tls
+        && !Box::pin(begin_tls(&tls, session, stream)).await?
+    {
+        return Ok(());
     }
     service.serve(session, stream).await
 }
@@ -415,6 +553,7 @@ mod tests {
             kind: ServiceKind::Telnet,
             service: Service::Panics,
             tls: None,
+            certificate: None,
             category: None,
             proxy_protocol: ProxyMode::Off,
             trusted_proxies: Vec::new().into(),
@@ -423,7 +562,8 @@ mod tests {
             limits: Arc::new(Limits::default()),
         };
         let end = CancellationToken::new();
-        let running = tokio::spawn(listener.run(socket, end.clone(), Duration::from_secs(10)));
+        let running =
+            tokio::spawn(listener.run(socket, end.clone(), Duration::from_secs(10), Anywhere));
         for sessions in 1..=2 {
             let mut client = TcpStream::connect(address).await.unwrap();
             assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);

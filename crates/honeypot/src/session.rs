@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use palisade_event::asciicast::clamp_size;
 use palisade_event::{
-    AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind, HostName, Outcome,
-    SensorId, SessionId, Timestamp, Untrusted,
+    AnalyzerName, AttributeValue, Attributes, Category, Endpoint, Event, EventId, EventKind,
+    HostName, Outcome, SensorId, SessionId, Timestamp, Untrusted,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
@@ -99,6 +99,15 @@ impl Zone {
         (self.tarpits.0, Arc::clone(&self.tarpits.1))
     }
 
+    /// An event of the zone itself, of no session, that happened now.
+    pub(crate) fn event(&self, kind: EventKind) -> Event {
+        let now = Timestamp::from(SystemTime::now());
+        let mut event =
+            Event::new(EventId::new(now, rand::random()), kind, now, self.sensor.clone());
+        event.host.clone_from(&self.host);
+        event
+    }
+
     /// The known attacks of requests; read when a service first needs them.
     ///
     /// # Errors
@@ -130,6 +139,11 @@ pub struct Session {
     size: (u16, u16),
     tape: Option<Box<Tape>>,
     ja4: Option<Box<str>>,
+    /// The plug-in that serves, which its events name.
+    plugin: Option<AnalyzerName>,
+    /// Whether it stands for one datagram: that is no session, and its sender
+    /// may be anybody.
+    datagram: bool,
 }
 
 /// What a session is summed up by when it is over.
@@ -207,7 +221,19 @@ impl Session {
             size: clamp_size(0, 0),
             tape: None,
             ja4: None,
+            plugin: None,
+            datagram: false,
         }
+    }
+
+    /// What stands for the session of one datagram.
+    pub(crate) fn of_datagram(
+        zone: Arc<Zone>,
+        category: Option<Category>,
+        peer: Endpoint,
+        local: Endpoint,
+    ) -> Self {
+        Self { datagram: true, ..Self::between(zone, category, peer, local) }
     }
 
     /// Its random id.
@@ -236,6 +262,11 @@ impl Session {
 
     pub(crate) fn set_ja4(&mut self, ja4: String) {
         self.ja4 = Some(ja4.into());
+    }
+
+    /// Has its events name the plug-in that serves.
+    pub(crate) fn set_plugin(&mut self, name: AnalyzerName) {
+        self.plugin = Some(name);
     }
 
     /// Gives its events another category, that of the service it is handed to.
@@ -280,9 +311,13 @@ impl Session {
         let id = EventId::new(now, self.entropy);
         let mut event = Event::new(id, kind, now, self.zone.sensor.clone());
         event.host.clone_from(&self.zone.host);
+        event.analyzer.clone_from(&self.plugin);
         event.category.clone_from(&self.category);
         event.source = Some(self.peer);
         event.target = Some(self.local);
+        if self.datagram {
+            return event.with("spoofable", true);
+        }
         event.session = Some(self.id.clone());
         event
     }

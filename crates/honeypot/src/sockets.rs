@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fingerprint;
 use crate::honeypot::BindError;
+use crate::plugin::PluginName;
 use crate::{Config, ServiceKind};
 
 /// Connections the kernel holds until we accept them; it may use less
@@ -20,7 +21,11 @@ const BACKLOG: i32 = 4_096;
 
 /// The sockets of all services, bound and listening; nobody accepts yet.
 #[derive(Debug)]
-pub struct Sockets(Vec<BoundSocket>);
+pub struct Sockets {
+    bound: Vec<BoundSocket>,
+    /// Services of plug-ins that have no socket, and why.
+    refused: Vec<(usize, BindError)>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -47,25 +52,33 @@ impl Bound {
 }
 
 impl Sockets {
-    /// Binds every service of `config`. Needs no runtime.
+    /// Binds every service of `config`. Needs no runtime. A plug-in that cannot
+    /// listen is left out ([`Self::refused`]).
     ///
     /// # Errors
-    /// [`BindError`] of the first service that cannot listen; then none does.
+    /// [`BindError`] of the first other service that cannot listen; then none does.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
-        let mut all = Vec::new();
+        let (mut bound, mut refused) = (Vec::new(), Vec::new());
         for (index, service) in config.services.iter().enumerate() {
             for address in service.listen.addresses() {
                 let socket = match service.kind {
                     ServiceKind::Udp => receive(address).map(Bound::Udp),
                     _ => listen(address).map(Bound::Tcp),
                 };
-                let socket =
-                    socket.map_err(|error| BindError::new(service.kind, address, error))?;
-                all.push(BoundSocket { service: index, socket });
+                match socket.map_err(|error| BindError::new(service.kind, address, error)) {
+                    Ok(socket) => bound.push(BoundSocket { service: index, socket }),
+                    Err(error) if service.plugin.is_some() => refused.push((index, error)),
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(Self(all))
+        Ok(Self { bound, refused })
+    }
+
+    /// Services of plug-ins that cannot listen, by their index, and why.
+    pub fn refused(&self) -> impl Iterator<Item = (usize, &BindError)> {
+        self.refused.iter().map(|(service, error)| (*service, error))
     }
 
     /// What listens where, with the ports the system chose for port 0.
@@ -75,12 +88,27 @@ impl Sockets {
             let kind = config.services.get(bound.service)?.kind;
             Some((kind, bound.socket.local_addr().ok()?))
         };
-        self.0.iter().filter_map(place).collect()
+        self.bound.iter().filter_map(place).collect()
+    }
+
+    /// What a plug-in listens on, as `tcp 127.0.0.1:21`.
+    pub(crate) fn of_plugin(&self, config: &Config, plugin: &PluginName) -> Vec<String> {
+        let place = |bound: &BoundSocket| {
+            let service = config.services.get(bound.service)?;
+            (service.plugin.as_ref() == Some(plugin)).then_some(())?;
+            let transport = match (&bound.socket, service.tls) {
+                (Bound::Udp(_), _) => "udp",
+                (Bound::Tcp(_), true) => "tls",
+                (Bound::Tcp(_), false) => "tcp",
+            };
+            Some(format!("{transport} {}", bound.socket.local_addr().ok()?))
+        };
+        self.bound.iter().filter_map(place).collect()
     }
 
     /// The sockets for another process, each with the index of its service.
     pub fn descriptors(&self) -> impl ExactSizeIterator<Item = (usize, BorrowedFd<'_>)> {
-        self.0.iter().map(|bound| {
+        self.bound.iter().map(|bound| {
             let descriptor = match &bound.socket {
                 Bound::Tcp(socket) => socket.as_fd(),
                 Bound::Udp(socket) => socket.as_fd(),
@@ -105,11 +133,15 @@ impl Sockets {
             socket.local_addr()?;
             Ok(BoundSocket { service, socket })
         };
-        handed.into_iter().map(adopt).collect::<io::Result<_>>().map(Self)
+        handed
+            .into_iter()
+            .map(adopt)
+            .collect::<io::Result<_>>()
+            .map(|bound| Self { bound, refused: Vec::new() })
     }
 
     pub(crate) fn into_bound(self) -> Vec<BoundSocket> {
-        self.0
+        self.bound
     }
 }
 

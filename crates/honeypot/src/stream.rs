@@ -41,6 +41,8 @@ pub enum Closed {
     ByteBudget,
     /// The zone ends.
     Shutdown,
+    /// The script of a plug-in has failed.
+    Failed,
     /// The socket failed, or there is nobody left to tell.
     Error(io::Error),
 }
@@ -56,6 +58,7 @@ impl Closed {
             Self::Deadline => "deadline",
             Self::ByteBudget => "byte-budget",
             Self::Shutdown => "shutdown",
+            Self::Failed => "plugin-failed",
             Self::Error(_) => "error",
         }
     }
@@ -151,9 +154,10 @@ impl Stream {
 
     /// Takes bytes back that were read; they are read again next. Only for
     /// those of this stream, before TLS.
-    pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn unread(&mut self, mut bytes: Vec<u8>) {
         self.traffic.bytes_in = self.traffic.bytes_in.saturating_sub(bytes.len() as u64);
         self.in_left = self.in_left.saturating_add(bytes.len() as u64);
+        bytes.append(&mut self.early);
         self.early = bytes;
     }
 

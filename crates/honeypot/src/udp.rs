@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
-use palisade_event::{Category, Endpoint, Event, EventKind, Transport};
+use palisade_event::{Category, Event, EventKind};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -18,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::UdpConfig;
 use crate::permits::network;
+use crate::plugin;
 use crate::service::guess;
-use crate::session::{Session, Zone};
+use crate::session::Zone;
 
 /// Longest datagram.
 const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
@@ -39,6 +41,51 @@ pub(crate) struct UdpListener {
     pub(crate) zone: Arc<Zone>,
 }
 
+/// Who takes datagrams in the place of the recorder.
+pub(crate) trait Taker {
+    /// Takes one, and says what is answered; `None`: it is recorded as it is.
+    fn take(
+        &self,
+        zone: &Arc<Zone>,
+        category: &Option<Category>,
+        ends: (SocketAddr, SocketAddr),
+        bytes: &[u8],
+    ) -> impl Future<Output = Option<Option<Vec<u8>>>>;
+}
+
+/// Nobody does.
+#[derive(Debug)]
+pub(crate) struct Nobody;
+
+impl Taker for Nobody {
+    async fn take(
+        &self,
+        _: &Arc<Zone>,
+        _: &Option<Category>,
+        _: (SocketAddr, SocketAddr),
+        _: &[u8],
+    ) -> Option<Option<Vec<u8>>> {
+        None
+    }
+}
+
+impl Taker for Rc<plugin::Local> {
+    async fn take(
+        &self,
+        zone: &Arc<Zone>,
+        category: &Option<Category>,
+        (from, to): (SocketAddr, SocketAddr),
+        bytes: &[u8],
+    ) -> Option<Option<Vec<u8>>> {
+        // Without a VM it is recorded.
+        let vm = self.vm().ok()?;
+        let mut session = plugin::datagram_session(zone, category.clone(), from, to);
+        self.plugin.sign(&mut session);
+        // Its fault is told already.
+        Some(plugin::answer_datagram(&vm, session, bytes).await.unwrap_or(None))
+    }
+}
+
 /// A datagram that came.
 struct Datagram {
     length: usize,
@@ -55,6 +102,7 @@ impl UdpListener {
         socket: std::net::UdpSocket,
         end: CancellationToken,
         shutdown: Duration,
+        taker: impl Taker,
     ) {
         let socket = match UdpSocket::from_std(socket) {
             Ok(socket) => socket,
@@ -72,13 +120,13 @@ impl UdpListener {
                 () = self.zone.out.closed() => break,
                 received = receive(&socket, &mut buffer) => received,
             };
-            self.took(&socket, datagram, &buffer, &mut budget).await;
+            self.took(&socket, datagram, &buffer, (&mut budget, &taker)).await;
         }
         let drained = tokio::time::timeout(shutdown, async {
             for _ in 0..MAX_DRAINED {
                 match receive_now(&socket, &mut buffer) {
                     Ok(datagram) => {
-                        self.took(&socket, Ok(datagram), &buffer, &mut budget).await;
+                        self.took(&socket, Ok(datagram), &buffer, (&mut budget, &taker)).await;
                     }
                     Err(_) => break,
                 }
@@ -94,7 +142,7 @@ impl UdpListener {
         socket: &UdpSocket,
         received: io::Result<Datagram>,
         buffer: &[u8],
-        budget: &mut Budget,
+        (budget, taker): (&mut Budget, &impl Taker),
     ) {
         let datagram = match received {
             Ok(datagram) => datagram,
@@ -110,6 +158,14 @@ impl UdpListener {
             return self.zone.stats.datagrams_unrecorded.increase();
         }
         let bytes = buffer.get(..datagram.length).unwrap_or_default();
+        let ends = (datagram.from, self.meant(&datagram));
+        if let Some(answer) = taker.take(&self.zone, &self.category, ends, bytes).await {
+            // Lost like any datagram where there is no room.
+            if let Some(answer) = answer.filter(|answer| answer.len() <= bytes.len()) {
+                let _ = socket.try_send_to(&answer, datagram.from);
+            }
+            return;
+        }
         let event = self.event(bytes, &datagram);
         self.zone.scans.notice(&event);
         if self.zone.out.send(event).await.is_ok() {
@@ -123,19 +179,15 @@ impl UdpListener {
         }
     }
 
+    /// Where it was sent to.
+    fn meant(&self, datagram: &Datagram) -> SocketAddr {
+        SocketAddr::new(datagram.to.unwrap_or(self.address.ip()), self.address.port())
+    }
+
     fn event(&self, bytes: &[u8], datagram: &Datagram) -> Event {
-        let end = |address: SocketAddr| Endpoint {
-            transport: Some(Transport::Udp),
-            ..Endpoint::tcp(address)
-        };
-        let to = datagram.to.unwrap_or(self.address.ip());
-        let to = end(SocketAddr::new(to, self.address.port()));
-        let category = self.category.clone();
-        let mut session =
-            Session::between(Arc::clone(&self.zone), category, end(datagram.from), to);
-        let mut event = session.event(EventKind::DataReceived).with("spoofable", true);
-        // One datagram is no session.
-        event.session = None;
+        let (category, to) = (self.category.clone(), self.meant(datagram));
+        let mut session = plugin::datagram_session(&self.zone, category, datagram.from, to);
+        let mut event = session.event(EventKind::DataReceived);
         if let Some(protocol) = guess::datagram(bytes) {
             event = event.with("protocol", protocol);
         }

@@ -11,8 +11,10 @@
 use std::collections::BTreeMap;
 
 use palisade_event::wire::{MAX_EVENT_BYTES, decode_event, encode_event};
-use palisade_event::{Event, EventKind};
+use palisade_event::{AnalyzerName, Event, EventKind};
 use serde::{Deserialize, Serialize};
+
+use crate::plugin::PluginName;
 
 /// Longest frame after its length: an event and its number.
 pub const MAX_FRAME_BYTES: usize = MAX_EVENT_BYTES + 16;
@@ -31,6 +33,7 @@ const COUNTERS: u8 = b'C';
 const ENDED: u8 = b'.';
 const START: u8 = b'S';
 const CONFIRMED: u8 = b'K';
+const PLUGIN: u8 = b'P';
 const END: u8 = b'X';
 
 /// What the zone says.
@@ -69,6 +72,8 @@ pub enum ToZone {
     Start(Vec<u8>),
     /// All events up to this number are safe, or will never be taken.
     Confirmed(u64),
+    /// A plug-in has changed: its files as JSON (a [`crate::plugin::Source`]).
+    Plugin(Vec<u8>),
     /// Let nobody in any more, say what there is to say, end.
     End,
 }
@@ -177,7 +182,9 @@ fn take(record: &[u8]) -> Result<Box<Event>, Refused> {
     // The hub adds these; from here they could only be false.
     (event.received_at, event.source_geo, event.target_geo) = (None, None, None);
     event.domain = palisade_event::Domain::default();
-    event.analyzer = None;
+    // A plug-in has a plain name, and nothing else names itself in the zone.
+    let plugin = |name: &AnalyzerName| PluginName::new(name.as_str()).is_ok();
+    event.analyzer = event.analyzer.filter(plugin);
     Ok(Box::new(event))
 }
 
@@ -195,6 +202,7 @@ impl ToZone {
         match self {
             Self::Start(how) => frame(START, &[how]),
             Self::Confirmed(number) => frame(CONFIRMED, &[&number.to_be_bytes()]),
+            Self::Plugin(source) => frame(PLUGIN, &[source]),
             Self::End => frame(END, &[]),
         }
     }
@@ -208,6 +216,7 @@ impl ToZone {
         let Some((name, body, length)) = split(bytes)? else { return Ok(None) };
         let frame = match name {
             START => Self::Start(body.to_vec()),
+            PLUGIN => Self::Plugin(body.to_vec()),
             CONFIRMED => {
                 let number = body.try_into().map_err(|_| StreamError::Malformed)?;
                 Self::Confirmed(u64::from_be_bytes(number))
@@ -277,7 +286,12 @@ mod tests {
             }
             assert_eq!(FromZone::decode(&bytes), Ok(Some((frame, bytes.len()))));
         }
-        for frame in [ToZone::Start(b"{}".to_vec()), ToZone::Confirmed(1 << 40), ToZone::End] {
+        for frame in [
+            ToZone::Start(b"{}".to_vec()),
+            ToZone::Plugin(b"{}".to_vec()),
+            ToZone::Confirmed(1 << 40),
+            ToZone::End,
+        ] {
             let bytes = frame.encode();
             assert_eq!(ToZone::decode(&bytes), Ok(Some((frame, bytes.len()))));
         }

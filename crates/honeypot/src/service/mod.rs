@@ -46,7 +46,7 @@ impl Service {
             return Ok(Self::Tarpit(Arc::new(Tarpit::new(config.kind, every, longest, places))));
         }
         Ok(match config.kind {
-            ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll => {
+            ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll | ServiceKind::Plugin => {
                 let config = config.tcp.clone().unwrap_or_default();
                 Self::Tcp(Arc::new(tcp::Tcp::new(config)))
             }
@@ -65,6 +65,11 @@ impl Service {
                 Self::Http(Arc::new(http.map_err(wrong)?))
             }
         })
+    }
+
+    /// One that records what comes and answers nothing.
+    pub(crate) fn recorder() -> Self {
+        Self::Tcp(Arc::new(tcp::Tcp::new(crate::TcpConfig::default())))
     }
 
     /// What takes the place of `config`'s own service where it is a catch-all.

@@ -155,7 +155,7 @@ pub async fn check(config: &Config, here: &Installation) -> Result<Vec<Tell>, Ve
             ServiceKind::Telnet => wire::try_telnet(&line, service, &place, &mut tells).await,
             ServiceKind::Http => web::try_on(&line, &place, now, &mut tells).await,
             // They pretend to be nothing.
-            ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll => {}
+            ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll | ServiceKind::Plugin => {}
         }
     }
     let has = |kind| config.services.iter().any(|service| service.kind == kind);

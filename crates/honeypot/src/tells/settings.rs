@@ -41,7 +41,7 @@ fn usual(kind: ServiceKind) -> &'static [u16] {
         ServiceKind::Ssh => &[22],
         ServiceKind::Telnet => &[23],
         ServiceKind::Http => &[80, 443, 8080, 8443],
-        ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll => &[],
+        ServiceKind::Tcp | ServiceKind::Udp | ServiceKind::CatchAll | ServiceKind::Plugin => &[],
     }
 }
 

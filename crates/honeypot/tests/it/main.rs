@@ -18,6 +18,7 @@ mod generic;
 mod hostile;
 mod http;
 mod limits;
+mod plugins;
 mod recording;
 mod ssh;
 mod support;

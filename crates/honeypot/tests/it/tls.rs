@@ -25,7 +25,7 @@ use support::{PATIENCE, Zone, config, connect, kinds, read_all, request, send, t
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-fn file(name: &str) -> std::path::PathBuf {
+pub(crate) fn file(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
 }
 
@@ -79,7 +79,7 @@ fn client(protocols: &[&str]) -> Arc<ClientConfig> {
 }
 
 /// Asks over TLS on a thread of its own; the answer and the ClientHello.
-async fn ask(
+pub(crate) async fn ask(
     address: std::net::SocketAddr,
     protocols: &[&str],
     asked: &[u8],

@@ -6,7 +6,8 @@ use crate::common;
 use std::sync::Arc;
 
 use common::{DAY, TODAY, count, simple};
-use palisade_event::{Event, Timestamp};
+use palisade_event::{AnalyzerName, AttributeValue, Event, EventKind, Timestamp};
+use palisade_store::query::{Aggregation, Query};
 use palisade_store::{Aggregated, Config, Store};
 
 fn open(dir: &std::path::Path) -> Store {
@@ -88,4 +89,59 @@ fn many_commits_leave_few_segments_and_sealing_leaves_one() {
     assert!(store.maintain(Timestamp::from_millis(TODAY + 3 * DAY)).unwrap());
     assert_eq!(segments(), 1);
     assert_eq!(count(&store), Aggregated::Count { count: 60 });
+}
+
+/// A plug-in's columns are attributes of its events: whatever it declares later,
+/// what it has recorded stays and is found.
+#[test]
+fn a_hundred_thousand_rows_outlive_a_change_of_their_columns() {
+    const ROWS: usize = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let row = |number: usize, columns: &[(&str, AttributeValue)]| {
+        let mut event = Event::clone(&simple(TODAY + number as i64, 1 + number as u128));
+        event.kind = EventKind::PluginRecorded;
+        event.analyzer = AnalyzerName::new("mine").ok();
+        for (name, value) in columns {
+            event.attributes.insert((*name).into(), value.clone());
+        }
+        Arc::new(event)
+    };
+    {
+        let store = open(dir.path());
+        let old = |number: usize| {
+            row(number, &[("user", "root".into()), ("tries", (number as i64).into())])
+        };
+        let all: Vec<Arc<Event>> = (0..ROWS).map(old).collect();
+        for batch in all.chunks(10_000) {
+            store.append(batch).unwrap();
+        }
+        store.commit().unwrap();
+        // `tries` becomes a text, `user` is gone, `host` is new.
+        let new = row(ROWS, &[("tries", "many".into()), ("host", "a".into())]);
+        store.append(&[new]).unwrap();
+        store.commit().unwrap();
+    }
+    let store = open(dir.path());
+    let query = Query::parse("kind:plugin.recorded daemon:mine", Timestamp::from_millis(TODAY));
+    let query = query.unwrap();
+    let Aggregated::Count { count } = store.aggregate(&query, &Aggregation::Count).unwrap() else {
+        panic!("a count");
+    };
+    assert_eq!(count, ROWS as u64 + 1);
+    let newest = store.search(&query, 1, None).unwrap().events.remove(0);
+    assert_eq!(newest.attributes["tries"], "many".into());
+    let (mut after, mut seen) = (None, 0);
+    loop {
+        let page = store.search(&query, 1_000, after).unwrap();
+        for event in page.events.iter().filter(|event| event.attributes.contains_key("user")) {
+            assert_eq!(event.attributes["user"], "root".into());
+            assert!(matches!(event.attributes["tries"], AttributeValue::Integer(_)));
+            seen += 1;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ROWS);
 }
