@@ -290,6 +290,19 @@ Examples:
   palisade session export 4f0c2a9be1d35a77c0de attack.cast"
     )]
     Session(crate::commands::session::SessionCommand),
+    /// Write, test and list plug-ins: honeypot services in Luau
+    #[command(
+        subcommand,
+        after_help = "\
+docs/PLUGINS.md begins with your first plug-in.
+
+Examples:
+  palisade plugin new mine
+  palisade plugin test mine
+  palisade plugin check mine
+  palisade plugin list --format json"
+    )]
+    Plugin(crate::commands::plugin::PluginCommand),
     /// Check or show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -839,9 +852,10 @@ mod tests {
         ];
         let mut help = Vec::new();
         let command = super::Cli::command();
-        for name in
-            ["export", "import", "scan", "explain", "store", "ban", "unban", "bans", "allow"]
-        {
+        for name in [
+            "export", "import", "scan", "explain", "store", "ban", "unban", "bans", "allow",
+            "plugin",
+        ] {
             let found = command.get_subcommands().find(|command| command.get_name() == name);
             help.push(found.unwrap().get_after_help().unwrap().to_string());
         }

@@ -94,6 +94,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Scan(args) => return commands::scan::run(&settings, args),
         Command::Explain(args) => return commands::explain::run(&settings, args),
+        Command::Plugin(command) => return commands::plugin::run(&settings, command),
         _ => {}
     }
     settings.validate()?;
@@ -149,7 +150,8 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         | Command::Fetch
         | Command::Fail2banRegex(_)
         | Command::Scan(_)
-        | Command::Explain(_) => ExitCode::SUCCESS,
+        | Command::Explain(_)
+        | Command::Plugin(_) => ExitCode::SUCCESS,
     };
     // Blocking threads that outlive their task must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -14,6 +14,7 @@ pub(crate) mod fail2ban;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod knock;
+pub(crate) mod plugin;
 pub(crate) mod query;
 pub(crate) mod scan;
 pub(crate) mod sensors;

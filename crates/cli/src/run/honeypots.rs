@@ -9,9 +9,12 @@ use anyhow::Context as _;
 use palisade_agent::Intake;
 use palisade_event::HostName;
 use palisade_honeypot::fetch::client::Fetcher;
-use palisade_honeypot::{Honeypot, Process, ServiceKind, Sockets, Stats};
+use palisade_honeypot::plugin::{Plugins, Source};
+use palisade_honeypot::{Honeypot, Process, ServiceKind, Stats};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::plugins::{MAX_CHANGES, Watched};
 use crate::commands::tells;
 use crate::out;
 use crate::settings::{Settings, host_name};
@@ -63,8 +66,13 @@ impl Honeypots {
             }
         }
         let (events, safe, intake) = Intake::channel(SESSION_QUEUE_EVENTS);
-        let sockets = Sockets::bind(&config)?;
+        // The zone has another working directory.
+        absolute_paths(&mut config)?;
+        let (config, sockets) =
+            tokio::task::spawn_blocking(move || Honeypot::prepare(config)).await??;
         let addresses = sockets.addresses(&config);
+        let (change, changes) = mpsc::channel(MAX_CHANGES);
+        let watching = Watched::new(&config).watch(change);
         let (fetcher, fetch) = match config.fetch.enabled {
             true => {
                 let (fetcher, end) = FetcherProcess::start(settings).await?;
@@ -76,10 +84,9 @@ impl Honeypots {
         let captures = palisade_honeypot::scan::capture::open(&config.capture)?;
         let serving = match config.process {
             Process::Own => {
-                absolute_paths(&mut config)?;
                 let outlet = Outlet { events, safe };
                 let extras = Extras { fetch, captures };
-                let zone = Zone::start(settings, config, sockets, extras, outlet);
+                let zone = Zone::start(settings, config, sockets, extras, outlet, changes);
                 Serving::Own(Box::new(zone.await?))
             }
             Process::Same => {
@@ -94,9 +101,12 @@ impl Honeypots {
                     let fetcher = Fetcher::new(end, &rules).context("cannot reach the fetcher")?;
                     honeypot.set_fetcher(Arc::new(fetcher));
                 }
+                tokio::spawn(take_changes(changes, honeypot.plugins()));
                 Serving::Same(honeypot)
             }
         };
+        // Ends when nobody takes changes any more.
+        tokio::spawn(watching);
         for line in told(&addresses) {
             out::line(&line);
         }
@@ -157,6 +167,15 @@ impl Honeypots {
     }
 }
 
+/// Has plug-ins of this process changed.
+async fn take_changes(mut changes: mpsc::Receiver<Source>, plugins: Plugins) {
+    while let Some(source) = changes.recv().await {
+        let plugins = plugins.clone();
+        // Its script runs for a moment; not where connections wait.
+        let _ = tokio::task::spawn_blocking(move || plugins.replace(source)).await;
+    }
+}
+
 /// The zone has another working directory.
 fn absolute_paths(config: &mut palisade_honeypot::Config) -> anyhow::Result<()> {
     let mut keys: Vec<&mut PathBuf> = Vec::new();
@@ -174,6 +193,12 @@ fn absolute_paths(config: &mut palisade_honeypot::Config) -> anyhow::Result<()> 
     }
     keys.extend(config.tls_keys.as_mut());
     keys.extend(config.exploits.as_mut());
+    keys.extend(config.plugins.as_mut());
+    for plugin in &mut config.plugin {
+        keys.extend(plugin.path.as_mut());
+        keys.extend(plugin.certificate.as_mut());
+        keys.extend(plugin.key.as_mut());
+    }
     let signatures = Some(&mut config.p0f_signatures).filter(|path| !path.as_os_str().is_empty());
     for path in keys.into_iter().chain(config.persona.folder.as_mut()).chain(signatures) {
         *path = std::path::absolute(&*path)

@@ -9,6 +9,7 @@
 mod figures;
 mod honeypots;
 mod outbound;
+pub(crate) mod plugins;
 mod shutdown;
 mod uplink;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use palisade_event::Event;
 use palisade_honeypot::fetch::client::Fetcher;
+use palisade_honeypot::plugin::{Plugins, Source};
 use palisade_honeypot::zone_stream::{FromZone, MAX_FRAME_BYTES, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Honeypot, Sockets, Stats};
 use serde::de::DeserializeOwned;
@@ -129,9 +130,9 @@ async fn serve(
     // Tasks of their own: what a session tells is sent by the thread that served
     // it, and none is woken for that.
     let telling = tokio::spawn(tell.run(events));
-    let end = stop.clone();
+    let (end, plugins) = (stop.clone(), honeypot.plugins());
     let listening = tokio::spawn(async move {
-        listen(reader, &confirmed, end).await;
+        listen(reader, &confirmed, end, &plugins).await;
         sent.load(Ordering::Relaxed).saturating_sub(*confirmed.borrow())
     });
     let serving = async {
@@ -174,6 +175,7 @@ async fn listen(
     mut reader: OwnedReadHalf,
     confirmed: &watch::Sender<u64>,
     stop: CancellationToken,
+    plugins: &Plugins,
 ) {
     let mut buffer = Vec::new();
     loop {
@@ -185,6 +187,14 @@ async fn listen(
                         confirmed.send_replace(number);
                     }
                     ToZone::End => stop.cancel(),
+                    ToZone::Plugin(source) => match serde_json::from_slice::<Source>(&source) {
+                        Ok(source) => {
+                            let plugins = plugins.clone();
+                            // Its script runs for a moment; not where connections wait.
+                            tokio::task::spawn_blocking(move || plugins.replace(source));
+                        }
+                        Err(error) => tracing::error!(%error, "a changed plug-in cannot be read"),
+                    },
                     ToZone::Start(_) => {}
                 }
                 continue;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use palisade_event::Event;
 use palisade_honeypot::Stats;
-use palisade_honeypot::zone_stream::{FromZone, MAX_UNCONFIRMED_EVENTS, ToZone};
+use palisade_honeypot::plugin::Source;
+use palisade_honeypot::zone_stream::{FromZone, MAX_FRAME_BYTES, MAX_UNCONFIRMED_EVENTS, ToZone};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -129,11 +130,22 @@ impl Hearing<'_> {
     }
 }
 
+/// What tells the zone of a changed plug-in; nothing where it does not fit.
+fn plugin_frame(source: &Source) -> Vec<u8> {
+    // Texts can always be written.
+    let text = serde_json::to_vec(source).unwrap_or_default();
+    if text.len() >= MAX_FRAME_BYTES {
+        tracing::error!(plugin = %source.name, "a changed plug-in is too long to be handed on; it is used after the next start");
+        return Vec::new();
+    }
+    ToZone::Plugin(text).encode()
+}
+
 /// Confirms what is safe, and tells the zone to end when it is time. Returns
 /// where it has not ended in time.
 pub(super) async fn answer(
     writer: &mut OwnedWriteHalf,
-    safe: &mut watch::Receiver<u64>,
+    (safe, changes): (&mut watch::Receiver<u64>, &mut mpsc::Receiver<Source>),
     (waiting, nudge): (&Waiting, &Notify),
     stop: &CancellationToken,
     patience: Duration,
@@ -143,7 +155,8 @@ pub(super) async fn answer(
         tokio::time::sleep(patience).await;
     };
     let answers = async {
-        let (mut told, mut safe_known) = (false, true);
+        let (mut told, mut safe_known, mut watched) = (false, true, true);
+        let mut changed_plugin: Option<Source> = None;
         loop {
             let count = *safe.borrow_and_update();
             let mut confirmed = None;
@@ -159,6 +172,9 @@ pub(super) async fn answer(
             frames.extend(
                 confirmed.map(|number| ToZone::Confirmed(number).encode()).unwrap_or_default(),
             );
+            if let Some(source) = changed_plugin.take() {
+                frames.extend(plugin_frame(&source));
+            }
             if stop.is_cancelled() && !told {
                 told = true;
                 frames.extend(ToZone::End.encode());
@@ -168,6 +184,10 @@ pub(super) async fn answer(
             tokio::select! {
                 changed = safe.changed(), if safe_known => safe_known = changed.is_ok(),
                 () = nudge.notified() => {}
+                changed = changes.recv(), if watched => {
+                    watched = changed.is_some();
+                    changed_plugin = changed;
+                }
                 () = stop.cancelled(), if !told => {}
             }
         }

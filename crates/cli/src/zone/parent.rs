@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use palisade_event::{Event, EventId, EventKind, Timestamp, Untrusted};
+use palisade_honeypot::plugin::Source;
 use palisade_honeypot::zone_stream::{Confinement, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Sockets, Stats};
 use tokio::sync::{Notify, mpsc, watch};
@@ -73,6 +74,8 @@ pub(crate) struct Zone {
     extras: Extras,
     running: Running,
     outlet: Outlet,
+    /// Plug-ins that have changed.
+    changes: mpsc::Receiver<Source>,
     /// Events put into the outlet, of all zones together.
     put: u64,
     stats: Arc<Stats>,
@@ -141,6 +144,7 @@ impl Zone {
         sockets: Sockets,
         extras: Extras,
         outlet: Outlet,
+        changes: mpsc::Receiver<Source>,
     ) -> anyhow::Result<Self> {
         let host = palisade_event::HostName::new(&crate::settings::host_name()).ok();
         let services = sockets.descriptors().map(|(service, _)| service).collect();
@@ -152,7 +156,7 @@ impl Zone {
         say(&confinement, running.child.id());
         let mark = Mark::set(&settings.data_dir())?;
         let (stats, counters) = Default::default();
-        Ok(Self { start, sockets, extras, running, outlet, put: 0, stats, counters, mark })
+        Ok(Self { start, sockets, extras, running, outlet, changes, put: 0, stats, counters, mark })
     }
 
     /// What the honeypots count, a moment later.
@@ -273,7 +277,7 @@ impl Zone {
         };
         let answering = answer(
             &mut self.running.writer,
-            &mut self.outlet.safe,
+            (&mut self.outlet.safe, &mut self.changes),
             (&waiting, &nudge),
             stop,
             patience,

@@ -32,6 +32,7 @@ mod observed;
 mod outbound;
 mod packets;
 mod peba;
+mod plugins;
 #[path = "../../../store/tests/it/postgres/mod.rs"]
 mod postgres;
 mod scan;
