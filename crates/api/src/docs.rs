@@ -77,6 +77,8 @@ use crate::router::App;
         native::findings::suppress,
         native::findings::count_again,
         native::tells::list,
+        native::plugins::list,
+        native::plugins::rows,
         native::quarantine::list,
         native::status::show,
         native::fields::list,

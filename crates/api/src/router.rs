@@ -267,6 +267,8 @@ fn native_routes() -> Router<App> {
         )
         .route("/findings/suppressions/{id}", delete(native::findings::count_again))
         .route("/honeypot/tells", get(native::tells::list))
+        .route("/plugins", get(native::plugins::list))
+        .route("/plugins/{name}/rows", get(native::plugins::rows))
         .route("/cves", get(cves::list))
         .route("/sessions", get(native::sessions::list))
         .route("/sessions/{id}", get(native::sessions::one))

@@ -5,6 +5,7 @@ mod blocklist;
 mod decisions;
 mod detect;
 mod hosts;
+mod plugins;
 mod sessions;
 
 use std::net::IpAddr;

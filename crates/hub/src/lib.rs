@@ -29,6 +29,7 @@ mod metrics;
 mod notify;
 mod outbound;
 mod payload;
+mod plugins;
 mod quarantine;
 mod query;
 mod recent;
@@ -93,6 +94,7 @@ pub use palisade_store::state::{
 };
 pub use palisade_store::state::{Payload, PayloadQuery, PayloadTotals};
 pub use payload::NewPayload;
+pub use plugins::{MAX_PAGE_ROWS, PluginRows};
 pub use saved_query::{NewSavedQuery, SavedQuery};
 pub use sessions::{
     AttackSession, AttackSessionEvents, AttackSessionPage, MAX_PAGE_SESSIONS, Recording,

@@ -24,6 +24,7 @@ pub(crate) mod keys;
 pub(crate) mod knock;
 pub(crate) mod logs;
 pub(crate) mod payloads;
+pub(crate) mod plugins;
 pub(crate) mod probes;
 pub(crate) mod quarantine;
 pub(crate) mod query;

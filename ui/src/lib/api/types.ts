@@ -768,6 +768,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plug-ins of honeypots
+         * @description Each plug-in of each sensor as it was reported last: where it comes from, what it listens on,
+         *     its columns, what it has done and what went wrong. Those that were not reported for 30 days
+         *     are left out.
+         */
+        get: operations["listPlugins"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plugins/{name}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rows of a plug-in
+         * @description What it has recorded, in the columns that it declares, the newest first.
+         */
+        get: operations["listPluginRows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/public/stream": {
         parameters: {
             query?: never;
@@ -2184,7 +2226,7 @@ export interface components {
          * @description A kind of event, by its name in the event catalogue.
          * @enum {string}
          */
-        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.part" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted" | "host.reported" | "host.sampled" | "host.changed" | "host.alerted" | "host.recovered" | "audit.completed" | "finding.opened" | "finding.closed" | "file.changed" | "sensor.checked" | "scan.detected";
+        EventKind: "connection.opened" | "connection.probed" | "connection.closed" | "auth.attempted" | "auth.exhausted" | "user.probed" | "command.entered" | "http.requested" | "data.received" | "payload.captured" | "payload.part" | "payload.executed" | "download.attempted" | "key.planted" | "password.changed" | "user.added" | "startup.changed" | "client.identified" | "tunnel.requested" | "request.received" | "plugin.recorded" | "plugin.failed" | "plugin.reported" | "request.answered" | "request.refused" | "privilege.granted" | "privilege.refused" | "session.recorded" | "session.closed" | "source.failed" | "source.recovered" | "sensor.failed" | "loss.recorded" | "line.matched" | "scenario.triggered" | "decision.made" | "knock.accepted" | "decision.lifted" | "host.reported" | "host.sampled" | "host.changed" | "host.alerted" | "host.recovered" | "audit.completed" | "finding.opened" | "finding.closed" | "file.changed" | "sensor.checked" | "scan.detected";
         /** @description One page of events, newest first. */
         EventPage: {
             /** @description The events. */
@@ -3127,6 +3169,123 @@ export interface components {
              */
             lon: number;
         };
+        /** @description A column of a plug-in. */
+        PluginColumn: {
+            /** @description Its name. */
+            name: string;
+            /** @description TEXT, INTEGER, REAL, BLOB or BOOL. */
+            type: string;
+        };
+        /** @description Plug-ins of all sensors. */
+        PluginList: {
+            /** @description By sensor and name. */
+            plugins: components["schemas"]["PluginStatus"][];
+        };
+        /** @description A row of a plug-in. */
+        PluginRow: {
+            /** @description The id of its event. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was recorded.
+             */
+            observed_at: string;
+            /** @description The sensor that did. */
+            sensor: string;
+            /** @description The session it belongs to; null for datagrams. */
+            session: string | null;
+            source: components["schemas"]["Endpoint"] | null;
+            target: components["schemas"]["Endpoint"] | null;
+            /** @description Values by column; a column that is NULL is left out. */
+            values: {
+                [key: string]: components["schemas"]["AttributeValue"];
+            };
+        };
+        /** @description A page of rows. */
+        PluginRowPage: {
+            /** @description The columns, as declared now. */
+            columns: components["schemas"]["PluginColumn"][];
+            /** @description Give this as `cursor` to get the next page; null where this is the last. */
+            next: string | null;
+            /** @description The rows, newest first. An older row may have columns that are not declared any more. */
+            rows: components["schemas"]["PluginRow"][];
+        };
+        /** @description A plug-in of a sensor, as it was reported last. */
+        PluginStatus: {
+            about: components["schemas"]["Untrusted"] | null;
+            /** @description The category of its events. */
+            category: string | null;
+            /** @description The columns of its rows. */
+            columns: components["schemas"]["PluginColumn"][];
+            /**
+             * Format: int64
+             * @description Datagrams since then.
+             */
+            datagrams: number;
+            /**
+             * Format: int64
+             * @description Failures of its script since then.
+             */
+            faults: number;
+            last_fault: components["schemas"]["Untrusted"] | null;
+            /**
+             * Format: date-time
+             * @description When that was.
+             */
+            last_fault_at: string | null;
+            /**
+             * Format: int64
+             * @description How often its code was loaded: once, and once for each change.
+             */
+            loads: number;
+            /**
+             * @description Its name.
+             * @example ftp
+             */
+            name: string;
+            /**
+             * @description `shipped` or `folder`.
+             * @example shipped
+             */
+            origin: string;
+            /**
+             * @description What it listens on.
+             * @example [
+             *       "tcp 127.0.0.1:21"
+             *     ]
+             */
+            ports: string[];
+            reason: components["schemas"]["Untrusted"] | null;
+            /**
+             * Format: int64
+             * @description Rows refused since then.
+             */
+            refused: number;
+            /** @description Why, by reason. */
+            refused_by: components["schemas"]["RefusedRows"][];
+            /**
+             * Format: date-time
+             * @description When it was reported.
+             */
+            reported_at: string;
+            /**
+             * Format: int64
+             * @description Rows recorded since then.
+             */
+            rows: number;
+            /** @description The sensor that has it. */
+            sensor: string;
+            /**
+             * Format: int64
+             * @description Sessions since the honeypots were started.
+             */
+            sessions: number;
+            /**
+             * @description `serving` or `failed`.
+             * @example serving
+             */
+            state: string;
+        };
         /** @description A problem as it is sent (RFC 9457). */
         Problem: {
             /** @description Where in the query text, counted in characters from 0. */
@@ -3319,6 +3478,18 @@ export interface components {
              * @description Columns of the terminal when it began.
              */
             width: number;
+        };
+        /** @description Rows that were refused for one reason. */
+        RefusedRows: {
+            /** @description What was said of the last, in one sentence. */
+            last: string;
+            /** @description no-table, unknown-column, wrong-type, too-long or no-columns. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            rows: number;
         };
         /**
          * @description What an account may do.
@@ -6212,6 +6383,101 @@ export interface operations {
             };
             /** @description There is none, or its bytes were removed at the bound of the store */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listPlugins: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plug-ins */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PluginList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listPluginRows: {
+        parameters: {
+            query?: {
+                /** @description Those of one sensor; without it, of all. */
+                sensor?: string;
+                /** @description Rows of the page, 1 to 1000, default 50. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The plug-in */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PluginRowPage"];
+                };
+            };
+            /** @description A parameter does not fit */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
