@@ -60,11 +60,11 @@ impl Watched {
         }
         let Some(Ok(found)) = self.folder.as_deref().map(plugin::read_all) else { return changed };
         for (path, _) in found {
-            if !self.plugins.contains_key(&path) {
+            let now = looks(&path);
+            self.plugins.entry(path).or_insert_with_key(|path| {
                 tracing::warn!(path = %path.display(), "a new plug-in serves after the next start");
-                let now = looks(&path);
-                self.plugins.insert(path, now);
-            }
+                now
+            });
         }
         changed
     }
