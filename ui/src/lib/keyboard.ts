@@ -14,6 +14,7 @@ export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   r: { path: 'rules', label: 'Rules' },
   p: { path: 'payloads', label: 'Payloads' },
   c: { path: 'cves', label: 'CVEs' },
+  v: { path: 'servers', label: 'Servers' },
   s: { path: 'sensors', label: 'Sensors' },
   u: { path: 'accounts', label: 'Accounts' },
   ',': { path: 'settings', label: 'Settings' },

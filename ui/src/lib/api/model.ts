@@ -51,6 +51,16 @@ export type FieldInfo = Schemas['Field'];
 export type KeyInfo = Schemas['ApiKey'];
 export type CreatedKey = Schemas['CreatedKey'];
 export type UserInfo = Schemas['User'];
+export type Change = Schemas['Change'];
+export type ChangePage = Schemas['ChangePage'];
+export type CheckCounts = Schemas['CheckCounts'];
+export type Finding = Schemas['Finding'];
+export type FindingList = Schemas['FindingList'];
+export type Host = Schemas['Host'];
+export type HostSection = Schemas['HostSection'];
+export type HostShown = Schemas['HostShown'];
+export type SampleList = Schemas['SampleList'];
+export type Suppression = Schemas['Suppression'];
 export type SignInInfo = Schemas['SignInInfo'];
 
 /** The groups of an aggregation, empty where it is none that groups. */
