@@ -362,7 +362,8 @@ mod tests {
                 "audit.completed",
                 "finding.opened",
                 "finding.closed",
-                "file.changed"
+                "file.changed",
+                "sensor.checked"
             ]
         );
     }

@@ -224,7 +224,7 @@ mod tests {
         {
             assert!(at(lon, lat) < 205, "{lon},{lat} is land");
         }
-        for (lon, lat) in [(-40.0, 35.0), (-150.0, -35.0), (80.0, -33.0)] {
+        for (lon, lat) in [(-40.0, 35.0), (-140.0, -35.0), (80.0, -33.0)] {
             assert!(at(lon, lat) > 205, "{lon},{lat} is sea");
         }
     }
