@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
-# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, CrowdSec's bouncers, and Chromium for the page;
+# telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, clients of Redis, memcached, MQTT and SIP, CrowdSec's bouncers, and Chromium for the page;
 # for plug-ins mariadb, ldapsearch, smbclient, adb, mbpoll, vncsnapshot and PyMongo (a client that is missing skips its test). Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
@@ -28,6 +28,10 @@ need ipset ipset
 need nginx nginx
 need ufw ufw
 need faketime faketime
+need redis-cli redis-tools
+need mosquitto_pub mosquitto-clients
+need memcstat libmemcached-tools
+need sipsak sipsak
 # In no PATH of users; the tests compare with it.
 [ -x /usr/sbin/p0f ] || need p0f p0f
 need crowdsec-firewall-bouncer crowdsec-firewall-bouncer

@@ -28,6 +28,7 @@ mod fleet;
 mod hpfeeds;
 mod logs;
 mod machine;
+mod mail_and_cache;
 mod observed;
 mod outbound;
 mod packets;
