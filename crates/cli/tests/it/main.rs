@@ -16,6 +16,7 @@ mod bans;
 mod blocklists;
 mod bouncers;
 mod command_line;
+mod databases_and_devices;
 mod documents;
 mod end_to_end;
 #[path = "../../../store/tests/it/common/engine.rs"]
