@@ -75,9 +75,20 @@ pub(crate) struct Taken {
     parts: Option<Parts>,
 }
 
+impl Taken {
+    /// Gives the parts back before [`Visit::stop`]: what is stopped there keeps all
+    /// that it holds until its coroutine is collected, which is too late to tell
+    /// the end of the session.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            *self.visit.parts.borrow_mut() = Some(parts);
+        }
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
-        *self.visit.parts.borrow_mut() = self.parts.take();
+        self.give_back();
     }
 }
 
@@ -209,7 +220,7 @@ enum Read {
 /// `most` are there.
 async fn read_until(
     visit: &Rc<Visit>,
-    parts: &mut Parts,
+    parts: &mut Taken,
     most: usize,
     mut enough: impl FnMut(&[u8]) -> bool,
 ) -> mlua::Result<Read> {
@@ -228,11 +239,15 @@ async fn read_until(
             let before = visit.closed_reads.get();
             visit.closed_reads.set(before + 1);
             if before >= MAX_CLOSED_READS {
+                parts.give_back();
                 return visit.stop(Ended::Closed(Closed::ClientClosed)).await;
             }
             Ok(Read::Short("closed"))
         }
-        Err(why) => visit.stop(Ended::Closed(why)).await,
+        Err(why) => {
+            parts.give_back();
+            visit.stop(Ended::Closed(why)).await
+        }
     }
 }
 
@@ -400,6 +415,7 @@ pub(crate) async fn write(visit: Rc<Visit>, texts: Variadic<LuaString>) -> mlua:
         // No copy: the text is held while it is sent.
         let bytes = text.as_bytes();
         if let Err(why) = parts.wire.write(&bytes).await {
+            parts.give_back();
             return visit.stop(Ended::Closed(why)).await;
         }
     }
@@ -412,7 +428,10 @@ pub(crate) async fn sleep(visit: Rc<Visit>, seconds: f64) -> mlua::Result<()> {
     let mut parts = visit.take()?;
     match parts.wire.pause(time).await {
         Ok(()) => Ok(()),
-        Err(why) => visit.stop(Ended::Closed(why)).await,
+        Err(why) => {
+            parts.give_back();
+            visit.stop(Ended::Closed(why)).await
+        }
     }
 }
 
@@ -438,7 +457,9 @@ pub(crate) async fn start_tls(lua: Lua, visit: Rc<Visit>) -> mlua::Result<MultiV
     let mut parts = visit.take()?;
     parts.wire.set_step(None);
     let Parts { session, wire, buffer } = &mut *parts;
-    match wire.start_tls(session, std::mem::take(buffer)).await {
+    let came = wire.start_tls(session, std::mem::take(buffer)).await;
+    parts.give_back();
+    match came {
         Ok(Ok(())) => Ok(one(Value::Boolean(true))),
         // Nothing that is said after a handshake that failed can be understood.
         Ok(Err("handshake")) => visit.stop(Ended::Closed(Closed::Completed)).await,

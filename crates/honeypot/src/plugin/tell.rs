@@ -59,8 +59,10 @@ async fn begin(visit: &Rc<Visit>, kind: EventKind) -> mlua::Result<(Taken, Event
     Ok((parts, event))
 }
 
-async fn emit(visit: &Rc<Visit>, parts: Taken, event: Event) -> mlua::Result<()> {
-    match parts.session.emit(event).await {
+async fn emit(visit: &Rc<Visit>, mut parts: Taken, event: Event) -> mlua::Result<()> {
+    let told = parts.session.emit(event).await;
+    parts.give_back();
+    match told {
         Ok(()) => Ok(()),
         Err(why) => visit.stop(Ended::Closed(why)).await,
     }
@@ -246,6 +248,7 @@ pub(crate) async fn artifact(
     let path = name.unwrap_or_else(|| "artifact".to_owned());
     let act = Act::FileDropped { path, bytes: std::sync::Arc::new(bytes), hash };
     let told = Box::pin(record::acts(&mut parts.session, vec![act])).await;
+    parts.give_back();
     match told {
         Ok(()) => Ok(()),
         Err(why) => visit.stop(Ended::Closed(why)).await,

@@ -116,6 +116,22 @@ async fn a_login_over_ftp_is_told_with_its_rows() {
     assert_eq!(text(last, "state"), b"serving");
 }
 
+#[tokio::test]
+async fn a_client_that_leaves_while_it_is_written_to_ends_as_any_other() {
+    let home = tempfile::tempdir().unwrap();
+    write(
+        home.path(),
+        "talks",
+        &service("talks", "while true do conn:write(string.rep('x', 4096)) end"),
+    );
+    let mut zone = Zone::start(&zone_of(home.path(), &["talks"])).await;
+    let mut stream = connect(zone.addresses[0].1).await;
+    stream.read_exact(&mut [0; 64]).await.unwrap();
+    // With bytes that it has not read, so that the next write fails.
+    drop(stream);
+    assert_eq!(kinds(&told(zone.session().await)), ["connection.opened", "session.closed"]);
+}
+
 /// Each of the scripts that a plug-in must not be able to do harm with, and what
 /// is said of it.
 const HOSTILE: &[(&str, &str, &str)] = &[
