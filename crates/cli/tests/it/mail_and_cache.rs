@@ -21,8 +21,10 @@ use serde_json::Value;
 use support::{PATIENCE, Palisade};
 use tempfile::TempDir;
 
-/// Plug-ins with the ports that they ask for: TCP, TLS, UDP.
-const PLUGINS: &[(&str, &[u16], &[u16], &[u16])] = &[
+/// A plug-in with the ports that it asks for: TCP, TLS, UDP.
+type PlugIn = (&'static str, &'static [u16], &'static [u16], &'static [u16]);
+
+const PLUGINS: &[PlugIn] = &[
     ("smtp", &[25, 587], &[465], &[]),
     ("pop3", &[110], &[995], &[]),
     ("imap", &[143], &[993], &[]),
@@ -108,7 +110,7 @@ impl Site {
 fn client(program: &str, args: &[&str], input: &str) -> Option<(String, Option<i32>)> {
     let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        println!("skipped: {program} is not installed");
+        eprintln!("skipped: {program} is not installed");
         return None;
     }
     let output = support::run_with_input(Command::new(program).args(args), input);
@@ -361,7 +363,7 @@ fn video_and_print_tell_logins_jobs_and_files() {
 #[test]
 fn nmap_takes_each_for_what_it_shows_and_its_scripts_kill_none() {
     if !is_root() {
-        println!("skipped: nmap looks at ports below 1024, which root alone may bind");
+        eprintln!("skipped: nmap looks at ports below 1024, which root alone may bind");
         return;
     }
     let names: Vec<&str> = PLUGINS.iter().map(|(name, ..)| *name).collect();
