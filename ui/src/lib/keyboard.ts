@@ -16,6 +16,7 @@ export const PAGE_KEYS: Record<string, { path: string; label: string }> = {
   c: { path: 'cves', label: 'CVEs' },
   v: { path: 'servers', label: 'Servers' },
   s: { path: 'sensors', label: 'Sensors' },
+  n: { path: 'plugins', label: 'Plug-ins' },
   u: { path: 'accounts', label: 'Accounts' },
   ',': { path: 'settings', label: 'Settings' },
 };

@@ -27,6 +27,8 @@ import type {
   KeyInfo,
   OpenKnockLink,
   PayloadList,
+  PluginRowPage,
+  PluginStatus,
   PublicSummary,
   QuarantineList,
   Role,
@@ -235,6 +237,9 @@ export const api = {
   suppress: (body: { check: string; host: string | null; reason: string; until: string }) =>
     call<Suppression>(apiUrl('findings/suppressions'), { method: 'POST', body }),
   countAgain: (id: string) => call<void>(apiUrl(`findings/suppressions/${encodeURIComponent(id)}`), { method: 'DELETE' }),
+  plugins: (signal?: AbortSignal) => call<{ plugins: PluginStatus[] }>(apiUrl('plugins'), { signal }).then((answer) => answer.plugins),
+  pluginRows: (name: string, params: { sensor?: string; cursor?: string; limit: number }, signal?: AbortSignal) =>
+    call<PluginRowPage>(apiUrl(`plugins/${encodeURIComponent(name)}/rows`, params), { signal }),
   users: (signal?: AbortSignal) => call<{ users: UserInfo[] }>(apiUrl('users'), { signal }).then((answer) => answer.users),
   signIns: (signal?: AbortSignal) => call<{ sign_ins: SignInInfo[] }>(apiUrl('sign-ins'), { signal }).then((answer) => answer.sign_ins),
   endSignIn: (id: string) => call<void>(apiUrl(`sign-ins/${encodeURIComponent(id)}`), { method: 'DELETE' }),

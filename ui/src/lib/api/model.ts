@@ -61,6 +61,9 @@ export type HostSection = Schemas['HostSection'];
 export type HostShown = Schemas['HostShown'];
 export type SampleList = Schemas['SampleList'];
 export type Suppression = Schemas['Suppression'];
+export type PluginRow = Schemas['PluginRow'];
+export type PluginRowPage = Schemas['PluginRowPage'];
+export type PluginStatus = Schemas['PluginStatus'];
 export type SignInInfo = Schemas['SignInInfo'];
 
 /** The groups of an aggregation, empty where it is none that groups. */
