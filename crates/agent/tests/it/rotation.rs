@@ -410,6 +410,8 @@ async fn whatever_happens_to_a_log_each_attempt_is_there_once() {
         };
         let setup = Setup::new();
         let (log, mut running) = (setup.log(), setup.start().await);
+        // What was rotated before the very first look is of the time before.
+        setup.is_waiting().await;
         let (mut lines, mut steps) = (0, Vec::new());
         for _ in 0..12 {
             let more = usize::try_from(draw(20)).unwrap() + 1;

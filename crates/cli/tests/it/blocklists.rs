@@ -126,7 +126,7 @@ fn near(found: &[(String, u64)], expected: &[(&str, u64)]) {
 
 #[test]
 fn nft_takes_the_file_as_one_transaction() {
-    if !inside("nft_takes_the_file_as_one_transaction", &["nft"]) {
+    if !inside("blocklists::nft_takes_the_file_as_one_transaction", &["nft"]) {
         return;
     }
     let host = Host::new(PORT);
@@ -164,7 +164,7 @@ fn nft_takes_the_file_as_one_transaction() {
 
 #[test]
 fn ipset_restores_the_file_and_swaps() {
-    if !inside("ipset_restores_the_file_and_swaps", &["ipset"]) {
+    if !inside("blocklists::ipset_restores_the_file_and_swaps", &["ipset"]) {
         return;
     }
     let host = Host::new(PORT);
@@ -194,7 +194,7 @@ fn ipset_restores_the_file_and_swaps() {
 
 #[test]
 fn nginx_denies_with_the_file() {
-    if !inside("nginx_denies_with_the_file", &["nginx"]) {
+    if !inside("blocklists::nginx_denies_with_the_file", &["nginx"]) {
         return;
     }
     let host = Host::new(PORT);
