@@ -17,3 +17,5 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
     missing "Node.js 20.19 or newer is needed and $(node --version) is installed; update it from your distribution or https://nodejs.org."
 command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 ||
     missing "a C compiler is missing (SQLite and zstd are compiled with it); on Debian run 'apt-get install gcc libc6-dev'."
+command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 ||
+    missing "a C++ compiler is missing (Luau, which plug-ins are written in, is compiled with it); on Debian run 'apt-get install g++'."
