@@ -290,6 +290,8 @@ impl Honeypot {
                 tracing::error!(%error, "a honeypot listener failed");
             }
         }
+        // Without a listener there is nothing but the end to wait for.
+        cancel.cancelled().await;
         // What sessions did at their end is a part of scans.
         all_ended.cancel();
         while let Some(ended) = looking.join_next().await {

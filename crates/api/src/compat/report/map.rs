@@ -104,7 +104,7 @@ impl Shapes {
         let mut land = PathBuilder::new();
         for text in LAND.lines() {
             let points: Vec<(f32, f32)> = text.split(' ').filter_map(point).collect();
-            ring(&mut land, &points);
+            parts(&points).iter().for_each(|part| ring(&mut land, part));
         }
         Self { globe: globe.finish(), grid: grid.finish(), land: land.finish() }
     }
@@ -124,6 +124,33 @@ fn line(path: &mut PathBuilder, points: impl Iterator<Item = (f32, f32)>) {
             path.line_to(x, y);
         }
     }
+}
+
+/// A closed line that crosses the 180th meridian, as what of it is on each side
+/// of the map. One that goes around a pole has its edges along the map already.
+fn parts(points: &[(f32, f32)]) -> Vec<Vec<(f32, f32)>> {
+    let turn = |from: f32, to: f32| match to - from {
+        step if step > 180.0 => -360.0,
+        step if step < -180.0 => 360.0,
+        _ => 0.0,
+    };
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
+    let (mut turned, mut before) = (0.0, first.0);
+    let mut unrolled = Vec::with_capacity(points.len());
+    for (lon, lat) in points {
+        turned += turn(before, *lon);
+        before = *lon;
+        unrolled.push((lon + turned, *lat));
+    }
+    let crosses = unrolled.iter().any(|(lon, _)| lon.abs() > 180.0);
+    if !crosses || turned + turn(last.0, first.0) != 0.0 {
+        return vec![points.to_vec()];
+    }
+    // What is beyond the edge lies on it, without an area.
+    let side = |shift: f32| -> Vec<(f32, f32)> {
+        unrolled.iter().map(|(lon, lat)| ((lon + shift).clamp(-180.0, 180.0), *lat)).collect()
+    };
+    [-360.0, 0.0, 360.0].map(side).to_vec()
 }
 
 /// A closed line; long edges bend as the map does.
@@ -224,7 +251,9 @@ mod tests {
         {
             assert!(at(lon, lat) < 205, "{lon},{lat} is land");
         }
-        for (lon, lat) in [(-40.0, 35.0), (-140.0, -35.0), (80.0, -33.0)] {
+        for (lon, lat) in
+            [(-40.0, 35.0), (-140.0, -35.0), (80.0, -33.0), (-150.0, 73.5), (-20.0, -16.8)]
+        {
             assert!(at(lon, lat) > 205, "{lon},{lat} is sea");
         }
     }
