@@ -276,6 +276,7 @@ impl Honeypot {
         for (socket, listener) in self.datagrams {
             loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown, Nobody));
         }
+        let without_services = loops.is_empty() && self.plugins.is_empty();
         // Told until all that there is to count is counted.
         let counted = CancellationToken::new();
         let mut reports = JoinSet::new();
@@ -290,8 +291,10 @@ impl Honeypot {
                 tracing::error!(%error, "a honeypot listener failed");
             }
         }
-        // Without a listener there is nothing but the end to wait for.
-        cancel.cancelled().await;
+        if without_services {
+            // There is nothing but the end to wait for.
+            cancel.cancelled().await;
+        }
         // What sessions did at their end is a part of scans.
         all_ended.cancel();
         while let Some(ended) = looking.join_next().await {
