@@ -16,7 +16,7 @@ use palisade_event::{
 };
 use palisade_rules::{LogFormat, MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +103,8 @@ struct Batch {
     asked: Vec<Asked>,
     /// What the hub has decided.
     page: Option<DecisionFeed>,
+    /// Who wants to be told when this is in the spool.
+    reached: Vec<oneshot::Sender<()>>,
     /// By source: how far it is with this batch.
     progress: BTreeMap<usize, Progress>,
 }
@@ -150,12 +152,17 @@ impl Pipeline {
             if !found.is_empty() && self.append(found).await.is_err() {
                 return;
             }
-            while let Some(batch) = self.collect(&mut items, &mut events, &mut pages).await {
+            while let Some(mut batch) = self.collect(&mut items, &mut events, &mut pages).await {
                 let taken_in = batch.taken_in;
+                let reached = std::mem::take(&mut batch.reached);
                 if self.store(batch).await.is_err() {
                     return;
                 }
                 events.confirm(taken_in);
+                for done in reached {
+                    // Who has given up waiting tells it again.
+                    let _ = done.send(());
+                }
             }
             self.save_detection(true).await;
         };
@@ -187,7 +194,7 @@ impl Pipeline {
         let (mut more_items, mut more_events, mut more_pages) = (true, true, true);
         let delivered = Arc::clone(&self.losses.delivered);
         let unreported = self.losses.account.is_unreported(self.spool.stats().dropped_records);
-        while batch.records.is_empty() && batch.lines == 0 {
+        while batch.records.is_empty() && batch.lines == 0 && batch.reached.is_empty() {
             tokio::select! {
                 page = pages.recv(), if more_pages => match page {
                     Some(page) => {
@@ -231,6 +238,7 @@ impl Pipeline {
         match item {
             Item::Event(event) => self.push(&event, batch),
             Item::Line(line) => self.line(line, batch),
+            Item::Reached(done) => batch.reached.push(done),
         }
     }
 

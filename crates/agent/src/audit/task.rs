@@ -88,6 +88,8 @@ impl Audits {
         for event in events {
             self.outlet.event(event).await?;
         }
+        // What is not in the spool yet would be told by nobody after a crash.
+        self.outlet.reached().await?;
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || durable::write(&file, &open)).await;
         if let Ok(Err(error)) = written {

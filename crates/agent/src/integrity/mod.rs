@@ -131,7 +131,7 @@ impl Integrity {
             }
             if save_at.is_some_and(|at| at <= now) {
                 save_at = None;
-                (self, ()) = self.blocking(|own| own.examiner.save()).await?;
+                self = self.save().await?;
             }
             if next_sweep <= now {
                 next_sweep = now + day;
@@ -169,8 +169,14 @@ impl Integrity {
         let events;
         (self, events) = self.blocking(move |own| own.examiner.end(sweep, clock())).await?;
         self.send(events).await?;
-        (self, ()) = self.blocking(|own| own.examiner.save()).await?;
-        Ok(self)
+        self.save().await
+    }
+
+    /// Writes the baseline down once what was told of it is in the spool.
+    async fn save(self) -> Result<Self, Ended> {
+        self.outlet.reached().await?;
+        let (own, ()) = self.blocking(|own| own.examiner.save()).await?;
+        Ok(own)
     }
 
     async fn blocking<T: Send + 'static>(

@@ -106,8 +106,12 @@ impl Collector {
             }
             self.changed(name, changes, now, &mut events);
         }
-        self.known.save();
         events
+    }
+
+    /// Writes down what was told, once that is in the spool. Blocks.
+    pub(crate) fn save(&mut self) {
+        self.known.save();
     }
 
     /// Units that have failed, where that could be seen.
@@ -298,6 +302,35 @@ mod tests {
         let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [EventKind::HostReported, EventKind::HostChanged]);
         assert_eq!(events[1].attributes["item"], AttributeValue::from("toor"));
+    }
+
+    #[test]
+    fn a_change_is_told_again_until_it_is_written_down_that_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        std::fs::create_dir_all(&etc).unwrap();
+        let users = |text: &str| std::fs::write(etc.join("passwd"), text).unwrap();
+        users("root:x:0:0::/root:/bin/sh\n");
+        let data = tempfile::tempdir().unwrap();
+        let started = || {
+            let root = Root::pretend(folder.path(), true, Map::new(), Map::new()).unwrap();
+            collector(root, data.path())
+        };
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let changes = |collector: &mut Collector| {
+            let events = collector.collect(Due::Seldom, now);
+            events.iter().filter(|event| event.kind == EventKind::HostChanged).count()
+        };
+        let mut first = started();
+        assert_eq!(changes(&mut first), 0);
+        first.save();
+        users("root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n");
+        assert_eq!(changes(&mut first), 1);
+        // As after a crash before its event was in the spool.
+        let mut second = started();
+        assert_eq!(changes(&mut second), 1);
+        second.save();
+        assert_eq!(changes(&mut started()), 0);
     }
 
     #[test]

@@ -115,19 +115,31 @@ impl Inventory {
     }
 
     /// One look, on a thread that may block, and its events into the pipeline.
-    async fn turn(mut self, turn: Turn) -> Result<Self, Ended> {
-        let looked = tokio::task::spawn_blocking(move || {
-            let events = self.look(&turn);
-            (self, events)
-        });
-        let (own, events) = looked.await.map_err(|error| {
-            tracing::error!(%error, "the machine cannot be looked at any more");
-            Ended
-        })?;
+    async fn turn(self, turn: Turn) -> Result<Self, Ended> {
+        let is_collected = matches!(turn, Turn::Collect(_));
+        let (mut own, events) = self.blocking(move |own| own.look(&turn)).await?;
         for event in events {
             own.outlet.event(event).await?;
         }
+        if is_collected {
+            own.outlet.reached().await?;
+            (own, ()) = own.blocking(|own| own.collector.save()).await?;
+        }
         Ok(own)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&mut Self) -> T + Send + 'static,
+    ) -> Result<(Self, T), Ended> {
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&mut self);
+            (self, done)
+        });
+        done.await.map_err(|error| {
+            tracing::error!(%error, "the machine cannot be looked at any more");
+            Ended
+        })
     }
 
     fn look(&mut self, turn: &Turn) -> Vec<Event> {

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use jiff::tz::TimeZone;
 use palisade_event::{Event, EventId, EventKind, SensorId, Timestamp, Untrusted};
 use palisade_rules::{LineContext, LineState, LogFormat};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -47,6 +47,8 @@ pub(crate) enum Item {
     Line(Line),
     /// Something about the source itself.
     Event(Box<Event>),
+    /// To be told when all before it is in the spool.
+    Reached(oneshot::Sender<()>),
 }
 
 /// A source: what its lines are, and how far they are.
@@ -229,6 +231,21 @@ impl Outlet {
             biased;
             () = self.cancel.cancelled() => Err(Ended),
             sent = self.items.send(Item::Event(Box::new(event))) => sent.map_err(|_| Ended),
+        }
+    }
+
+    /// Waits until all that was handed over before is in the spool: only then may
+    /// it be written down that it was told.
+    pub(crate) async fn reached(&self) -> Result<(), Ended> {
+        let (done, reached) = oneshot::channel();
+        let waiting = async {
+            self.items.send(Item::Reached(done)).await.map_err(|_| Ended)?;
+            reached.await.map_err(|_| Ended)
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Ended),
+            waited = waiting => waited,
         }
     }
 

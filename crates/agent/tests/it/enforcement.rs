@@ -4,28 +4,9 @@
 
 use crate::support;
 
-use std::path::Path;
-use std::time::SystemTime;
-
-use palisade_agent::{Config, DetectConfig, EnforceConfig, Method, flush_enforced};
-use palisade_event::Timestamp;
-use support::namespace::{Attacker, OURS, THEIRS, THEIRS_6, inside, serve, sh};
-use support::{MemoryHub, Mood, Running, append_text, config, file_source, until};
-
-fn attack(log: &Path, address: &str) {
-    let at = Timestamp::from(SystemTime::now());
-    let line =
-        format!("{at} web01 sshd[9]: Failed password for root from {address} port 4711 ssh2\n");
-    append_text(log, line.repeat(8).as_bytes());
-}
-
-fn enforcing(log: &Path, method: Method, ban: &str) -> Config {
-    let mut detect = DetectConfig::default();
-    detect.policy.ban = ban.parse().unwrap();
-    detect.policy.jitter = 0.0;
-    let enforce = EnforceConfig { method, ..EnforceConfig::default() };
-    Config { detect, enforce, ..config(vec![file_source(log)]) }
-}
+use palisade_agent::{Method, flush_enforced};
+use support::namespace::{Attacker, OURS, THEIRS, THEIRS_6, attack, enforcing, inside, serve, sh};
+use support::{MemoryHub, Mood, Running, append_text, until};
 
 async fn packets_stop_and_come_back(method: Method, wipe: &str) {
     serve();

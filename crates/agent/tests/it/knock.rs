@@ -7,27 +7,10 @@ use crate::support;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use palisade_agent::{
-    Config, DetectConfig, EnforceConfig, KnockConfig, KnockSecret, Method, flush_knock, knock_step,
-};
+use palisade_agent::{Config, KnockConfig, KnockSecret, Method, flush_knock, knock_step};
 use palisade_event::{EventKind, Timestamp};
-use support::namespace::{Attacker, OURS, THEIRS, THEIRS_6, inside, serve, sh};
-use support::{MemoryHub, Mood, Running, append_text, config, file_source};
-
-fn attack(log: &Path, address: &str) {
-    let at = Timestamp::from(SystemTime::now());
-    let line =
-        format!("{at} web01 sshd[9]: Failed password for root from {address} port 4711 ssh2\n");
-    append_text(log, line.repeat(8).as_bytes());
-}
-
-fn enforcing(log: &Path, method: Method, ban: &str) -> Config {
-    let mut detect = DetectConfig::default();
-    detect.policy.ban = ban.parse().unwrap();
-    detect.policy.jitter = 0.0;
-    let enforce = EnforceConfig { method, ..EnforceConfig::default() };
-    Config { detect, enforce, ..config(vec![file_source(log)]) }
-}
+use support::namespace::{Attacker, OURS, THEIRS, THEIRS_6, attack, enforcing, inside, serve, sh};
+use support::{MemoryHub, Mood, Running, append_text};
 
 fn knocking(log: &Path, knock: KnockConfig) -> Config {
     Config { knock: Some(knock), ..enforcing(log, Method::Nftables, "1h") }

@@ -155,7 +155,7 @@ impl Honeypots {
                 Serving::Own(mut zone) => {
                     // It serves meanwhile; its events wait for a second.
                     if let Some(event) = tells::event(told.as_deref()).await {
-                        zone.announce(event).await;
+                        zone.tell(event).await;
                     }
                     zone.run(stop).await;
                 }

@@ -169,11 +169,6 @@ impl Zone {
         Arc::clone(&self.counters)
     }
 
-    /// Puts an event of ours among those of the zone.
-    pub(crate) async fn announce(&mut self, event: Event) {
-        self.tell(event).await;
-    }
-
     /// Takes what it tells and keeps it running until `stop`; then it ends in
     /// order, with all its events taken.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -254,7 +249,8 @@ impl Zone {
         event
     }
 
-    async fn tell(&mut self, event: Event) {
+    /// Puts an event of ours among those of the zone.
+    pub(crate) async fn tell(&mut self, event: Event) {
         if self.outlet.events.send(event).await.is_ok() {
             self.put += 1;
         }

@@ -10,11 +10,9 @@ pub mod table;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use palisade_event::{
-    AttributeValue, Endpoint, Event, EventId, EventKind, Timestamp, Transport, Untrusted,
-};
+use palisade_event::{AttributeValue, Endpoint, Event, EventKind, Transport, Untrusted};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -132,15 +130,12 @@ pub(crate) async fn tell(zone: Arc<Zone>, stop: CancellationToken) {
 }
 
 fn event(zone: &Zone, scan: Scan) -> Event {
-    let now = Timestamp::from(SystemTime::now());
-    let id = EventId::new(now, rand::random());
-    let mut event = Event::new(id, EventKind::ScanDetected, now, zone.sensor.clone());
-    event.host.clone_from(&zone.host);
+    let mut event = zone.event(EventKind::ScanDetected);
     let end = |address: IpAddr, port| Endpoint { port, ..Endpoint::address(address) };
     event.source = Some(end(scan.source, None));
     event.target = Some(end(scan.target, scan.port));
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let started = now.as_millis().saturating_sub_unsigned(millis(scan.since));
+    let started = event.observed_at.as_millis().saturating_sub_unsigned(millis(scan.since));
     // Who never got through a handshake may have lied about where it comes from.
     let reason = if scan.connections > 0 { "connected" } else { "unanswered" };
     event = event

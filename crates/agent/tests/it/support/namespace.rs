@@ -6,8 +6,14 @@
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use palisade_agent::{Config, DetectConfig, EnforceConfig, Method};
+use palisade_event::Timestamp;
+
+use super::{append_text, config, file_source};
 
 const INSIDE: &str = "PALISADE_TEST_INSIDE_NAMESPACE";
 pub(crate) const OURS: &str = "10.77.0.1";
@@ -120,4 +126,21 @@ pub(crate) fn serve() {
             let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi");
         }
     });
+}
+
+/// A brute force attack of an address, as sshd logs it.
+pub(crate) fn attack(log: &Path, address: &str) {
+    let at = Timestamp::from(SystemTime::now());
+    let line =
+        format!("{at} web01 sshd[9]: Failed password for root from {address} port 4711 ssh2\n");
+    append_text(log, line.repeat(8).as_bytes());
+}
+
+/// An agent that reads `log` and bans for so long.
+pub(crate) fn enforcing(log: &Path, method: Method, ban: &str) -> Config {
+    let mut detect = DetectConfig::default();
+    detect.policy.ban = ban.parse().unwrap();
+    detect.policy.jitter = 0.0;
+    let enforce = EnforceConfig { method, ..EnforceConfig::default() };
+    Config { detect, enforce, ..config(vec![file_source(log)]) }
 }

@@ -63,7 +63,7 @@ pub(super) async fn to_page(
 
 /// `GET /login`, on a door of this dialect alone.
 pub(super) async fn login(State(app): State<App>) -> Response {
-    page(&app, StatusCode::OK, "Sign in", &sign_in_form(&app, ""))
+    page(StatusCode::OK, "Sign in", &sign_in_form(&app, ""))
 }
 
 /// `POST /login`: a form with `username` and `password`.
@@ -85,7 +85,7 @@ pub(super) async fn sign_in(State(app): State<App>, request: Request) -> Result<
         }
         Err(SignInError::Wrong) => {
             let form = sign_in_form(&app, "User name or password is wrong.");
-            Ok(page(&app, StatusCode::UNAUTHORIZED, "Sign in", &form))
+            Ok(page(StatusCode::UNAUTHORIZED, "Sign in", &form))
         }
         Err(SignInError::Throttled { retry_after_secs }) => {
             Err(Problem::too_many(retry_after_secs))
@@ -125,7 +125,7 @@ pub(super) async fn home(State(app): State<App>, headers: HeaderMap) -> Result<R
         row(&mut text, host);
     }
     text.push_str("</table>");
-    Ok(page(&app, StatusCode::OK, "Machines", &text))
+    Ok(page(StatusCode::OK, "Machines", &text))
 }
 
 fn row(text: &mut String, host: &HostInfo) {
@@ -157,7 +157,7 @@ pub(super) async fn register(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     match admin(&app, &headers).await? {
-        Ok(_) => Ok(page(&app, StatusCode::OK, "Add a user", &register_form(&app, ""))),
+        Ok(_) => Ok(page(StatusCode::OK, "Add a user", &register_form(&app, ""))),
         Err(refusal) => Ok(refusal),
     }
 }
@@ -167,12 +167,10 @@ pub(super) async fn add_account(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = match changing(&app, &parts.headers).await? {
-        Ok(who) => who,
+    let (who, form) = match changing(&app, request).await? {
+        Ok(asked) => asked,
         Err(refusal) => return Ok(refusal),
     };
-    let form = form(&app, body).await?;
     let added = match role(field(&form, "access")) {
         Some(role) => {
             let (name, password) = (field(&form, "username"), field(&form, "password"));
@@ -181,15 +179,12 @@ pub(super) async fn add_account(
         None => Err(AdminError::Invalid("the access level is a number from 1 to 5".to_owned())),
     };
     Ok(match added {
-        Ok(()) => page(
-            &app,
-            StatusCode::CREATED,
-            "Add a user",
-            &register_form(&app, "The user was added."),
-        ),
+        Ok(()) => {
+            page(StatusCode::CREATED, "Add a user", &register_form(&app, "The user was added."))
+        }
         Err(error) => {
             let (status, text) = told(error)?;
-            page(&app, status, "Add a user", &register_form(&app, &text))
+            page(status, "Add a user", &register_form(&app, &text))
         }
     })
 }
@@ -211,7 +206,7 @@ pub(super) async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     match admin(&app, &headers).await? {
-        Ok(_) => Ok(page(&app, StatusCode::OK, "Remove a user", &remove_form(&app, ""))),
+        Ok(_) => Ok(page(StatusCode::OK, "Remove a user", &remove_form(&app, ""))),
         Err(refusal) => Ok(refusal),
     }
 }
@@ -221,19 +216,17 @@ pub(super) async fn remove_account(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let who = match changing(&app, &parts.headers).await? {
-        Ok(who) => who,
+    let (who, form) = match changing(&app, request).await? {
+        Ok(asked) => asked,
         Err(refusal) => return Ok(refusal),
     };
-    let form = form(&app, body).await?;
     Ok(match app.hub.remove_account(&who, field(&form, "username")).await {
         Ok(()) => {
-            page(&app, StatusCode::OK, "Remove a user", &remove_form(&app, "The user was removed."))
+            page(StatusCode::OK, "Remove a user", &remove_form(&app, "The user was removed."))
         }
         Err(error) => {
             let (status, text) = told(error)?;
-            page(&app, status, "Remove a user", &remove_form(&app, &text))
+            page(status, "Remove a user", &remove_form(&app, &text))
         }
     })
 }
@@ -286,17 +279,24 @@ async fn admin(app: &App, headers: &HeaderMap) -> Result<Result<Principal, Respo
         Some(who) if who.may(Permission::Administer) => Ok(who),
         Some(_) => {
             let text = "<p>This needs access level 5, an administrator.</p>";
-            Err(page(app, StatusCode::FORBIDDEN, "Not allowed", text))
+            Err(page(StatusCode::FORBIDDEN, "Not allowed", text))
         }
     })
 }
 
-/// The same, where something is to be changed.
-async fn changing(app: &App, headers: &HeaderMap) -> Result<Result<Principal, Response>, Problem> {
-    if !is_ours(headers) {
+/// The same with the form that says what is to be changed.
+async fn changing(
+    app: &App,
+    request: Request,
+) -> Result<Result<(Principal, Form), Response>, Problem> {
+    let (parts, body) = request.into_parts();
+    if !is_ours(&parts.headers) {
         return Err(Problem::forbidden("Changes are made on the page of this server."));
     }
-    admin(app, headers).await
+    Ok(match admin(app, &parts.headers).await? {
+        Ok(who) => Ok((who, form(app, body).await?)),
+        Err(refusal) => Err(refusal),
+    })
 }
 
 /// What somebody is told who may not do something, or did it wrongly.
@@ -374,7 +374,7 @@ fn form_of(
 }
 
 /// A page; `inside` is HTML of ours.
-fn page(_app: &App, status: StatusCode, title: &str, inside: &str) -> Response {
+fn page(status: StatusCode, title: &str, inside: &str) -> Response {
     let text = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
