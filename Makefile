@@ -4,27 +4,27 @@ CARGO ?= cargo
 NPM ?= npm
 CONFIG ?= packaging/demo.toml
 
-.PHONY: run test check lint bench bench-100m torture dist ui fuzz require packages
+.PHONY: run test check lint lint-ui bench bench-100m torture dist ui fuzz require packages
 
 run: require ui ## build everything and start on embedded defaults, with demo data
 	$(CARGO) build --locked --release --package palisade
 	exec ./target/release/palisade up --config $(CONFIG)
 
-test: require packages ui ## all tests, with real clients and a real browser
-	$(MAKE) check
-	$(CARGO) build --locked --workspace --all-targets
-	$(NPM) --prefix ui test
+test: require packages lint lint-ui ## all tests, with real clients and a real browser
+	$(CARGO) xtask test --browser
 
-check: ui lint ## what must be green before a change lands; needs no root
-	$(NPM) --prefix ui run check
-	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
+check: lint lint-ui ## what must be green before a change lands; needs no root
 	$(CARGO) xtask test
 
 # Always the whole workspace: another selection has other features of libraries, and builds them anew.
-lint:
+lint: ui
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) xtask layers
+
+lint-ui: ui
+	$(NPM) --prefix ui run check
+	cd ui && npx openapi-typescript ../docs/openapi.json -o src/lib/api/types.ts --check
 
 bench: ## print the tables of speed and memory, other databases beside them
 	$(CARGO) build --locked --release --package palisade --package palisade-bench

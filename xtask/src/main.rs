@@ -12,12 +12,13 @@ fn main() -> ExitCode {
     let outcome = match task.as_deref() {
         Some("layers") => layers::check(),
         Some("golden") => golden::write(),
-        Some("test") => test::run(),
+        Some("test") => test::run(std::env::args().any(|word| word == "--browser")),
         _ => {
             eprintln!(
                 "usage: cargo xtask TASK\n  layers  check that crates import only what the \
                  design allows\n  golden  write the generated files (docs/EVENTS.md)\n  \
-                 test    run all tests, as many programs at a time as there are processors"
+                 test    run all tests, as many programs at a time as there are processors;\n          \
+                 with --browser also those of the page"
             );
             return ExitCode::from(2);
         }

@@ -1,12 +1,13 @@
 //! All tests, as `cargo test` runs them, but as many test programs at a time as
 //! there are processors: most of ours wait for processes and networks, and one
 //! after the other would leave the machine idle. A crate's tests from outside are
-//! one program (one link); each of its modules runs as a process of its own.
+//! one program (one link); each of its modules runs as a process of its own, and
+//! so does each file of browser tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,8 +44,7 @@ struct Program {
     /// The folder of its package, where cargo runs it.
     folder: PathBuf,
     integration: bool,
-    /// Which of its tests; all when empty.
-    only: Vec<String>,
+    arguments: Vec<String>,
 }
 
 /// How a program ended.
@@ -55,17 +55,22 @@ struct Ended {
     output: String,
 }
 
-/// Builds and runs all tests.
+/// Builds and runs all tests; those of the page in a browser only when asked, for
+/// they need one.
 ///
 /// # Errors
 /// Something does not compile, or a test fails.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(with_browser: bool) -> anyhow::Result<()> {
     let mut programs = Vec::new();
     for program in build()? {
         programs.extend(modules(program)?);
     }
     // Those that wait first, so that something runs beside the long ones.
     programs.sort_by_key(|program| (!program.integration, program.name.clone()));
+    if with_browser {
+        // Each takes a minute: begun last they would be waited for alone.
+        programs.splice(0..0, pages()?);
+    }
     let all = programs.len();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let (left, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
@@ -127,7 +132,7 @@ fn build() -> anyhow::Result<Vec<Program>> {
                 path,
                 folder,
                 integration: target.kind.iter().any(|kind| kind == "test"),
-                only: Vec::new(),
+                arguments: Vec::new(),
             });
         }
     }
@@ -162,9 +167,33 @@ fn modules(program: Program) -> anyhow::Result<Vec<Program>> {
         path: program.path.clone(),
         folder: program.folder.clone(),
         integration: true,
-        only,
+        arguments: std::iter::once("--exact".to_owned()).chain(only).collect(),
     });
     Ok(parts.collect())
+}
+
+/// The files of browser tests.
+fn pages() -> anyhow::Result<Vec<Program>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui");
+    let tests = folder.join("tests");
+    let mut programs = Vec::new();
+    for entry in std::fs::read_dir(&tests).context("there is no folder of browser tests")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(page) = name.strip_suffix(".test.mjs") {
+            programs.push(Program {
+                name: format!("ui::{page}"),
+                path: "node".into(),
+                folder: folder.clone(),
+                integration: true,
+                arguments: vec!["--test".to_owned(), format!("tests/{name}")],
+            });
+        }
+    }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    if programs.is_empty() {
+        bail!("there are no browser tests in {}", tests.display());
+    }
+    Ok(programs)
 }
 
 /// Runs one program to its end.
@@ -182,10 +211,8 @@ fn output(program: &Program) -> anyhow::Result<(bool, String)> {
     // A file, for nobody waits at its end where a test leaves a process behind.
     let mut said = tempfile::tempfile().context("no temporary file")?;
     let mut command = Command::new(&program.path);
-    if !program.only.is_empty() {
-        command.arg("--exact").args(&program.only);
-    }
     command
+        .args(&program.arguments)
         .current_dir(&program.folder)
         .env("CARGO_MANIFEST_DIR", &program.folder)
         .stdin(Stdio::null())
@@ -207,12 +234,12 @@ fn report(ended: &Ended, number: usize, all: usize) {
     let Ended { name, passed, took, output } = ended;
     let seconds = took.as_secs_f64();
     if *passed {
-        let sum = output.lines().rev().find(|line| line.starts_with("test result: "));
+        let sum = output
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("test result: ").or(line.strip_prefix("ℹ pass ")));
         let sum = sum.and_then(|line| line.split("; finished").next()).unwrap_or("no tests");
-        eprintln!(
-            "[{number}/{all}] {name}: {} ({seconds:.1} s)",
-            sum.trim_start_matches("test result: ")
-        );
+        eprintln!("[{number}/{all}] {name}: {sum} ({seconds:.1} s)");
     } else {
         eprintln!("[{number}/{all}] {name} FAILED after {seconds:.1} s\n{output}");
     }
