@@ -94,14 +94,14 @@ async fn deliver(hub: &HubConfig, batches: Vec<Vec<Vec<u8>>>) -> anyhow::Result<
 }
 
 /// Watches how much memory a process has until told to stop.
-struct Watch {
+pub(crate) struct Watch {
     peak: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Watch {
-    fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         let (peak, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (seen, end) = (Arc::clone(&peak), Arc::clone(&stop));
         let task = tokio::spawn(async move {
@@ -115,7 +115,7 @@ impl Watch {
         Self { peak, stop, task }
     }
 
-    async fn end(self) -> u64 {
+    pub(crate) async fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         // It ends by itself within one look.
         let _ = self.task.await;

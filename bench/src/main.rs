@@ -10,6 +10,7 @@ mod detect;
 mod enforce;
 mod ews;
 mod fleet;
+mod flood;
 mod generate;
 mod honeypot;
 mod host;
@@ -44,6 +45,8 @@ enum Bench {
     Parsers,
     /// Lines a second through scenarios, counting and decisions
     Detect(detect::Args),
+    /// A log that gets a million lines a second and is rotated meanwhile
+    Flood(flood::Args),
     /// Bans from an event to the kernel's set of nftables, in a namespace of its own
     Enforce,
     /// From a log line on one host to the first packet dropped on another, in namespaces
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             parser::run();
             parsers::run();
             detect::run(&detect::Args::default())?;
+            runtime.block_on(flood::run(&flood::Args::default()))?;
             wire::run()?;
             runtime.block_on(spool::run())?;
             runtime.block_on(ingest::run())?;
@@ -118,6 +122,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Bench::Detect(args) => detect::run(&args),
+        Bench::Flood(args) => runtime.block_on(flood::run(&args)),
         Bench::Enforce => runtime.block_on(enforce::run()),
         Bench::Across(args) => across::run(&args),
         Bench::Fleet(args) => runtime.block_on(fleet::run(&args)),
