@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::ranked;
-use super::tally::{Address, Attacker, Names, Tally};
+use super::tally::{Attacker, Names, Tally};
 use crate::out;
 
 /// Bytes of a report that are written at once.
@@ -41,7 +41,8 @@ pub(super) struct Judged {
 
 /// What one attacker is shown with, beside what the sums say.
 struct Row {
-    address: IpAddr,
+    /// Its place among the sums.
+    place: usize,
     /// Places of scenarios, one bit each.
     scenarios: u64,
     /// Seconds of the longest ban.
@@ -80,28 +81,28 @@ impl Report {
                 *secs = Some(secs.unwrap_or(0).max(decision.duration_secs));
             }
         }
-        let mut rows: Vec<Row> = (tally.addresses.iter())
-            .filter_map(|(Address(address), what)| {
-                let known = about.get(address);
+        let mut rows: Vec<Row> = (tally.attackers().iter().enumerate())
+            .filter_map(|(place, what)| {
+                let known = about.get(&what.address);
                 if known.is_none() && !what.is_suspect() {
                     return None;
                 }
                 let (scenarios, ban_secs) = known.copied().unwrap_or_default();
-                Some(Row { address: *address, scenarios, ban_secs })
+                Some(Row { place, scenarios, ban_secs })
             })
             .collect();
-        rows.sort_by_cached_key(|row| {
-            let what = tally.addresses.get(&Address(row.address));
-            let failed = what.map_or(0, |what| what.failed);
-            let weight = what.map_or(0, |what| what.failed + what.probes + what.requests);
-            (Reverse(failed), Reverse(weight), row.address)
-        });
+        let weighed = |row: &Row| {
+            let what = tally.attackers().get(row.place);
+            let weight = what.map(|what| (what.failed, what.failed + what.probes + what.requests));
+            (Reverse(weight), what.map(|what| what.address))
+        };
+        rows.sort_unstable_by(|one, other| weighed(one).cmp(&weighed(other)));
         Self { matcher, files, tally, rows, judged, problems, skipped }
     }
 
     /// Attackers, the worst first.
     fn attackers(&self) -> impl Iterator<Item = (&Row, &Attacker)> {
-        let known = |row: &Row| self.tally.addresses.get(&Address(row.address));
+        let known = |row: &Row| self.tally.attackers().get(row.place);
         self.rows.iter().filter_map(move |row| Some((row, known(row)?)))
     }
 
@@ -182,7 +183,7 @@ impl Report {
         out::line("");
         let rows = self.attackers().take(top).map(|(row, what)| {
             vec![
-                row.address.to_string(),
+                what.address.to_string(),
                 what.failed.to_string(),
                 what.probes.to_string(),
                 what.requests.to_string(),
@@ -272,7 +273,7 @@ impl Report {
         page.push_str("<h2>Attackers</h2><table><tr><th>Address<th>Failed logins<th>Probes<th>Requests<th>Users tried<th>First seen<th>Last seen<th>Would be banned for<th>Scenarios</tr>");
         for (row, what) in self.attackers() {
             let text = [
-                row.address.to_string(),
+                what.address.to_string(),
                 what.failed.to_string(),
                 what.probes.to_string(),
                 what.requests.to_string(),
@@ -380,7 +381,7 @@ impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let attackers = || {
             self.attackers().map(|(row, what)| AttackerJson {
-                address: row.address,
+                address: what.address,
                 attempts: what.failed,
                 accepted: what.accepted,
                 probes: what.probes,

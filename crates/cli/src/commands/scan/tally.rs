@@ -2,7 +2,7 @@
 //! from when to when.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
 use foldhash::fast::{FixedState, RandomState};
@@ -19,18 +19,34 @@ const MAX_USER_BYTES: usize = 64;
 /// Most addresses; more are counted and left out.
 const MAX_ADDRESSES: usize = 2_000_000;
 
-/// An address, hashed as a number or two. Whose addresses they are, the seed of
-/// the hash is not for them to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address(pub(super) IpAddr);
+/// Sightings that are added together: memory is asked for all of them at once.
+const TOGETHER: usize = 64;
 
-impl Hash for Address {
+/// Where the sums of an address are. Whose addresses they are, the seed of the
+/// hash is not for them to know.
+#[derive(Default)]
+struct Places {
+    v4: HashMap<u32, u32, RandomState>,
+    v6: HashMap<u128, u32, RandomState>,
+}
+
+impl Places {
     #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self.0 {
-            IpAddr::V4(v4) => state.write_u32(v4.to_bits()),
-            IpAddr::V6(v6) => state.write_u128(v6.to_bits()),
-        }
+    fn get(&self, address: IpAddr) -> Option<usize> {
+        let place = match address {
+            IpAddr::V4(v4) => self.v4.get(&v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.get(&v6.to_bits()),
+        };
+        place.map(|place| *place as usize)
+    }
+
+    fn insert(&mut self, address: IpAddr, place: usize) {
+        // There are at most MAX_ADDRESSES.
+        let place = place as u32;
+        match address {
+            IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), place),
+            IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), place),
+        };
     }
 }
 
@@ -39,8 +55,7 @@ impl Hash for Address {
 pub(super) struct Names(HashMap<u64, Box<[u8]>, FixedState>);
 
 impl Names {
-    fn keep(&mut self, hash: u64, name: &[u8]) {
-        let kept = name.get(..MAX_USER_BYTES).unwrap_or(name);
+    fn keep(&mut self, hash: u64, kept: &[u8]) {
         self.0.entry(hash).or_insert_with(|| kept.into());
     }
 
@@ -58,7 +73,8 @@ impl Names {
 /// Sums over a log.
 #[derive(Default)]
 pub(super) struct Tally {
-    pub(super) addresses: HashMap<Address, Attacker, RandomState>,
+    places: Places,
+    attackers: Vec<Attacker>,
     pub(super) names: Names,
     pub(super) lines: u64,
     pub(super) unparsed: u64,
@@ -66,11 +82,52 @@ pub(super) struct Tally {
     pub(super) left_out: u64,
     pub(super) first: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
+    waiting: Waiting,
+}
+
+/// Sightings that are not added yet.
+#[derive(Default)]
+struct Waiting {
+    notes: Vec<Note>,
+    /// Login names of them, one after the other.
+    text: Vec<u8>,
+}
+
+/// What is added of a sighting.
+#[derive(Clone, Copy)]
+struct Note {
+    address: IpAddr,
+    at: Timestamp,
+    times: u32,
+    what: What,
+    /// Its hash, and the bytes that would be kept.
+    user: Option<(u64, (u32, u32))>,
+}
+
+/// What a sighting is counted as.
+#[derive(Clone, Copy)]
+enum What {
+    Failed,
+    Accepted,
+    Probe,
+    Request,
+}
+
+impl What {
+    fn of(sighting: &Sighting<'_>) -> Self {
+        match (sighting.kind, sighting.outcome) {
+            (EventKind::AuthAttempted, Some(Outcome::Accepted)) => Self::Accepted,
+            (EventKind::AuthAttempted, _) => Self::Failed,
+            (EventKind::HttpRequested | EventKind::RequestAnswered, _) => Self::Request,
+            _ => Self::Probe,
+        }
+    }
 }
 
 /// What one address did.
 #[derive(Clone, Debug)]
 pub(super) struct Attacker {
+    pub(super) address: IpAddr,
     /// Failed logins.
     pub(super) failed: u64,
     /// Successful logins.
@@ -85,8 +142,9 @@ pub(super) struct Attacker {
 }
 
 impl Attacker {
-    fn new(at: Timestamp) -> Self {
+    fn new(address: IpAddr, at: Timestamp) -> Self {
         Self {
+            address,
             failed: 0,
             accepted: 0,
             probes: 0,
@@ -102,6 +160,22 @@ impl Attacker {
         self.failed > 0 || self.probes > 0
     }
 
+    #[inline]
+    fn add(&mut self, note: &Note, text: &[u8], names: &mut Names) {
+        self.first = self.first.min(note.at);
+        self.last = self.last.max(note.at);
+        let count = match note.what {
+            What::Failed => &mut self.failed,
+            What::Accepted => &mut self.accepted,
+            What::Probe => &mut self.probes,
+            What::Request => &mut self.requests,
+        };
+        *count += u64::from(note.times);
+        if let Some((hash, (from, to))) = note.user {
+            self.users.note(hash, text.get(from as usize..to as usize).unwrap_or_default(), names);
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         self.failed += other.failed;
         self.accepted += other.accepted;
@@ -114,57 +188,91 @@ impl Attacker {
 }
 
 impl Tally {
-    /// Adds a sighting; `is_hit` where a scenario looks at it. Who asks a web
-    /// server for what is there is no attacker and not remembered.
+    /// Notes a sighting; `is_hit` where a scenario looks at it. Who asks a web
+    /// server for what is there is no attacker and not remembered. It is added
+    /// with others, by [`Tally::add`] at the latest.
     #[inline]
     pub(super) fn note(&mut self, sighting: &Sighting<'_>, is_hit: bool) {
         self.sightings += 1;
         let at = sighting.at;
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
-        let Some(source) = sighting.source else { return };
+        let Some(address) = sighting.source else { return };
         if sighting.kind == EventKind::RequestAnswered && !is_hit {
             return;
         }
-        let source = Address(source);
-        let full = self.addresses.len() >= MAX_ADDRESSES;
-        let attacker = match self.addresses.get_mut(&source) {
-            Some(attacker) => attacker,
-            None if full => {
-                self.left_out += 1;
-                return;
-            }
-            None => self.addresses.entry(source).or_insert_with(|| Attacker::new(at)),
-        };
-        attacker.first = attacker.first.min(at);
-        attacker.last = attacker.last.max(at);
-        let times = u64::from(sighting.repeat);
-        match (sighting.kind, sighting.outcome) {
-            (EventKind::AuthAttempted, Some(Outcome::Accepted)) => attacker.accepted += times,
-            (EventKind::AuthAttempted, _) => attacker.failed += times,
-            (EventKind::HttpRequested | EventKind::RequestAnswered, _) => {
-                attacker.requests += times
-            }
-            _ => attacker.probes += times,
+        let what = What::of(sighting);
+        let user = sighting.user.filter(|_| !matches!(what, What::Accepted)).map(|user| {
+            let from = self.waiting.text.len() as u32;
+            self.waiting.text.extend_from_slice(user.get(..MAX_USER_BYTES).unwrap_or(user));
+            (FixedState::default().hash_one(user), (from, self.waiting.text.len() as u32))
+        });
+        self.waiting.notes.push(Note { address, at, times: sighting.repeat, what, user });
+        if self.waiting.notes.len() >= TOGETHER {
+            self.add();
         }
-        if let Some(user) = sighting.user
-            && sighting.outcome != Some(Outcome::Accepted)
-        {
-            attacker.users.note(user, &mut self.names);
+    }
+
+    /// Adds what was noted: first all look for their places, then for the sums
+    /// there, so that each waits for memory while the others do.
+    pub(super) fn add(&mut self) {
+        let Waiting { mut notes, mut text } = std::mem::take(&mut self.waiting);
+        let mut places = [None; TOGETHER];
+        for (place, note) in places.iter_mut().zip(&notes) {
+            *place = self.places.get(note.address);
         }
+        let mut seen = 0;
+        for place in places.iter().take(notes.len()).flatten() {
+            if let Some(attacker) = self.attackers.get(*place) {
+                seen ^= attacker.failed ^ attacker.users.touch();
+            }
+        }
+        // What was touched must not look unused.
+        std::hint::black_box(seen);
+        for (place, note) in places.into_iter().zip(&notes) {
+            // A new address may be there twice.
+            let known = place.or_else(|| self.places.get(note.address));
+            let place = match known {
+                Some(place) => place,
+                None if self.attackers.len() >= MAX_ADDRESSES => {
+                    self.left_out += 1;
+                    continue;
+                }
+                None => self.place_of_new(Attacker::new(note.address, note.at)),
+            };
+            if let Some(attacker) = self.attackers.get_mut(place) {
+                attacker.add(note, &text, &mut self.names);
+            }
+        }
+        notes.clear();
+        text.clear();
+        self.waiting = Waiting { notes, text };
+    }
+
+    fn place_of_new(&mut self, attacker: Attacker) -> usize {
+        let place = self.attackers.len();
+        self.places.insert(attacker.address, place);
+        self.attackers.push(attacker);
+        place
+    }
+
+    /// What each address did.
+    pub(super) fn attackers(&self) -> &[Attacker] {
+        &self.attackers
     }
 
     /// Adds another sum.
     pub(super) fn merge(&mut self, other: Self) {
         self.names.merge(other.names);
-        if self.addresses.is_empty() {
-            self.addresses = other.addresses;
+        if self.attackers.is_empty() {
+            (self.places, self.attackers) = (other.places, other.attackers);
         } else {
-            for (address, attacker) in other.addresses {
-                match self.addresses.get_mut(&address) {
+            for attacker in other.attackers {
+                let place = self.places.get(attacker.address);
+                match place.and_then(|place| self.attackers.get_mut(place)) {
                     Some(known) => known.merge(attacker),
                     None => {
-                        self.addresses.insert(address, attacker);
+                        self.place_of_new(attacker);
                     }
                 }
             }
@@ -189,16 +297,22 @@ pub(super) struct Users {
 }
 
 impl Users {
+    /// Notes a name by its hash; `kept` is the part of it that would be kept.
     #[inline]
-    fn note(&mut self, user: &[u8], names: &mut Names) {
-        let hash = FixedState::default().hash_one(user);
+    fn note(&mut self, hash: u64, kept: &[u8], names: &mut Names) {
         if self.last == Some(hash) {
             return;
         }
         self.last = Some(hash);
         if self.insert(hash).is_some_and(|place| place < KEPT_USERS) {
-            names.keep(hash, user);
+            names.keep(hash, kept);
         }
+    }
+
+    /// Reads where the next name would be looked for; means nothing.
+    #[inline]
+    fn touch(&self) -> u64 {
+        self.hashes.get(self.hashes.len() / 2).copied().unwrap_or(0)
     }
 
     /// The place of a hash that was not there.
@@ -250,7 +364,11 @@ mod tests {
 
     fn users(range: impl Iterator<Item = u32>) -> (Users, Names) {
         let (mut users, mut names) = (Users::default(), Names::default());
-        range.for_each(|n| users.note(format!("user{n}").as_bytes(), &mut names));
+        range.for_each(|n| {
+            let name = format!("user{n}");
+            let hash = FixedState::default().hash_one(name.as_bytes());
+            users.note(hash, name.as_bytes(), &mut names);
+        });
         (users, names)
     }
 

@@ -60,6 +60,7 @@ fn parse(
         tally.unparsed += u64::from(!understood);
     }
     tally.lines += counts.lines;
+    tally.add();
 }
 
 /// A log that is being read: one thread at a time takes the next chunk of it.
