@@ -3,13 +3,18 @@
 #
 #   scripts/compare-fail2ban.sh                  replay the samples of Debian's package
 #   scripts/compare-fail2ban.sh LOG FILTER…      and the programs on a log of yours
+#   PACKAGE=FILE.deb scripts/compare-fail2ban.sh  the samples of another version
 #
 # The package is taken apart in a temporary folder; nothing is installed.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if [ -d /usr/lib/python3/dist-packages/fail2ban/tests/files/logs ] && [ -d /etc/fail2ban/filter.d ]; then
+if [ -n "${PACKAGE:-}" ]; then
+    dpkg -x "$PACKAGE" "$work/deb"
+    package=$work/deb/usr/lib/python3/dist-packages/fail2ban
+    cp -r "$work/deb/etc/fail2ban" "$work/config"
+elif [ -d /usr/lib/python3/dist-packages/fail2ban/tests/files/logs ] && [ -d /etc/fail2ban/filter.d ]; then
     package=/usr/lib/python3/dist-packages/fail2ban
     cp -r /etc/fail2ban "$work/config"
 else

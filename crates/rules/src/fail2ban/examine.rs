@@ -493,6 +493,27 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_prefregex_counts_where_that_of_failregex_took_no_part() {
+        let definition = FilterDefinition {
+            name: "x".into(),
+            prefregex: Some("^ auth(?:\\(<ADDR>\\))?: <F-CONTENT>.+</F-CONTENT>$".into()),
+            failregex: vec!["^(?:sql\\(<ADDR>\\): )?mismatch$".into()],
+            ..FilterDefinition::default()
+        };
+        let options = ExamineOptions { matched: Show::All, ..Default::default() };
+        let mut examiner = Examiner::new(definition, options, &now()).unwrap();
+        for line in [
+            "Aug 14 09:00:00 auth(192.0.2.1): mismatch",
+            "Aug 14 09:00:01 auth(192.0.2.1): sql(192.0.2.2): mismatch",
+            "Aug 14 09:00:02 auth: mismatch",
+        ] {
+            examiner.line(line, &now());
+        }
+        let report = examiner.report(&now());
+        assert!(report.contains("Lines: 3 lines, 0 ignored, 2 matched, 1 missed"), "{report}");
+    }
+
+    #[test]
     fn single_values_of_failures_can_be_printed() {
         for (form, expected) in [
             ("ip", "192.0.2.1"),

@@ -556,7 +556,8 @@ enum Step {
     Nobody,
 }
 
-/// The groups of prefregex with those of failregex over them.
+/// The groups of prefregex with those of failregex over them. One that took no
+/// part in the match of failregex hides nothing, as since fail2ban 1.1.1.
 fn with(
     pre: &Failure,
     groups: std::collections::BTreeMap<Arc<str>, Value>,
@@ -565,6 +566,10 @@ fn with(
         return groups;
     }
     let mut all = pre.groups.clone();
-    all.extend(groups);
+    for (name, value) in groups {
+        if !matches!(value, Value::Unset) || !all.contains_key(&name) {
+            all.insert(name, value);
+        }
+    }
     all
 }
