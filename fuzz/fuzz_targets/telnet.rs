@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
             Some(Item::Subnegotiation(contents)) => {
                 assert!(contents.len() <= MAX_SUBNEGOTIATION_BYTES);
             }
-            Some(Item::Interrupt | Item::Option { .. }) | None => {}
+            Some(Item::AreYouThere | Item::Option { .. }) | None => {}
         }
     }
 });

@@ -148,23 +148,35 @@ async fn hydra_guesses_at_ssh_telnet_and_a_form() {
     let passwords = ["first", "second", "123456", "unused"];
     let Some(shown) = hydra(zone.ssh.port(), "root", &passwords, &["ssh"]).await else { return };
     assert!(shown.contains("login: root   password: 123456"), "{shown}");
-    // It loses its place between a device's prompts, and says itself that it may;
-    // what it sends is recorded.
-    let passwords = ["device1", "device2"];
+    // hydra 9.4 takes the prompt after a failure for the end of a try of its own, and
+    // sends an empty name. With BusyBox 1.35's telnetd and login, `strace hydra` has,
+    // each line whole (> is hydra, which also answers the options):
+    //   < ff fd 01 ff fd 1f ff fb 01 ff fb 03 | < "vm login: "
+    //   > "root\r\0" < "root\r\nPassword: " > "device1\r\0" < "\r\nLogin incorrect\r\nvm login: "
+    //   > "\r\0" < "\r\nvm login: " > "root\r\0" < "root\r\nPassword: " > "device2\r\0" ...
+    // and ends after the second password of four. It is the same here: a server that
+    // answers its options gets "r" "o" "o" "t" a key at a time, and then "oot".
+    let passwords = ["device1", "device2", "device3", "device4"];
     let shown = hydra(zone.telnet.port(), "root", &passwords, &["telnet"]).await.unwrap();
-    assert!(shown.contains("1 of 1 target completed"), "{shown}");
+    assert!(shown.contains("1 of 1 target completed, 0 valid password"), "{shown}");
     let form = "/login.cgi:username=^USER^&password=^PASS^:incorrect";
     let form = ["http-post-form", form];
     let shown = hydra(zone.http.port(), "admin", &["one", "t&o%"], &form).await.unwrap();
     assert!(shown.contains("0 valid password"), "{shown}");
     let events = zone.end().await;
     let all = tried(&events);
-    for login in
-        ["root:first", "root:second", "root:123456", "root:device1", "admin:one", "admin:t&o%"]
-    {
-        assert!(all.iter().any(|tried| tried == login), "{login}: {all:?}");
-    }
-    assert!(!all.iter().any(|tried| tried == "root:unused"), "{all:?}");
+    assert_eq!(
+        all,
+        [
+            "root:first",
+            "root:second",
+            "root:123456",
+            "root:device1",
+            "root:device2",
+            "admin:one",
+            "admin:t&o%"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

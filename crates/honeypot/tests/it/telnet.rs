@@ -82,17 +82,21 @@ async fn a_login_and_its_commands_are_recorded_in_order() {
     assert!(zone.end().await.is_empty());
 }
 
+/// What BusyBox 1.35 does, watched with the real one: it announces, and answers
+/// nobody's options.
 #[tokio::test]
-async fn options_are_negotiated_and_the_terminal_recorded() {
+async fn options_are_recorded_and_not_answered() {
     let mut zone = Zone::start(&config()).await;
     let mut client = connect(zone.telnet).await;
     read_until(&mut client, b"login: ").await;
-    // WILL NAWS (asked for), SB NAWS 80x24, WILL TTYPE, DO STATUS, WILL LINEMODE, DO SGA (announced).
+    // WILL NAWS (asked for), SB NAWS 80x24, WILL TTYPE, SB TTYPE, DO STATUS, WILL
+    // LINEMODE, DO SGA (announced), interrupt process, no operation.
     send(&mut client, b"\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xfb\x18").await;
-    send(&mut client, b"\xff\xfd\x05\xff\xfb\x22\xff\xfd\x03").await;
-    let answer = read_until(&mut client, b"\xff\xfe\x22").await;
-    assert_eq!(answer, b"\xff\xfd\x18\xff\xfa\x18\x01\xff\xf0\xff\xfc\x05\xff\xfe\x22");
-    send(&mut client, b"\xff\xfa\x18\x00XTERM\xff\xf0").await;
+    send(&mut client, b"\xff\xfa\x18\x00XTERM\xff\xf0\xff\xfd\x05\xff\xfb\x22\xff\xfd\x03").await;
+    // Then: are you there, and a name.
+    send(&mut client, b"\xff\xf4\xff\xf1\xff\xf6adm\r\n").await;
+    let answer = read_until(&mut client, b"Password: ").await;
+    assert_eq!(answer, b"\xff\xff\xf1adm\r\nPassword: ");
     drop(client);
     let events = zone.session().await;
     let closed = events.last().unwrap();
@@ -102,15 +106,38 @@ async fn options_are_negotiated_and_the_terminal_recorded() {
 }
 
 #[tokio::test]
-async fn a_client_that_negotiates_without_end_is_not_answered_without_end() {
+async fn a_client_that_asks_without_end_is_not_answered_without_end() {
     let mut zone = Zone::start(&config()).await;
     let mut client = connect(zone.telnet).await;
-    send(&mut client, &b"\xff\xfb\x55".repeat(10_000)).await;
+    send(&mut client, &b"\xff\xfb\x55\xff\xf6".repeat(10_000)).await;
     send(&mut client, b"\x04").await;
     let answers = read_all(&mut client).await;
     assert!(answers.len() < 300, "{}", answers.len());
     drop(client);
     assert_eq!(kinds(&zone.session().await), ["connection.opened", "session.closed"]);
+}
+
+/// As BusyBox's login does: control-C there ends no connection.
+#[tokio::test]
+async fn control_characters_at_a_login_do_what_they_do_on_a_device() {
+    let mut zone = Zone::start(&config()).await;
+    let mut client = connect(zone.telnet).await;
+    read_until(&mut client, b"login: ").await;
+    send(&mut client, b"ab\x03root\r\n").await;
+    assert_eq!(read_until(&mut client, b"Password: ").await, b"ab^Croot\r\nPassword: ");
+    send(&mut client, b"left\x03").await;
+    let refused = read_until(&mut client, b"login: ").await;
+    assert_eq!(refused, b"\r\nLogin incorrect\r\ncam1 login: ");
+    send(&mut client, b"root\r\n\x04").await;
+    let refused = read_until(&mut client, b"login: ").await;
+    assert_eq!(refused, b"root\r\nPassword: \r\nLogin incorrect\r\ncam1 login: ");
+    send(&mut client, b"\x04").await;
+    assert_eq!(read_all(&mut client).await, b"");
+    drop(client);
+    let events = zone.session().await;
+    let passwords: Vec<&[u8]> =
+        events.iter().filter(|e| e.credentials.is_some()).map(|e| login(e).1).collect();
+    assert_eq!(passwords, [&b"left"[..], b""]);
 }
 
 #[tokio::test]

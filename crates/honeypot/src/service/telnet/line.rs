@@ -36,12 +36,19 @@ impl LineEditor {
         match byte {
             b'\r' | b'\n' => {
                 self.after_cr = byte == b'\r';
-                out.extend_from_slice(b"\r\n");
-                let truncated = std::mem::take(&mut self.truncated);
-                return Some(Input::Line { bytes: self.take(), truncated });
+                return Some(self.line_done(out));
             }
-            INTERRUPT => return self.interrupt(out),
-            END_OF_FILE if self.line.is_empty() => return Some(Input::EndOfFile),
+            // login(1) goes on asking for a name, and takes it for the password's end.
+            INTERRUPT if echo == Echo::Cooked => {
+                out.extend_from_slice(b"^C");
+                self.take();
+                self.truncated = false;
+            }
+            END_OF_FILE if self.line.is_empty() && echo == Echo::Cooked => {
+                return Some(Input::EndOfFile);
+            }
+            INTERRUPT => return Some(self.line_done(out)),
+            END_OF_FILE if self.line.is_empty() => return Some(self.line_done(out)),
             END_OF_FILE => {}
             BACKSPACE | DELETE => {
                 if self.line.pop().is_some() && echo != Echo::Off {
@@ -72,12 +79,10 @@ impl LineEditor {
         std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0)
     }
 
-    /// Drops the line, as control-C does.
-    pub fn interrupt(&mut self, out: &mut Vec<u8>) -> Option<Input> {
-        out.extend_from_slice(b"^C\r\n");
-        self.take();
-        self.truncated = false;
-        Some(Input::Interrupt)
+    fn line_done(&mut self, out: &mut Vec<u8>) -> Input {
+        out.extend_from_slice(b"\r\n");
+        let truncated = std::mem::take(&mut self.truncated);
+        Input::Line { bytes: self.take(), truncated }
     }
 
     /// What has been typed of the present line; leaves nothing.
@@ -112,13 +117,21 @@ mod tests {
         let (inputs, out) = typed(b"lx\x7fs\r", Echo::Cooked);
         assert_eq!((inputs, out), (vec![line(b"ls")], b"lx\x08 \x08s\r\n".to_vec()));
         assert_eq!(typed(b"ab\x15c\r", Echo::Off).0, [line(b"c")]);
-        assert_eq!(typed(b"x\x03y\r\x04", Echo::Cooked).0.len(), 3);
+        let (inputs, out) = typed(b"x\x03y\r\x04", Echo::Cooked);
+        assert_eq!((inputs, out), (vec![line(b"y"), Input::EndOfFile], b"x^Cy\r\n".to_vec()));
     }
 
     #[test]
     fn a_password_is_kept_as_it_is_and_not_shown() {
         let (inputs, out) = typed(b"\xff\x1b[\tp\xc3\r", Echo::Off);
         assert_eq!((inputs, out), (vec![line(b"\xff\x1b[\tp\xc3")], b"\r\n".to_vec()));
+    }
+
+    #[test]
+    fn interrupt_and_end_of_file_end_a_password() {
+        for (keys, password) in [(&b"ab\x03"[..], &b"ab"[..]), (b"\x04", b"")] {
+            assert_eq!(typed(keys, Echo::Off), (vec![line(password)], b"\r\n".to_vec()));
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::{Accept, Closed, Session, Stream, TelnetConfig};
 const READ_BYTES: usize = 4_096;
 /// Empty login names before the connection ends, as BusyBox has it.
 const EMPTY_NAMES: u32 = 10;
+/// From the first bytes to the prompt: a device has to start its login program
+/// first. Clients that try passwords take one segment for negotiation alone.
+const LOGIN_START: Duration = Duration::from_millis(2);
 /// Time for one login, as BusyBox has it.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -97,10 +100,9 @@ impl Telnet {
         session: &mut Session,
         stream: &mut Stream,
     ) -> Result<(), Closed> {
-        let mut opening = OPENING.to_vec();
-        opening.extend_from_slice(prompt_for_name(session).as_bytes());
-        stream.write(&opening).await?;
-        drop(opening);
+        stream.write(OPENING).await?;
+        stream.pause(LOGIN_START).await?;
+        stream.write(prompt_for_name(session).as_bytes()).await?;
         let mut dialogue = Dialogue {
             config: &self.config,
             session,
@@ -146,7 +148,6 @@ impl Dialogue<'_> {
                         self.edit(u8::MAX);
                         self.edit(byte)
                     }
-                    Some(Item::Interrupt) => self.interrupt(),
                     Some(item) => {
                         negotiation.take(&item, &mut self.out, self.session);
                         None
@@ -192,19 +193,6 @@ impl Dialogue<'_> {
         escape_into(&text, &mut self.out);
     }
 
-    fn interrupt(&mut self) -> Option<Input> {
-        match &mut self.stage {
-            Stage::Shell(terminal) => {
-                self.session.record_input(&[0x03]);
-                let shown = self.out.len();
-                let input = terminal.editor.interrupt(&mut self.out);
-                self.record_from(shown);
-                Some(input)
-            }
-            _ => self.editor.interrupt(&mut self.out),
-        }
-    }
-
     async fn flush(&mut self) -> Result<(), Closed> {
         let out = std::mem::take(&mut self.out);
         self.stream.write(&out).await
@@ -243,12 +231,11 @@ impl Dialogue<'_> {
                 let reply = terminal.shell.end_of_input(now());
                 return self.show(terminal, reply).await;
             }
-            (Stage::Name | Stage::Password { .. }, Input::EndOfFile | Input::Interrupt) => {
-                return Ok(Next::End);
-            }
-            (stage @ (Stage::Name | Stage::Password { .. }), Input::Complete) => {
-                self.stage = stage;
-            }
+            (Stage::Name | Stage::Password { .. }, Input::EndOfFile) => return Ok(Next::End),
+            (
+                stage @ (Stage::Name | Stage::Password { .. }),
+                Input::Complete | Input::Interrupt,
+            ) => self.stage = stage,
             (Stage::Name, Input::Line { bytes, .. }) if bytes.is_empty() => {
                 self.empty_names += 1;
                 if self.empty_names >= EMPTY_NAMES {

@@ -1,5 +1,7 @@
 //! Telnet commands in the byte stream (RFC 854, 855) and what a BusyBox
-//! `telnetd` negotiates: window size (RFC 1073), terminal type (RFC 1091).
+//! `telnetd` makes of them: it announces its options at once, takes the window
+//! size (RFC 1073), and answers nobody's options. A server that does answer is
+//! no such device, and clients that try passwords then send other bytes.
 
 use palisade_event::Untrusted;
 
@@ -7,21 +9,20 @@ use crate::Session;
 
 /// Most bytes of a subnegotiation that are kept; the rest is read and dropped.
 pub const MAX_SUBNEGOTIATION_BYTES: usize = 256;
-/// Most negotiations of a session that are answered, so that a client cannot
-/// make us talk without end.
+/// Most questions of a session that are answered, so that a client cannot make
+/// us talk without end.
 const MAX_ANSWERS: u32 = 64;
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
 const DO: u8 = 253;
-const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
 /// End of file, the lowest command (RFC 1184).
 const FIRST_COMMAND: u8 = 236;
-/// Interrupt process.
-const IP: u8 = 244;
 const SE: u8 = 240;
+/// Are you there.
+const AYT: u8 = 246;
 
 const ECHO: u8 = 1;
 const SUPPRESS_GO_AHEAD: u8 = 3;
@@ -32,6 +33,9 @@ const WINDOW_SIZE: u8 = 31;
 /// window; I echo and send no go-aheads.
 pub(super) const OPENING: &[u8] =
     &[IAC, DO, ECHO, IAC, DO, WINDOW_SIZE, IAC, WILL, ECHO, IAC, WILL, SUPPRESS_GO_AHEAD];
+/// What BusyBox 1.35 sends to who asks whether it is there: it means IAC NOP,
+/// and doubles the IAC as if a program had printed it.
+const HERE: &[u8] = &[IAC, IAC, 241];
 
 /// One thing in the byte stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +45,8 @@ pub enum Item {
     /// A byte 255 that was typed without doubling it, and the byte after it,
     /// which is no command.
     Stray(u8),
-    /// The client pressed its interrupt key.
-    Interrupt,
+    /// The client asks whether somebody is there.
+    AreYouThere,
     /// WILL, WONT, DO or DONT with an option.
     Option {
         /// One of the four verbs.
@@ -80,7 +84,7 @@ impl Decoder {
             (State::Command, IAC) => (State::Data, Some(Item::Data(IAC))),
             (State::Command, WILL..=DONT) => (State::Option(byte), None),
             (State::Command, SB) => (State::Sub, None),
-            (State::Command, IP) => (State::Data, Some(Item::Interrupt)),
+            (State::Command, AYT) => (State::Data, Some(Item::AreYouThere)),
             (State::Command, 0..FIRST_COMMAND) => (State::Data, Some(Item::Stray(byte))),
             (State::Command, _) => (State::Data, None),
             (State::Option(verb), option) => (State::Data, Some(Item::Option { verb, option })),
@@ -106,42 +110,29 @@ impl Decoder {
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
     answers: u32,
-    asked_terminal: bool,
 }
 
 impl Negotiation {
-    /// Answers an item into `out`, as RFC 854 demands, and notes what it tells
+    /// Answers an item into `out` as the real one does, and notes what it tells
     /// of the client.
     pub(super) fn take(&mut self, item: &Item, out: &mut Vec<u8>, session: &mut Session) {
         match item {
-            Item::Option { verb: WILL, option: TERMINAL_TYPE } if !self.asked_terminal => {
-                self.asked_terminal = true;
-                self.answer(out, &[IAC, DO, TERMINAL_TYPE]);
-                self.answer(out, &[IAC, SB, TERMINAL_TYPE, 1, IAC, SE]);
+            Item::AreYouThere if self.answers < MAX_ANSWERS => {
+                self.answers += 1;
+                out.extend_from_slice(HERE);
             }
-            // What we asked for, or announced ourselves.
-            Item::Option { verb: WILL, option: WINDOW_SIZE | ECHO | TERMINAL_TYPE }
-            | Item::Option { verb: DO, option: ECHO | SUPPRESS_GO_AHEAD } => {}
-            Item::Option { verb: WILL, option } => self.answer(out, &[IAC, DONT, *option]),
-            Item::Option { verb: DO, option } => self.answer(out, &[IAC, WONT, *option]),
-            Item::Option { .. } | Item::Data(_) | Item::Stray(_) | Item::Interrupt => {}
+            Item::AreYouThere | Item::Option { .. } | Item::Data(_) | Item::Stray(_) => {}
             Item::Subnegotiation(contents) => match contents.as_slice() {
                 [WINDOW_SIZE, w1, w0, h1, h0] => {
                     let size = |high, low| u32::from(u16::from_be_bytes([high, low]));
                     session.set_size(size(*w1, *w0), size(*h1, *h0));
                 }
+                // Nobody asked for it; some tell all the same.
                 [TERMINAL_TYPE, 0, name @ ..] => {
                     session.note("terminal_type", Untrusted::from(name));
                 }
                 _ => {}
             },
-        }
-    }
-
-    fn answer(&mut self, out: &mut Vec<u8>, bytes: &[u8]) {
-        if self.answers < MAX_ANSWERS {
-            self.answers += 1;
-            out.extend_from_slice(bytes);
         }
     }
 }
@@ -157,7 +148,8 @@ mod tests {
 
     #[test]
     fn commands_are_taken_out_of_the_data() {
-        let bytes = [b'a', IAC, WILL, 31, b'b', IAC, IAC, IAC, 241, IAC, IP, b'c', IAC, b'd'];
+        let bytes =
+            [b'a', IAC, WILL, 31, b'b', IAC, IAC, IAC, 241, IAC, 244, IAC, AYT, b'c', IAC, b'd'];
         let option = Item::Option { verb: WILL, option: 31 };
         let data = |byte| Item::Data(byte);
         assert_eq!(
@@ -167,7 +159,7 @@ mod tests {
                 option,
                 data(b'b'),
                 data(255),
-                Item::Interrupt,
+                Item::AreYouThere,
                 data(b'c'),
                 Item::Stray(b'd')
             ]
