@@ -8,8 +8,9 @@ pub const MAX_STEPS: u32 = 60_000;
 pub(super) const STEP_BYTES: usize = 128;
 /// Most bytes one line prints; the rest is cut, as a slow line would.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
-/// Most bytes that go through a pipe or come from a command.
-pub(super) const MAX_PIPE_BYTES: usize = 1024 * 1024;
+/// Most bytes in all pipes of a line and in what its commands gave: as much as
+/// a file may have.
+pub(super) const MAX_PIPE_BYTES: usize = super::vfs::MAX_STORED_BYTES;
 /// Most evaluations inside each other.
 pub(super) const MAX_DEPTH: u32 = 40;
 /// Longest wait that one line asks for, in milliseconds.

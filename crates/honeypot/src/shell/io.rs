@@ -66,9 +66,14 @@ impl Shell {
         let target = fd.checked_sub(1).and_then(|index| self.fds.get(index)).cloned();
         match target {
             Some(Target::Buffer(index)) => {
-                let most = if index < 2 { MAX_OUTPUT_BYTES } else { MAX_PIPE_BYTES };
+                // What the attacker sees apart, all pipes of a line together.
+                let (most, held) = if index < 2 {
+                    (MAX_OUTPUT_BYTES, self.buffers.get(index).map_or(0, Vec::len))
+                } else {
+                    (MAX_PIPE_BYTES, self.buffers.iter().skip(2).map(Vec::len).sum())
+                };
                 let Some(buffer) = self.buffers.get_mut(index) else { return };
-                let room = most.saturating_sub(buffer.len());
+                let room = most.saturating_sub(held);
                 buffer.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
                 let full = bytes.len() > room;
                 if full || !self.budget.work(bytes.len() / 4) {
@@ -103,9 +108,16 @@ impl Shell {
     }
 
     /// Gives commands `bytes` to read; returns what they read before.
-    pub(super) fn swap_stdin(&mut self, bytes: Vec<u8>) -> Input {
-        let input = Input { bytes: Arc::new(bytes), at: 0, terminal: false };
+    pub(super) fn swap_stdin(&mut self, bytes: impl Into<Arc<Vec<u8>>>) -> Input {
+        let input = Input { bytes: bytes.into(), at: 0, terminal: false };
         std::mem::replace(&mut self.stdin, input)
+    }
+
+    /// Standard input as it is, without copying it; nothing is left of it.
+    pub(super) fn take_input(&mut self) -> Input {
+        let taken = self.stdin.clone();
+        self.stdin.at = self.stdin.bytes.len();
+        taken
     }
 
     /// All that is left of standard input.
@@ -194,7 +206,7 @@ impl Shell {
         Ok(())
     }
 
-    fn feed(&mut self, bytes: Vec<u8>) {
+    fn feed(&mut self, bytes: impl Into<Arc<Vec<u8>>>) {
         let before = self.swap_stdin(bytes);
         if let Some(slot) = self.replaced.last_mut()
             && slot.is_none()
@@ -212,7 +224,7 @@ impl Shell {
         }
         let path = self.path(name);
         let most = if path.starts_with("/dev/") { 64 * 1024 } else { MAX_PIPE_BYTES };
-        match self.files.read(&path, 0, most) {
+        match self.files.open(&path, most) {
             Ok(bytes) => {
                 self.feed(bytes);
                 Ok(())

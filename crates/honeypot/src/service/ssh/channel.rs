@@ -20,7 +20,7 @@ const PACKET_BYTES: u32 = 32 * 1024;
 /// message for each byte.
 const MIN_PACKET_BYTES: u32 = 256;
 /// Most bytes that wait for a client to read them.
-const MAX_PENDING_BYTES: usize = 2 * 1024 * 1024;
+pub(super) const MAX_PENDING_BYTES: usize = 2 * 1024 * 1024;
 /// Longest text of a request that is kept.
 const MAX_TEXT_BYTES: usize = 32 * 1024;
 

@@ -10,8 +10,9 @@ const MAX_LINE_BYTES: usize = 4_096;
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Most files sent of a directory.
 const MAX_FILES: usize = 1_000;
-/// Most bytes of a file that are sent.
-const MAX_SENT_BYTES: usize = 2 * 1024 * 1024;
+/// Most bytes of a file that are sent: what may wait for a client, with room for
+/// the lines around it.
+const MAX_SENT_BYTES: usize = super::channel::MAX_PENDING_BYTES - 64 * 1024;
 
 /// One copy.
 #[derive(Debug)]
@@ -27,7 +28,16 @@ enum Work {
     /// The client sends.
     Sink { target: String, inside: Vec<String>, state: State },
     /// We send; each part waits for a zero byte of the client.
-    Source { parts: std::vec::IntoIter<Vec<u8>> },
+    Source { parts: std::vec::IntoIter<Part> },
+}
+
+/// What is sent between two answers of the client.
+#[derive(Debug)]
+enum Part {
+    Line(Vec<u8>),
+    /// So many bytes of a file, read when it is their turn: a folder may have
+    /// more than there is memory.
+    File(String, usize),
 }
 
 #[derive(Debug)]
@@ -95,7 +105,7 @@ impl Scp {
             let mut parts = Vec::new();
             if let Err(text) = collect(shell.files(), &path, command.recursive, &mut parts) {
                 failed = true;
-                parts = vec![complaint(&text)];
+                parts = vec![Part::Line(complaint(&text))];
             }
             Work::Source { parts: parts.into_iter() }
         };
@@ -122,7 +132,17 @@ impl Scp {
                         return false;
                     }
                     let Some(part) = parts.next() else { return false };
-                    out.extend_from_slice(&part);
+                    match part {
+                        Part::Line(line) => out.extend_from_slice(&line),
+                        Part::File(path, length) => {
+                            // As long as was said, whatever became of it since.
+                            let data = self.shell.files().read(&path, 0, length);
+                            let mut data = data.unwrap_or_default();
+                            data.resize(length, 0);
+                            data.push(0);
+                            out.append(&mut data);
+                        }
+                    }
                     if self.failed {
                         // The complaint was all; nothing answers it.
                         return false;
@@ -263,7 +283,7 @@ fn collect(
     files: &Files,
     path: &str,
     recursive: bool,
-    parts: &mut Vec<Vec<u8>>,
+    parts: &mut Vec<Part>,
 ) -> Result<(), String> {
     let stat = files.stat(path, true).map_err(|error| format!("{path}: {}", error.text()))?;
     let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/");
@@ -271,21 +291,21 @@ fn collect(
         if !recursive {
             return Err(format!("{path}: not a regular file"));
         }
-        parts.push(format!("D{:04o} 0 {name}\n", stat.mode).into_bytes());
+        parts.push(Part::Line(format!("D{:04o} 0 {name}\n", stat.mode).into_bytes()));
         for name in files.list(path).map_err(|error| format!("{path}: {}", error.text()))? {
             if parts.len() < MAX_FILES {
                 // What cannot be read is left out, as after a warning.
                 let _ = collect(files, &absolute(path, &name), recursive, parts);
             }
         }
-        parts.push(b"E\n".to_vec());
+        parts.push(Part::Line(b"E\n".to_vec()));
         return Ok(());
     }
-    let mut data =
-        files.read(path, 0, MAX_SENT_BYTES).map_err(|error| format!("{path}: {}", error.text()))?;
-    parts.push(format!("C{:04o} {} {name}\n", stat.mode, data.len()).into_bytes());
-    data.push(0);
-    parts.push(data);
+    // Whether it may be read at all.
+    files.read(path, 0, 1).map_err(|error| format!("{path}: {}", error.text()))?;
+    let length = usize::try_from(stat.size).unwrap_or(usize::MAX).min(MAX_SENT_BYTES);
+    parts.push(Part::Line(format!("C{:04o} {length} {name}\n", stat.mode).into_bytes()));
+    parts.push(Part::File(path.to_owned(), length));
     Ok(())
 }
 
@@ -301,6 +321,48 @@ mod tests {
         for other in ["scp a b:c", "scp -t", "uname", "scp -t /tmp; id", ""] {
             assert_eq!(Command::parse(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_read_file_by_file_as_the_client_takes_it() {
+        use crate::shell::{Door, Who, World, vfs::Visitors};
+        let config = crate::PersonaConfig { seed: Some(7), ..Default::default() };
+        let sensor = palisade_event::SensorId::new("a").unwrap();
+        let persona = crate::Persona::new(&config, &sensor);
+        let world = std::sync::Arc::new(World::server(&persona, &config).unwrap());
+        let (user, address) = ("root".to_owned(), "192.0.2.1".parse().unwrap());
+        let who = Who { user, address, port: 1, door: Door::Ssh, tty: false };
+        let now = palisade_event::Timestamp::from_millis(1_767_871_234_000);
+        let shell = Shell::new(&world, &Visitors::default(), &who, now);
+        shell.files().make_directory("/tmp/d", 0o755).unwrap();
+        let large = vec![7; 3 * 1024 * 1024];
+        shell.files().write("/tmp/d/large", &large, false).unwrap();
+        shell.files().write("/tmp/d/small", b"hello", false).unwrap();
+        let command = Command::parse(b"scp -r -f /tmp/d").unwrap();
+        let mut out = Vec::new();
+        let mut scp = Scp::new(shell, "/root", &command, &mut out);
+        assert_eq!(out, b"");
+        let mut sent = Vec::new();
+        while scp.feed(&[0], &mut out) {
+            sent.push(std::mem::take(&mut out));
+        }
+        assert_eq!(sent[0], b"D0755 0 d\n");
+        assert_eq!(sent[1], format!("C0644 {MAX_SENT_BYTES} large\n").as_bytes());
+        assert_eq!(sent[2].len(), MAX_SENT_BYTES + 1);
+        assert_eq!(sent[3..], [&b"C0644 5 small\n"[..], b"hello\0", b"E\n"]);
+        // All of /usr is no more than its names before it is asked for.
+        let shell = Shell::new(&world, &Visitors::default(), &who, now);
+        let command = Command::parse(b"scp -r -f /usr").unwrap();
+        let scp = Scp::new(shell, "/root", &command, &mut out);
+        let Work::Source { parts } = scp.work else { unreachable!() };
+        assert!(parts.len() > 100);
+        let held: usize = parts
+            .map(|part| match part {
+                Part::Line(line) => line.len(),
+                Part::File(path, _) => path.len(),
+            })
+            .sum();
+        assert!(held < 256 * 1024, "{held}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `dd`: attacks read a program's head with it and write their files.
 
 use super::Shell;
-use crate::shell::vfs::MAX_READ_BYTES;
+use crate::shell::vfs::{MAX_READ_BYTES, MAX_STORED_BYTES};
 
 /// Copies blocks; prints what GNU's or BusyBox's `dd` prints.
 pub(super) fn dd(shell: &mut Shell, words: &[Vec<u8>]) -> u8 {
@@ -28,7 +28,7 @@ pub(super) fn dd(shell: &mut Shell, words: &[Vec<u8>]) -> u8 {
     let (skip, seek) = (size("skip").unwrap_or(0), size("seek").unwrap_or(0));
     let from = skip.saturating_mul(block);
     let most = count.map_or(u64::MAX, |count| count.saturating_mul(block));
-    let held = usize::try_from(most).unwrap_or(usize::MAX).min(MAX_READ_BYTES);
+    let held = usize::try_from(most).unwrap_or(usize::MAX).min(MAX_STORED_BYTES);
     let input = value("if");
     let mut endless = false;
     let data = match &input {

@@ -9,6 +9,7 @@ mod builtins;
 mod bytes;
 mod columns;
 mod dd;
+mod digest;
 mod disks;
 mod download;
 mod fetch;
@@ -30,13 +31,15 @@ mod users;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::vfs::Errno;
+use super::vfs::{Errno, FileKind};
 use super::{Flavor, Flow, Shell};
 use crate::System;
 
 /// A command.
 pub(super) type Run = fn(&mut Shell, &[Vec<u8>]) -> u8;
 
+/// Bytes of a file that are read at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Most arguments that one call of `xargs` hands on.
 const MAX_XARGS: usize = 2_048;
 
@@ -46,6 +49,7 @@ pub(super) fn find(name: &str) -> Option<Run> {
         .or_else(|| list::find(name))
         .or_else(|| text::find(name))
         .or_else(|| bytes::find(name))
+        .or_else(|| digest::find(name))
         .or_else(|| archive::find(name))
         .or_else(|| system::find(name))
         .or_else(|| processes::find(name))
@@ -193,21 +197,68 @@ impl Shell {
         for file in names {
             match self.slurp(file) {
                 Ok(bytes) => all.push((file.clone(), bytes)),
-                Err(Errno::IsDirectory) => {
-                    let text = if self.gnu() {
-                        format!("{file}: Is a directory")
-                    } else {
-                        "read error: Is a directory".to_owned()
-                    };
-                    status = self.fails(name, &text);
-                }
-                Err(why) => status = self.cannot_open(name, file, why),
+                Err(why) => status = self.cannot_read(name, file, why),
             }
             if self.budget.is_spent() {
                 break;
             }
         }
         (all, status)
+    }
+
+    /// A file that a filter could not read.
+    fn cannot_read(&mut self, name: &str, file: &str, why: Errno) -> u8 {
+        if why != Errno::IsDirectory {
+            return self.cannot_open(name, file, why);
+        }
+        let text = if self.gnu() {
+            format!("{file}: Is a directory")
+        } else {
+            "read error: Is a directory".to_owned()
+        };
+        self.fails(name, &text)
+    }
+
+    /// A file piece by piece, or standard input as `-` or no name: all of it, of
+    /// whatever size, without holding it. Where it cannot be read, that is said
+    /// and the status is the error; so it is where a line is used up before.
+    pub(super) fn pieces(
+        &mut self,
+        name: &str,
+        file: &str,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), u8> {
+        if matches!(file, "" | "-" | "/dev/stdin") {
+            let all = self.take_input();
+            self.budget.work(all.bytes.len() / 2);
+            take(all.bytes.get(all.at..).unwrap_or_default());
+            return Ok(());
+        }
+        let path = self.path(file);
+        let size = match self.files.stat(&path, true) {
+            // What is made as it is read has no size.
+            Ok(stat) if stat.kind == FileKind::File => stat.size,
+            _ => 0,
+        };
+        if size == 0 {
+            let bytes = self.slurp(file).map_err(|why| self.cannot_read(name, file, why))?;
+            take(&bytes);
+            return Ok(());
+        }
+        let mut at = 0;
+        while at < size {
+            let piece = self.files.read(&path, at, PIECE_BYTES);
+            let piece = piece.map_err(|why| self.cannot_read(name, file, why))?;
+            if piece.is_empty() {
+                break;
+            }
+            take(&piece);
+            at += piece.len() as u64;
+            if !self.budget.work(piece.len() / 4) {
+                return Err(1);
+            }
+        }
+        Ok(())
     }
 
     /// A file, or standard input as `-`.

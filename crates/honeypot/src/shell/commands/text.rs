@@ -97,10 +97,13 @@ fn ends(shell: &mut Shell, words: &[Vec<u8>], name: &str) -> u8 {
 
 fn wc(shell: &mut Shell, words: &[Vec<u8>]) -> u8 {
     let options = Options::new(words, "");
-    let (all, status) = shell.inputs("wc", &options.rest);
-    let piped = options.rest.is_empty();
-    let mut totals = [0usize; 3];
-    let count = all.len();
+    let mut files = options.rest.clone();
+    let piped = files.is_empty();
+    if piped {
+        files.push(String::new());
+    }
+    let (mut totals, mut status) = ([0usize; 3], 0);
+    let count = files.len();
     let show = |shell: &mut Shell, counts: [usize; 3], name: &str| {
         let wanted: Vec<usize> = "lwc"
             .chars()
@@ -128,10 +131,22 @@ fn wc(shell: &mut Shell, words: &[Vec<u8>]) -> u8 {
         let name = if name.is_empty() { String::new() } else { format!(" {name}") };
         shell.say(&format!("{text}{name}"));
     };
-    for (name, bytes) in all {
-        let lines = bytes.iter().filter(|b| **b == b'\n').count();
-        let words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
-        let counts = [lines, words, bytes.len()];
+    for name in files {
+        let (mut counts, mut in_word) = ([0usize; 3], false);
+        let [lines, words, bytes] = &mut counts;
+        let counted = shell.pieces("wc", &name, &mut |piece| {
+            *bytes += piece.len();
+            for byte in piece {
+                *lines += usize::from(*byte == b'\n');
+                let space = byte.is_ascii_whitespace();
+                *words += usize::from(!space && !in_word);
+                in_word = !space;
+            }
+        });
+        if let Err(failed) = counted {
+            status = failed;
+            continue;
+        }
         totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
         show(shell, counts, &name);
     }

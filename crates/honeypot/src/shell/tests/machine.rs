@@ -162,3 +162,30 @@ fn the_files_can_be_used_as_sftp_does() {
     assert_eq!(files.read("/tmp/none", 0, 1), Err(vfs::Errno::NoEntry));
     assert_eq!(files.write_at("/tmp/hole", u64::MAX, b"x"), Err(vfs::Errno::NoSpace));
 }
+
+#[test]
+fn the_size_and_the_sums_of_a_large_file_are_those_of_all_of_it() {
+    use sha2::{Digest as _, Sha256};
+    // As much as the fetcher hands on at most.
+    let file: Vec<u8> = (0..5 * 1024 * 1024u32).map(|at| (at % 251) as u8).collect();
+    let sum = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let length = file.len().to_string();
+    for mut shell in [device(), server()] {
+        shell.files().write("/tmp/f", &file, false).unwrap();
+        let mut shown = |line: &str| typed(&mut shell, &[line]).trim().to_owned();
+        assert_eq!(shown("sha256sum /tmp/f"), format!("{sum}  /tmp/f"));
+        assert_eq!(shown("cat /tmp/f | sha256sum"), format!("{sum}  -"));
+        assert_eq!(shown("sha256sum < /tmp/f"), format!("{sum}  -"));
+        assert_eq!(shown("wc -c /tmp/f"), format!("{length} /tmp/f"));
+        assert_eq!(shown("wc -c < /tmp/f"), length);
+        assert_eq!(shown("cat /tmp/f | wc -c"), length);
+        assert_eq!(shown("ls -l /tmp/f | awk '{print $5}'"), length);
+        assert_eq!(shown("dd if=/tmp/f bs=1k 2>/dev/null | wc -c"), length);
+        assert_eq!(shown("mv /tmp/f /tmp/g; sha256sum /tmp/g"), format!("{sum}  /tmp/g"));
+    }
+    // Programs of the machine are large, too.
+    let program = ["wc -c < /usr/bin/python3.11", "stat -c %s /usr/bin/python3.11"].map(bash);
+    assert_eq!(program[0], program[1]);
+    assert_eq!(bash("printf 123456789 | cksum"), "930766865 9\n");
+    assert_eq!(bash("printf abc | sum"), "16556     1\n");
+}

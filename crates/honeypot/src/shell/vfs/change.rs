@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::overlay::{Entry, MAX_ENTRIES, MAX_STORED_BYTES, Overlay};
-use super::{
-    Content, Errno, Files, Found, Kind, MAX_PATH_BYTES, MAX_READ_BYTES, Node, join, parent, proc,
-    tree,
-};
+use super::{Content, Errno, Files, Found, Kind, MAX_PATH_BYTES, Node, join, parent, proc, tree};
 
 impl Files {
     /// Whether something may be made, changed or removed in the directory of `path`.
@@ -105,10 +102,13 @@ impl Files {
             return self.write(path, bytes, true);
         }
         let offset = usize::try_from(offset).map_err(|_| Errno::NoSpace)?;
-        if offset.saturating_add(bytes.len()) > MAX_STORED_BYTES || size > MAX_READ_BYTES as u64 {
+        if offset.saturating_add(bytes.len()) > MAX_STORED_BYTES {
             return Err(Errno::NoSpace);
         }
-        let mut data = if size == 0 { Vec::new() } else { self.read(path, 0, MAX_READ_BYTES)? };
+        let mut data = if size == 0 { Vec::new() } else { self.read(path, 0, MAX_STORED_BYTES)? };
+        if (data.len() as u64) < size {
+            return Err(Errno::NoSpace);
+        }
         data.resize(data.len().max(offset + bytes.len()), 0);
         if let Some(place) = data.get_mut(offset..offset + bytes.len()) {
             place.copy_from_slice(bytes);
@@ -230,16 +230,25 @@ impl Files {
         let (from, to) = (source.path.clone(), goal.path.clone());
         let mut moves = Vec::new();
         self.collect(&over, &source, &from, &to, &mut moves)?;
+        // What was the attacker's before takes no more room than it did.
+        let news = moves.iter().filter(|(old, ..)| !matches!(over.get(old), Some(Entry::Node(_))));
+        let bytes = news.map(|(_, _, node)| node.held()).sum();
+        if !over.has_room(moves.len() + 1, bytes) {
+            return Err(Errno::NoSpace);
+        }
         over.remove(&to, self.machine(&to).is_some())?;
-        for (old, new, node) in &moves {
+        for (old, new, _) in &moves {
             over.moved(old, new);
+        }
+        over.remove(&from, self.machine(&from).is_some())?;
+        for (_, new, node) in moves {
             let directory = node.is_directory();
-            over.put(new, node.clone())?;
+            over.put(&new, node)?;
             if directory {
-                over.opaque.insert(new.clone());
+                over.opaque.insert(new);
             }
         }
-        over.remove(&from, self.machine(&from).is_some())
+        Ok(())
     }
 
     /// All nodes at and below a path with their new paths, bounded.

@@ -32,7 +32,7 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_DEPTH: usize = 64;
 /// Most links followed for one path, as Linux has it.
 const MAX_LINKS: usize = 40;
-/// Most bytes of one file that are read at once.
+/// Most bytes that are made up at once: of a program, a device or noise.
 pub const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 
 /// The files an attacker sees, by one session.
@@ -296,31 +296,59 @@ impl Files {
         if self.uid != 0 && !self.allowed(node, 4) {
             return Err(Errno::Denied);
         }
-        let most = most.min(MAX_READ_BYTES);
         let part = |bytes: &[u8]| {
             let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
             let rest = bytes.get(from..).unwrap_or_default();
             rest.get(..most).unwrap_or(rest).to_vec()
         };
+        let made = most.min(MAX_READ_BYTES);
         match &node.kind {
             Kind::Directory(_) => Err(Errno::IsDirectory),
             Kind::File(Content::Bytes(bytes)) => Ok(part(bytes)),
             Kind::File(Content::Program { name, size }) => {
-                Ok(tree::program(self.world.machine.elf, name, *size, from, most))
+                Ok(tree::program(self.world.machine.elf, name, *size, from, made))
             }
             Kind::File(Content::Noise { salt, size }) => {
-                Ok(tree::window(&[], *salt, *size, from, most))
+                Ok(tree::window(&[], *salt, *size, from, made))
             }
             Kind::File(Content::Live) => {
                 Ok(part(&proc::read(&self.world.machine, &self.seat, &found.path, self.now)))
             }
-            Kind::Device(false, 1, 5) => Ok(vec![0; most]),
+            Kind::Device(false, 1, 5) => Ok(vec![0; made]),
             Kind::Device(false, 1, 8 | 9) => {
                 let salt = hash(&self.now.to_le_bytes()) ^ self.world.machine.seed;
-                Ok(tree::window(&[], salt ^ from, u64::MAX, from, most))
+                Ok(tree::window(&[], salt ^ from, u64::MAX, from, made))
             }
             Kind::Device(..) | Kind::Pipe | Kind::Link(_) => Ok(Vec::new()),
         }
+    }
+
+    /// The beginning of a file, at most `most` bytes; without a copy, and whole,
+    /// where an attacker made it.
+    ///
+    /// # Errors
+    /// As `open` and `read` have it.
+    pub(crate) fn open(&self, path: &str, most: usize) -> Result<Arc<Vec<u8>>, Errno> {
+        {
+            let over = self.overlay();
+            let found = self.walk(&over, path, true)?;
+            if let Some(node) = found.node
+                && let Kind::File(Content::Bytes(bytes)) = &node.kind
+            {
+                let denied = self.uid != 0 && !self.allowed(node, 4);
+                return if denied { Err(Errno::Denied) } else { Ok(Arc::clone(bytes)) };
+            }
+        }
+        let mut all = self.read(path, 0, most)?;
+        // What is made up comes in parts.
+        while all.len() < most && all.len().is_multiple_of(MAX_READ_BYTES) && !all.is_empty() {
+            let part = self.read(path, all.len() as u64, most - all.len())?;
+            if part.is_empty() {
+                break;
+            }
+            all.extend(part);
+        }
+        Ok(Arc::new(all))
     }
 
     fn allowed(&self, node: &Node, access: u32) -> bool {

@@ -76,6 +76,11 @@ impl Overlay {
         Ok(())
     }
 
+    /// Whether so many entries and bytes more fit.
+    pub(super) fn has_room(&self, entries: usize, bytes: usize) -> bool {
+        self.entries.len() + entries <= MAX_ENTRIES && self.held + bytes <= MAX_STORED_BYTES
+    }
+
     /// Appends to a file of the overlay's own, without copying it.
     pub(super) fn append(
         &mut self,
