@@ -81,6 +81,8 @@ pub struct Stats {
     pub datagrams_unrecorded: Counter,
     /// Captured packets that were looked at.
     pub packets_captured: Counter,
+    /// Packets that the kernel dropped before they could be looked at.
+    pub packets_dropped: Counter,
     /// Scans that were told.
     pub scans: Counter,
     /// Sources that were forgotten for want of room before it was known whether
@@ -123,6 +125,7 @@ impl Stats {
             ("datagrams", &self.datagrams),
             ("datagrams_unrecorded", &self.datagrams_unrecorded),
             ("packets_captured", &self.packets_captured),
+            ("packets_dropped", &self.packets_dropped),
             ("scans", &self.scans),
             ("scan_sources_evicted", &self.scan_sources_evicted),
             ("proxy_checks", &self.proxy_checks),

@@ -157,6 +157,11 @@ impl Collector for Figures {
                 "Captured packets that were looked at",
                 honeypot.packets_captured.get(),
             ),
+            (
+                "honeypot_packets_dropped",
+                "Packets that the kernel dropped before they could be looked at",
+                honeypot.packets_dropped.get(),
+            ),
             ("honeypot_scans", "Scans that were told", honeypot.scans.get()),
             (
                 "honeypot_scan_sources_evicted",

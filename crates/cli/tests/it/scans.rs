@@ -154,6 +154,39 @@ fn each_scan_of_nmap_is_one_event_and_the_services_stay_up() {
 }
 
 #[test]
+fn packets_that_the_kernel_drops_before_they_are_seen_are_counted() {
+    let name = "scans::packets_that_the_kernel_drops_before_they_are_seen_are_counted";
+    if !inside(name, &["nmap", "curl", "pgrep"]) {
+        return;
+    }
+    let wire = Wire::new();
+    let palisade = wire.up("[honeypot.capture]\ninterface = \"any\"\n");
+    let key = palisade.cli(&["key", "add", "metrics", "--scope", "read"]);
+    let key = format!("Authorization: Bearer {}", String::from_utf8(key.stdout).unwrap().trim());
+    let place = format!("http://{}/metrics", palisade.http_api());
+    let dropped = || -> u64 {
+        let shown = Command::new("curl").args(["-s", "-H", &key, &place]).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let name = "palisade_honeypot_packets_dropped_total ";
+        let line = shown.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{shown}")).parse().unwrap()
+    };
+    assert_eq!(dropped(), 0);
+    // The kernel answers while nobody takes what was captured.
+    let zone = format!("pgrep -P {} palisade-zone || pgrep -P {0}", palisade.child.id());
+    assert!(sh(&format!("kill -STOP $({zone})")));
+    wire.from(
+        SCANNERS[0],
+        "nmap",
+        &["-Pn", "-n", "-sS", "-p-", "-T5", "--min-rate", "20000", SENSOR],
+    );
+    assert!(sh(&format!("kill -CONT $({zone})")));
+    let count = wait("drops are counted", || Some(dropped()).filter(|count| *count > 0));
+    assert!(count <= 200_000, "{count}");
+    assert_eq!(palisade.terminate(), Some(0));
+}
+
+#[test]
 fn without_capture_a_scan_is_told_by_what_connected() {
     if !inside("scans::without_capture_a_scan_is_told_by_what_connected", &["nmap"]) {
         return;

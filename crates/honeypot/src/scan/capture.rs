@@ -9,11 +9,15 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as BlockingDatagram;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use nix::libc;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use nix::{getsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::UnixDatagram;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::packet::{Kind, Probe};
@@ -30,6 +34,18 @@ const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 const MAX_OWN: usize = 256;
 /// Packets that are taken before others have their turn.
 const BATCH: usize = 64;
+/// How often the kernel is asked how many it has dropped.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+sockopt_impl!(
+    /// What came of the packets since it was asked last (packet(7)).
+    Statistics,
+    GetOnly,
+    libc::SOL_PACKET,
+    libc::PACKET_STATISTICS,
+    libc::tpacket_stats
+);
+
 /// Types of Ethernet frames.
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -101,9 +117,18 @@ pub(crate) async fn run(zone: Arc<Zone>, socket: OwnedFd, stop: CancellationToke
         }
     };
     let mut buffer = [0; KEPT_BYTES as usize];
+    let mut asking = tokio::time::interval(ASK_EVERY);
+    asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let mut received = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                count_dropped(&zone, &socket);
+                return;
+            }
+            _ = asking.tick() => {
+                count_dropped(&zone, &socket);
+                continue;
+            }
             received = socket.recv(&mut buffer) => received,
         };
         for _ in 0..BATCH {
@@ -118,6 +143,15 @@ pub(crate) async fn run(zone: Arc<Zone>, socket: OwnedFd, stop: CancellationToke
             received = socket.try_recv(&mut buffer);
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Counts the packets for which the socket had no room since it was asked last.
+fn count_dropped(zone: &Zone, socket: &UnixDatagram) {
+    match getsockopt(socket, Statistics) {
+        Ok(statistics) => zone.stats.packets_dropped.add(statistics.tp_drops.into()),
+        // An old kernel, or a socket of another kind; there is nothing to count.
+        Err(error) => tracing::trace!(%error, "the kernel does not say how many it dropped"),
     }
 }
 
