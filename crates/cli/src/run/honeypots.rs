@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use palisade_agent::Intake;
-use palisade_event::HostName;
+use palisade_event::{Event, HostName};
 use palisade_honeypot::fetch::client::Fetcher;
 use palisade_honeypot::plugin::{Plugins, Source};
 use palisade_honeypot::{Honeypot, Process, ServiceKind, Stats};
@@ -25,6 +25,9 @@ use crate::zone::parent::{Extras, Outlet, Zone, ZoneCounters};
 /// Events between honeypot sessions and the pipeline; full: the attacker waits.
 const SESSION_QUEUE_EVENTS: usize = 1_024;
 
+/// Failures of the fetcher that wait while the honeypots are started again.
+const FAILURE_QUEUE_EVENTS: usize = 16;
+
 /// Most ports that reports name where nobody came.
 const MAX_REPORTED_PORTS: usize = 256;
 
@@ -32,6 +35,8 @@ const MAX_REPORTED_PORTS: usize = 256;
 pub(super) struct Honeypots {
     serving: Serving,
     fetcher: Option<Box<FetcherProcess>>,
+    /// Where the fetcher tells that it failed.
+    failures: mpsc::Sender<Event>,
     counters: Arc<ZoneCounters>,
     /// Where they listen, for reports.
     ports: Vec<u16>,
@@ -82,14 +87,18 @@ impl Honeypots {
         };
         // With the right to do so, which the zone does not have.
         let captures = palisade_honeypot::scan::capture::open(&config.capture)?;
+        let failures;
         let serving = match config.process {
             Process::Own => {
+                let (fails, others) = mpsc::channel(FAILURE_QUEUE_EVENTS);
+                failures = fails;
                 let outlet = Outlet { events, safe };
                 let extras = Extras { fetch, captures };
-                let zone = Zone::start(settings, config, sockets, extras, outlet, changes);
+                let zone = Zone::start(settings, config, sockets, extras, outlet, changes, others);
                 Serving::Own(Box::new(zone.await?))
             }
             Process::Same => {
+                failures = events.clone();
                 let host = HostName::new(&host_name()).ok();
                 let sensor = settings.sensor();
                 tracing::warn!("the honeypots run in this process and are not confined");
@@ -116,7 +125,7 @@ impl Honeypots {
         };
         let own = addresses.iter().filter(|(kind, _)| *kind != ServiceKind::CatchAll);
         let ports = own.map(|(_, address)| address.port()).take(MAX_REPORTED_PORTS).collect();
-        Ok((Self { serving, fetcher, counters, ports, told: None }, intake))
+        Ok((Self { serving, fetcher, failures, counters, ports, told: None }, intake))
     }
 
     /// Where they listen, without those of a whole range of ports.
@@ -142,12 +151,15 @@ impl Honeypots {
 
     /// Until `stop`, and until all events are handed over.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let Self { serving, fetcher, counters, told, ports: _ } = self;
+        let Self { serving, fetcher, failures, counters, told, ports: _ } = self;
         // It goes on while sessions end.
         let stop_fetching = CancellationToken::new();
         let fetching = async {
+            // Without one, nobody else holds the end of what is told.
             if let Some(fetcher) = fetcher {
-                fetcher.run(stop_fetching.clone(), counters).await;
+                fetcher.run(stop_fetching.clone(), counters, failures).await;
+            } else {
+                drop(failures);
             }
         };
         let serving = async {

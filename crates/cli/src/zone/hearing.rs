@@ -63,6 +63,7 @@ pub(super) struct Hearing<'a> {
     pub(super) stats: &'a Stats,
     pub(super) before: BTreeMap<String, u64>,
     pub(super) counters: &'a ZoneCounters,
+    pub(super) others: &'a mut mpsc::Receiver<Event>,
 }
 
 impl Hearing<'_> {
@@ -70,7 +71,17 @@ impl Hearing<'_> {
     pub(super) async fn hear(&mut self, frames: &mut Frames) -> Result<Heard, String> {
         let mut last = 0;
         loop {
-            let Some((frame, bytes)) = frames.next().await? else { return Ok(Heard::Closed) };
+            let next = tokio::select! {
+                next = frames.next() => next?,
+                Some(event) = self.others.recv() => {
+                    if self.events.send(event).await.is_err() {
+                        return Ok(Heard::Unheard);
+                    }
+                    *self.put += 1;
+                    continue;
+                }
+            };
+            let Some((frame, bytes)) = next else { return Ok(Heard::Closed) };
             match frame {
                 FromZone::Event { number, event } => {
                     if number != last + 1 {
@@ -245,6 +256,7 @@ mod tests {
             stats: &Stats::default(),
             before: BTreeMap::new(),
             counters: &counters,
+            others: &mut mpsc::channel(1).1,
         };
         let heard = hearing.hear(&mut frames).await;
         drop(frames);

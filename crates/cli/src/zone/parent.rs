@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use palisade_event::{Event, EventId, EventKind, Timestamp, Untrusted};
+use palisade_event::{Event, EventId, EventKind, HostName, SensorId, Timestamp, Untrusted};
 use palisade_honeypot::plugin::Source;
 use palisade_honeypot::zone_stream::{Confinement, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Sockets, Stats};
@@ -76,6 +76,8 @@ pub(crate) struct Zone {
     outlet: Outlet,
     /// Plug-ins that have changed.
     changes: mpsc::Receiver<Source>,
+    /// What another process of ours has to tell: that it failed.
+    others: mpsc::Receiver<Event>,
     /// Events put into the outlet, of all zones together.
     put: u64,
     stats: Arc<Stats>,
@@ -122,6 +124,28 @@ async fn launch(
     Running::launch(Who::Zone, &how, &handed, start.log.format).await
 }
 
+/// Tells that a process of a sensor failed: which, and how it ended.
+pub(super) fn failed(
+    (sensor, host): (&SensorId, Option<&HostName>),
+    process: &'static str,
+    reason: &str,
+    status: Option<ExitStatus>,
+) -> Event {
+    let now = Timestamp::from(SystemTime::now());
+    let id = EventId::new(now, rand::random());
+    let mut event = Event::new(id, EventKind::SensorFailed, now, sensor.clone())
+        .with("process", process)
+        .with("reason", Untrusted::from(reason));
+    event.host = host.cloned();
+    if let Some(code) = status.and_then(|status| status.code()) {
+        event = event.with("exit_code", u64::from(code.unsigned_abs()));
+    }
+    if let Some(signal) = status.and_then(|status| status.signal()) {
+        event = event.with("signal", u64::from(signal.unsigned_abs()));
+    }
+    event
+}
+
 /// How a process ended.
 enum End {
     /// As it was asked to.
@@ -145,6 +169,7 @@ impl Zone {
         extras: Extras,
         outlet: Outlet,
         changes: mpsc::Receiver<Source>,
+        others: mpsc::Receiver<Event>,
     ) -> anyhow::Result<Self> {
         let host = palisade_event::HostName::new(&crate::settings::host_name()).ok();
         let services = sockets.descriptors().map(|(service, _)| service).collect();
@@ -156,7 +181,19 @@ impl Zone {
         say(&confinement, running.child.id());
         let mark = Mark::set(&settings.data_dir())?;
         let (stats, counters) = Default::default();
-        Ok(Self { start, sockets, extras, running, outlet, changes, put: 0, stats, counters, mark })
+        Ok(Self {
+            start,
+            sockets,
+            extras,
+            running,
+            outlet,
+            changes,
+            others,
+            put: 0,
+            stats,
+            counters,
+            mark,
+        })
     }
 
     /// What the honeypots count, a moment later.
@@ -174,8 +211,9 @@ impl Zone {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         if self.mark.was_left {
             tracing::error!(at_most = MAX_LOST_EVENTS, "{UNDRAINED}");
-            let event = self.failure(UNDRAINED).with("at_most", MAX_LOST_EVENTS);
-            self.tell(event).await;
+            let whose = (&self.start.sensor, self.start.host.as_ref());
+            let event = failed(whose, "honeypots", UNDRAINED, None);
+            self.tell(event.with("at_most", MAX_LOST_EVENTS)).await;
         }
         let mut backoff = MIN_BACKOFF;
         loop {
@@ -230,23 +268,8 @@ impl Zone {
             wait_secs,
             "the process of the honeypots ended by itself and is started again; clients wait meanwhile. If it goes on, look at what it logged before"
         );
-        let mut event = self.failure(reason).with("wait_secs", wait_secs);
-        if let Some(code) = status.and_then(|status| status.code()) {
-            event = event.with("exit_code", u64::from(code.unsigned_abs()));
-        }
-        if let Some(signal) = status.and_then(|status| status.signal()) {
-            event = event.with("signal", u64::from(signal.unsigned_abs()));
-        }
-        self.tell(event).await;
-    }
-
-    fn failure(&self, reason: &str) -> Event {
-        let now = Timestamp::from(SystemTime::now());
-        let id = EventId::new(now, rand::random());
-        let mut event = Event::new(id, EventKind::SensorFailed, now, self.start.sensor.clone())
-            .with("reason", Untrusted::from(reason));
-        event.host.clone_from(&self.start.host);
-        event
+        let whose = (&self.start.sensor, self.start.host.as_ref());
+        self.tell(failed(whose, "honeypots", reason, status).with("wait_secs", wait_secs)).await;
     }
 
     /// Puts an event of ours among those of the zone.
@@ -270,6 +293,7 @@ impl Zone {
             stats: &self.stats,
             before: self.stats.report(),
             counters: &self.counters,
+            others: &mut self.others,
         };
         let answering = answer(
             &mut self.running.writer,

@@ -474,6 +474,9 @@ fn a_fetcher_that_is_killed_is_replaced_and_is_confined_but_for_connections() {
     assert!(shown.contains("here"), "{shown}");
     assert!(palisade.errors().contains("the fetcher ended by itself"));
     let successor = fetcher_of(parent).unwrap();
+    let failed = palisade.first("kind:sensor.failed");
+    assert_eq!(failed["attributes"]["process"], "fetcher");
+    assert_eq!((&failed["attributes"]["signal"], &failed["sensor"]), (&9.into(), &"test-1".into()));
     palisade.kill();
     wait("it ends with its parent", || {
         (!Path::new(&format!("/proc/{successor}")).exists()).then_some(())

@@ -201,6 +201,7 @@ fn the_zone_has_no_rights_and_is_replaced_when_it_is_killed() {
     assert_ne!(another, zone);
     let failed = palisade.first("kind:sensor.failed");
     assert_eq!(failed["attributes"]["signal"], 9);
+    assert_eq!(failed["attributes"]["process"], "honeypots");
     assert_eq!(failed["sensor"], "test-1");
     assert!(palisade.errors().contains("the process of the honeypots ended by itself"));
     // The other way round: the zone ends with its parent.

@@ -9,14 +9,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use palisade_event::{Event, HostName, SensorId};
 use palisade_honeypot::fetch::names;
 use palisade_honeypot::zone_stream::{Confinement, ToZone};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Start;
-use crate::settings::Settings;
+use crate::settings::{Settings, host_name};
 use crate::zone::own_addresses;
-use crate::zone::parent::ZoneCounters;
+use crate::zone::parent::{ZoneCounters, failed};
 use crate::zone::process::{Running, Who, cause};
 
 /// First pause before it is started again; doubled up to [`MAX_BACKOFF`].
@@ -36,6 +38,8 @@ pub(crate) struct FetcherProcess {
     running: Running,
     /// Its end of the pair, for its successor.
     end: OwnedFd,
+    sensor: SensorId,
+    host: Option<HostName>,
 }
 
 impl FetcherProcess {
@@ -62,11 +66,17 @@ impl FetcherProcess {
         let end = OwnedFd::from(theirs);
         let (running, confinement) = launch(&mut start, hub.as_ref(), &end).await?;
         say(&confinement, running.child.id());
-        Ok((Self { start, hub, running, end }, ours.into()))
+        let (sensor, host) = (settings.sensor(), HostName::new(&host_name()).ok());
+        Ok((Self { start, hub, running, end, sensor, host }, ours.into()))
     }
 
-    /// Keeps it running until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken, counters: Arc<ZoneCounters>) {
+    /// Keeps it running until `stop`; each end by itself is an event of `failures`.
+    pub(crate) async fn run(
+        mut self,
+        stop: CancellationToken,
+        counters: Arc<ZoneCounters>,
+        failures: mpsc::Sender<Event>,
+    ) {
         let mut backoff = MIN_BACKOFF;
         loop {
             let lived = self.running.since;
@@ -78,9 +88,17 @@ impl FetcherProcess {
             if lived.elapsed() > MAX_BACKOFF {
                 backoff = MIN_BACKOFF;
             }
-            let mut reason = cause(ended);
+            let (mut reason, mut status) = (cause(ended), ended);
             loop {
-                tell(&counters, &reason, ended, backoff);
+                tell(&counters, &reason, status, backoff);
+                let whose = (&self.sensor, self.host.as_ref());
+                let event =
+                    failed(whose, "fetcher", &reason, status).with("wait_secs", backoff.as_secs());
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    // Who takes it ends with the honeypots, as this does.
+                    _ = failures.send(event) => {}
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(backoff) => {}
@@ -92,7 +110,7 @@ impl FetcherProcess {
                         self.running = running;
                         break;
                     }
-                    Err(error) => reason = format!("{error:#}"),
+                    Err(error) => (reason, status) = (format!("{error:#}"), None),
                 }
             }
         }
