@@ -26,13 +26,28 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    match dispatch(cli) {
+    let done = match confined() {
+        Some(done) => done,
+        None => dispatch(args::Cli::parse()),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("palisade: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The two processes that are started by us alone, with one word. The arguments of
+/// all commands are not even built there: what that takes stays in memory.
+fn confined() -> Option<anyhow::Result<ExitCode>> {
+    let mut words = std::env::args_os().skip(1);
+    let word = words.next()?;
+    match (word.to_str()?, words.next()) {
+        ("zone", None) => Some(zone::child::run()),
+        ("fetch", None) => Some(zone::fetcher::child::run()),
+        _ => None,
     }
 }
 
