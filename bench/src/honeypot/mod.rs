@@ -5,14 +5,13 @@
 //! Clients and honeypot share the machine, so a rate is of both.
 
 mod cipher;
+mod held;
 mod plugin;
+mod session;
 mod ssh;
+mod subject;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,15 +20,22 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::process;
+use self::subject::{Memory, Protocol, Subject};
 use crate::table::{number, print};
 
 /// Clients at the same time.
 const AT_ONCE: usize = 64;
+/// Clients that come all at the same moment in the rows about that.
+const PARALLEL: usize = 2_000;
+/// Telnet sessions of bots, all at the same time: a device makes them wait for
+/// servers that do not answer.
+const SESSIONS: usize = 200;
 /// Own addresses they come from, so that bounds of one address do not matter.
 const ADDRESSES: usize = 200;
 /// How long one visit may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a session of many commands may take.
+const SESSION_PATIENCE: Duration = Duration::from_secs(300);
 /// Requests of a connection that is kept open.
 const KEPT_REQUESTS: usize = 100;
 
@@ -45,7 +51,7 @@ pub(crate) struct Args {
     /// Logins of a row
     #[arg(long, default_value_t = 20_000)]
     logins: usize,
-    /// Connections that are held at once
+    /// Connections that are held at once; a tenth and half of them are rows too
     #[arg(long, default_value_t = 10_000)]
     held: usize,
 }
@@ -56,41 +62,57 @@ impl Default for Args {
     }
 }
 
-/// A protocol of a honeypot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Protocol {
-    Ssh,
-    Telnet,
-    Http,
-    Plugin,
+/// A row of the table; what does not apply stays empty.
+#[derive(Default)]
+struct Row {
+    what: String,
+    a_second: Option<f64>,
+    /// Milliseconds of processor time each, of the honeypots and of the agent.
+    cpu: Option<(f64, Option<f64>)>,
+    /// What failed, or did not stay.
+    lost: Option<usize>,
+    memory: Option<Memory>,
+    kilobytes_each: Option<f64>,
+    aim: &'static str,
+    /// Said below the table.
+    notes: String,
 }
 
-impl Protocol {
-    const ALL: [(&'static str, Self); 4] = [
-        ("ssh", Self::Ssh),
-        ("telnet", Self::Telnet),
-        ("http", Self::Http),
-        ("plugin", Self::Plugin),
+impl Row {
+    const HEADER: [&str; 11] = [
+        "what",
+        "a second",
+        "CPU ms each",
+        "agent's",
+        "lost",
+        "RSS MB",
+        "PSS MB",
+        "anonymous",
+        "of files",
+        "kB each",
+        "aim",
     ];
-}
 
-type Targets = BTreeMap<Protocol, SocketAddr>;
-
-/// A honeypot that is measured.
-struct Subject {
-    targets: Targets,
-    pid: Option<u32>,
-    /// Ours, with its home; ended with it.
-    _ours: Option<(Ours, tempfile::TempDir)>,
-}
-
-struct Ours(std::process::Child);
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.0.wait();
+    fn cells(&self) -> Vec<String> {
+        let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        let of = |part: fn(&Memory) -> u64| {
+            self.memory.as_ref().map(|memory| megabytes(part(memory))).unwrap_or_default()
+        };
+        let shared = self.memory.and_then(|memory| memory.proportional);
+        let cpu = |millis: f64| format!("{millis:.3}");
+        vec![
+            self.what.clone(),
+            self.a_second.map(number).unwrap_or_default(),
+            self.cpu.map(|(zone, _)| cpu(zone)).unwrap_or_default(),
+            self.cpu.and_then(|(_, agent)| agent).map(cpu).unwrap_or_default(),
+            self.lost.map(|count| count.to_string()).unwrap_or_default(),
+            of(|memory| memory.resident),
+            shared.map(megabytes).unwrap_or_default(),
+            of(|memory| memory.anonymous),
+            of(|memory| memory.file),
+            self.kilobytes_each.map(|each| format!("{each:.1}")).unwrap_or_default(),
+            self.aim.to_owned(),
+        ]
     }
 }
 
@@ -100,64 +122,78 @@ impl Drop for Ours {
 /// The honeypot does not start or does not answer.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     raise_files()?;
-    let rates = Subject::open(args, "never")?;
-    let mut rows = Vec::new();
-    for (protocol, target) in rates.targets.clone() {
+    let mut rows = at_rest(args).await?;
+    let subject = Subject::open(args, "never")?;
+    for (protocol, target) in subject.targets.clone() {
         for kept in [false, true] {
-            if kept && protocol != Protocol::Http {
-                continue;
+            if !kept || protocol == Protocol::Http {
+                let load = Load { count: args.logins, at_once: AT_ONCE, kept };
+                rows.push(rate(&subject, protocol, target, load).await?);
             }
-            rows.push(rate(&rates, protocol, target, args.logins, kept).await?);
         }
     }
-    print(
-        "Honeypots under load, clients on the same machine (aims: ssh 4,000, telnet 15,000, plugin 12,000, http kept open 40,000 a second)",
-        &["what", "a second", "CPU ms each", "failed"],
-        &rows,
-    );
-    drop(rates);
-    let mut rows = Vec::new();
-    let names = |protocols: &[Protocol]| -> String {
-        let named = Protocol::ALL.iter().filter(|(_, one)| protocols.contains(one));
-        named.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-    };
-    let all: Vec<Protocol> = Subject::open(args, "always")?.targets.into_keys().collect();
-    let mut kinds: Vec<Vec<Protocol>> = all.iter().map(|one| vec![*one]).collect();
-    if all.len() > 1 {
-        kinds.push(all);
+    for (protocol, target) in subject.targets.clone() {
+        let load = Load { count: PARALLEL, at_once: PARALLEL, kept: false };
+        rows.push(rate(&subject, protocol, target, load).await?);
     }
-    for protocols in kinds {
+    drop(subject);
+    let all: Vec<Protocol> = Subject::open(args, "always")?.targets.into_keys().collect();
+    if args.target.is_empty() {
+        rows.push(sessions(&Subject::open(args, "always")?).await?);
+    }
+    let counts = [args.held / 10, args.held / 2, args.held];
+    for protocol in &all {
         // Each kind of its own: memory that was used once is not given back at once.
         let subject = Subject::open(args, "always")?;
-        rows.push(held(&subject, &protocols, &names(&protocols), args.held).await?);
+        rows.extend(held::rows(&subject, &[*protocol], &counts).await?);
     }
+    if all.len() > 1 {
+        let subject = Subject::open(args, "always")?;
+        rows.extend(held::rows(&subject, &all, &[args.held]).await?);
+    }
+    let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
     print(
-        "Held connections: ssh logged in, telnet and plug-in at their login, http after a request (aims: idle 10 MB, ssh 12 kB, others 5 kB, 10,000 mixed 200 MB)",
-        &["kind", "held", "lost", "idle MB", "with them MB", "kB each"],
-        &rows,
+        "Honeypots, clients on the same machine. Memory is that of the honeypots' process; kB each by RSS. Held: ssh logged in, telnet and plug-in at their login, http after a request",
+        &Row::HEADER,
+        &cells,
     );
-    if args.target.is_empty() {
-        at_rest(args).await?;
+    for row in rows.iter().filter(|row| !row.notes.is_empty()) {
+        println!("lost of \"{}\": {}", row.what, row.notes);
     }
     Ok(())
 }
 
-/// Memory of the honeypots that do nothing, without plug-ins and with some.
-async fn at_rest(args: &Args) -> anyhow::Result<()> {
+/// Memory of honeypots that do nothing, and of the agent above them.
+async fn at_rest(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
+    if !args.target.is_empty() {
+        let memory = args.pid.map(Memory::of).transpose()?;
+        return Ok(vec![Row { what: "idle".to_owned(), memory, ..Row::default() }]);
+    }
     let mut without = None;
     for count in [0, plugin::AT_REST] {
         let subject = Subject::ours("never", args.held, count)?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let Some((_, resident)) = subject.usage()? else { continue };
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let memory = subject.zone.map(Memory::of).transpose()?;
+        let resident = memory.map_or(0, |memory| memory.resident);
         let more = without.map(|before: u64| resident.saturating_sub(before));
         without.get_or_insert(resident);
-        let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
-        let more = more.map(megabytes).unwrap_or_default();
-        rows.push(vec![count.to_string(), megabytes(resident), more]);
+        rows.push(Row {
+            what: match count {
+                0 => "idle: ssh, telnet, http".to_owned(),
+                _ => format!("idle with {count} plug-ins"),
+            },
+            memory,
+            kilobytes_each: more.map(|more| more as f64 / 1e3 / count as f64),
+            aim: if count == 0 { "10 MB" } else { "20 of them: 20 MB" },
+            ..Row::default()
+        });
+        if count == 0 {
+            let memory = subject.agent.map(Memory::of).transpose()?;
+            rows.push(Row { what: "idle: the agent".to_owned(), memory, ..Row::default() });
+        }
     }
-    print("Plug-ins at rest (aim: 20 of them 20 MB)", &["plug-ins", "MB", "more MB"], &rows);
-    Ok(())
+    Ok(rows)
 }
 
 /// As many files as the system lets us have; the honeypot inherits it.
@@ -168,101 +204,38 @@ fn raise_files() -> anyhow::Result<()> {
     rustix::process::setrlimit(resource, limit).context("cannot raise the limit of open files")
 }
 
-impl Subject {
-    /// Ours, freshly started, or the one that is named. `accept` is whom it lets in.
-    fn open(args: &Args, accept: &str) -> anyhow::Result<Self> {
-        if args.target.is_empty() {
-            return Self::ours(accept, args.held, 1);
-        }
-        let mut targets = Targets::new();
-        for text in &args.target {
-            let (name, address) =
-                text.split_once('=').context("a target is PROTOCOL=ADDRESS:PORT")?;
-            let known = Protocol::ALL.iter().find(|(known, _)| *known == name);
-            let (_, protocol) = known.context("protocols are ssh, telnet, http and plugin")?;
-            targets.insert(*protocol, address.parse()?);
-        }
-        Ok(Self { targets, pid: args.pid, _ours: None })
-    }
-
-    fn ours(accept: &str, held: usize, plugins: usize) -> anyhow::Result<Self> {
-        let home = tempfile::tempdir_in(".")?;
-        let plugin = plugin::write(home.path(), plugins)?;
-        let connections = held + 1_000;
-        let text = format!(
-            r#"
-data = "{}/data"
-sensor = "bench"
-[log]
-filter = "warn"
-[[api.listeners]]
-address = "127.0.0.1:0"
-tls = false
-[honeypot.limits]
-connections = {connections}
-[[honeypot.services]]
-type = "ssh"
-listen = "127.0.0.1:0"
-ssh = {{ accept = "{accept}", fail_delay_ms = 0, fail_jitter_ms = 0 }}
-[[honeypot.services]]
-type = "telnet"
-listen = "127.0.0.1:0"
-telnet = {{ accept = "{accept}", weak_credentials = false, fail_delay_ms = 0 }}
-[[honeypot.services]]
-type = "http"
-listen = "127.0.0.1:0"
-http = {{ requests = 1000 }}
-{plugin}
-"#,
-            home.path().display()
-        );
-        std::fs::write(home.path().join("palisade.toml"), text)?;
-        let log = std::fs::File::create(home.path().join("log"))?;
-        let mut child = std::process::Command::new(process::binary()?)
-            .args(["up", "--config", "palisade.toml"])
-            .current_dir(home.path())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()?;
-        let out = child.stdout.take().context("no output")?;
-        let ours = Ours(child);
-        let mut targets = Targets::new();
-        for line in BufReader::new(out).lines() {
-            let line = line?;
-            if line == "ready" {
-                break;
-            }
-            for (name, protocol) in Protocol::ALL {
-                if let Some(address) = line.strip_prefix(&format!("honeypot {name} on ")) {
-                    // Of many plug-ins any is as good as another; runs of ports are not asked.
-                    if let Ok(address) = address.parse() {
-                        targets.insert(protocol, address);
-                    }
-                }
-            }
-        }
-        ensure!(targets.len() + 1 >= Protocol::ALL.len(), "palisade did not start its honeypots");
-        let pid = child_of(ours.0.id()).unwrap_or(ours.0.id());
-        Ok(Self { targets, pid: Some(pid), _ours: Some((ours, home)) })
-    }
-
-    /// CPU seconds and resident bytes, where the process is known.
-    fn usage(&self) -> anyhow::Result<Option<(f64, u64)>> {
-        let Some(pid) = self.pid else { return Ok(None) };
-        let (cpu, rss, _) = process::usage(pid)?;
-        Ok(Some((cpu, rss)))
-    }
+/// Milliseconds each of `done`, where the processes are known.
+fn cpu_each(
+    subject: &Subject,
+    before: subject::Cpu,
+    done: usize,
+) -> anyhow::Result<Option<(f64, Option<f64>)>> {
+    let after = subject.cpu()?;
+    let each = |before: f64, after: f64| (after - before) * 1e3 / done.max(1) as f64;
+    let agent = subject.agent.map(|_| each(before.agent, after.agent));
+    Ok(subject.zone.filter(|_| done > 0).map(|_| (each(before.zone, after.zone), agent)))
 }
 
-/// The first process that another has started: that of the honeypots.
-fn child_of(parent: u32) -> Option<u32> {
-    let processes = std::fs::read_dir("/proc").ok()?;
-    processes.filter_map(Result::ok).find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-        let stat = stat.ok()?;
-        let fields = stat.rsplit(") ").next()?;
-        (fields.split(' ').nth(1)?.parse() == Ok(parent)).then_some(pid)
+/// Bots that type what they always type.
+async fn sessions(subject: &Subject) -> anyhow::Result<Row> {
+    let target = *subject.targets.get(&Protocol::Telnet).context("no telnet")?;
+    let (before, begun) = (subject.cpu()?, Instant::now());
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..SESSIONS {
+        clients.spawn(async move {
+            let one = async { session::run(dial(target, client).await?).await };
+            matches!(tokio::time::timeout(SESSION_PATIENCE, one).await, Ok(Ok(())))
+        });
+    }
+    let done = clients.join_all().await.into_iter().filter(|done| *done).count();
+    let took = begun.elapsed();
+    Ok(Row {
+        what: format!("telnet: session of {} commands", session::commands()),
+        a_second: Some(done as f64 / took.as_secs_f64()),
+        cpu: cpu_each(subject, before, done)?,
+        lost: Some(SESSIONS - done),
+        aim: "5 ms",
+        ..Row::default()
     })
 }
 
@@ -276,20 +249,28 @@ async fn dial(target: SocketAddr, from: usize) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
+/// How many come, and how.
+#[derive(Clone, Copy)]
+struct Load {
+    count: usize,
+    at_once: usize,
+    /// Whether connections are kept for many requests.
+    kept: bool,
+}
+
 /// Many visits, some at a time.
 async fn rate(
     subject: &Subject,
     protocol: Protocol,
     target: SocketAddr,
-    count: usize,
-    kept: bool,
-) -> anyhow::Result<Vec<String>> {
+    Load { count, at_once, kept }: Load,
+) -> anyhow::Result<Row> {
     let visits = if kept { count * 10 / KEPT_REQUESTS } else { count };
     let (next, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let before = subject.usage()?;
+    let before = subject.cpu()?;
     let begun = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
-    for client in 0..AT_ONCE {
+    for client in 0..at_once {
         let (next, failed) = (Arc::clone(&next), Arc::clone(&failed));
         clients.spawn(async move {
             loop {
@@ -307,26 +288,25 @@ async fn rate(
     clients.join_all().await;
     let took = begun.elapsed();
     let each = if kept { KEPT_REQUESTS } else { 1 };
-    let done = (visits - failed.load(Ordering::Relaxed)) * each;
-    let cpu = match (before, subject.usage()?) {
-        (Some((before, _)), Some((after, _))) if done > 0 => {
-            format!("{:.3}", (after - before) * 1e3 / done as f64)
-        }
-        _ => String::new(),
+    let lost = failed.load(Ordering::Relaxed);
+    let done = (visits - lost) * each;
+    let (what, aim) = match (protocol, kept) {
+        (Protocol::Ssh, _) => ("ssh: connection, keys, wrong password", "4,000/s"),
+        (Protocol::Telnet, _) => ("telnet: connection, wrong password", "15,000/s"),
+        (Protocol::Plugin, _) => ("plug-in: connection, wrong password, a row", "12,000/s"),
+        (Protocol::Http, false) => ("http: connection, request", ""),
+        (Protocol::Http, true) => ("http: request on a connection kept open", "40,000/s"),
     };
-    let what = match (protocol, kept) {
-        (Protocol::Ssh, _) => "ssh: connection, keys, wrong password",
-        (Protocol::Telnet, _) => "telnet: connection, wrong password",
-        (Protocol::Plugin, _) => "plug-in: connection, wrong password, a row",
-        (Protocol::Http, false) => "http: connection, request",
-        (Protocol::Http, true) => "http: request on a connection kept open",
-    };
-    // Such as SSH without AES-GCM, which is all that this client has.
-    let speed = match done {
-        0 => "not understood".to_owned(),
-        done => number(done as f64 / took.as_secs_f64()),
-    };
-    Ok(vec![what.to_owned(), speed, cpu, failed.load(Ordering::Relaxed).to_string()])
+    let together = at_once >= PARALLEL;
+    Ok(Row {
+        what: if together { format!("{what}, {at_once} at once") } else { what.to_owned() },
+        // None is done where a client and a server have no cipher in common.
+        a_second: (done > 0).then(|| done as f64 / took.as_secs_f64()),
+        cpu: cpu_each(subject, before, done)?,
+        lost: Some(lost),
+        aim: if together { "0 lost" } else { aim },
+        ..Row::default()
+    })
 }
 
 /// One visit from its connection to its end.
@@ -391,92 +371,4 @@ async fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> anyhow::Result<(
         }
         ensure!(read.len() < 1024 * 1024 && stream.read_buf(read).await? > 0, "it hung up");
     }
-}
-
-/// A connection that is held; whatever keeps it open.
-enum Held {
-    Ssh(Box<ssh::Ssh>),
-    Plain(TcpStream),
-}
-
-impl Held {
-    async fn open(protocol: Protocol, target: SocketAddr, from: usize) -> anyhow::Result<Self> {
-        let mut stream = dial(target, from).await?;
-        let mut read = Vec::new();
-        Ok(match protocol {
-            Protocol::Ssh => {
-                let mut ssh = ssh::Ssh::connect(stream).await?;
-                // Another honeypot may let nobody in; it is held either way.
-                ssh.login("root", "admin").await?;
-                Self::Ssh(Box::new(ssh))
-            }
-            Protocol::Telnet | Protocol::Plugin => {
-                until(&mut stream, &mut read, &[b"ogin: ", b"sername: "]).await?;
-                Self::Plain(stream)
-            }
-            Protocol::Http => {
-                request(&mut stream, &mut read).await?;
-                Self::Plain(stream)
-            }
-        })
-    }
-
-    /// Whether the other side has not hung up.
-    fn is_open(&self) -> bool {
-        let stream = match self {
-            Self::Ssh(ssh) => &ssh.stream,
-            Self::Plain(stream) => stream,
-        };
-        let mut byte = [0];
-        match stream.try_read(&mut byte) {
-            Ok(count) => count > 0,
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        }
-    }
-}
-
-/// Opens connections, holds them for a moment, and looks at the memory.
-async fn held(
-    subject: &Subject,
-    protocols: &[Protocol],
-    name: &str,
-    count: usize,
-) -> anyhow::Result<Vec<String>> {
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let idle = subject.usage()?;
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..AT_ONCE {
-        let (next, protocols) = (Arc::clone(&next), protocols.to_vec());
-        let targets = subject.targets.clone();
-        clients.spawn(async move {
-            let mut all = Vec::new();
-            loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                if place >= count {
-                    return all;
-                }
-                let Some(protocol) = protocols.get(place % protocols.len()) else { return all };
-                let Some(target) = targets.get(protocol) else { return all };
-                let one = Held::open(*protocol, *target, place);
-                if let Ok(Ok(one)) = tokio::time::timeout(PATIENCE, one).await {
-                    all.push(one);
-                }
-            }
-        });
-    }
-    let all: Vec<Held> = clients.join_all().await.into_iter().flatten().collect();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let with = subject.usage()?;
-    let open = all.iter().filter(|one| one.is_open()).count();
-    let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
-    let (idle_mb, with_mb, each) = match (idle, with) {
-        (Some((_, idle)), Some((_, with))) => (
-            megabytes(idle),
-            megabytes(with),
-            format!("{:.1}", with.saturating_sub(idle) as f64 / 1e3 / open.max(1) as f64),
-        ),
-        _ => Default::default(),
-    };
-    Ok(vec![name.to_owned(), open.to_string(), (count - open).to_string(), idle_mb, with_mb, each])
 }

