@@ -96,7 +96,7 @@ impl Report {
             let weight = what.map(|what| (what.failed, what.failed + what.probes + what.requests));
             (Reverse(weight), what.map(|what| what.address))
         };
-        rows.sort_unstable_by(|one, other| weighed(one).cmp(&weighed(other)));
+        rows.sort_unstable_by_key(weighed);
         Self { matcher, files, tally, rows, judged, problems, skipped }
     }
 

@@ -123,6 +123,7 @@ fn work(lane: &Lane, matcher: &Matcher, tally: &mut Tally, buffer: &mut Vec<u8>)
 }
 
 /// Those who do the work.
+#[expect(clippy::large_enum_variant, reason = "there is one in a scan")]
 pub(super) enum Workers<'scope> {
     /// The caller, when it waits for an answer.
     Caller { matcher: Arc<Matcher>, tally: Tally, buffer: Vec<u8>, jobs: VecDeque<Arc<Lane>> },
