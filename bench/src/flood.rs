@@ -136,6 +136,10 @@ fn write(block: &[u8], log: &Path, args: &Args) -> anyhow::Result<(u64, f64)> {
         if piece > 0 && piece.is_multiple_of(ROTATE_SECS * PIECES) {
             std::fs::rename(log, log.with_extension(format!("log.{piece}")))?;
             file = std::fs::File::create_new(log)?;
+            // The same lines come again; without this one the file would begin and
+            // go on as the one before it, as only a copy does.
+            writeln!(file, "Nov 19 00:00:00 web01 logrotate[{piece}]: rotated")?;
+            written += 1;
         }
         let mut left = a_piece;
         while left > 0 {

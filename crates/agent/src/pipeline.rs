@@ -27,7 +27,7 @@ use crate::fail2ban::{Asked, Spare};
 use crate::intake::Intake;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
-use crate::source::{Item, Line, Place, Source};
+use crate::source::{Inlet, Line, Place, Source, Taken};
 use crate::uplink::FeedPosition;
 
 /// Most events of one append.
@@ -35,7 +35,7 @@ const MAX_BATCH_EVENTS: usize = 512;
 /// Most bytes of one append, and so of what waits here for the spool.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Most lines that are looked at for one append, with or without events.
-const MAX_BATCH_LINES: usize = 4096;
+const MAX_BATCH_LINES: usize = 65_536;
 /// How long the end of the agent waits for what is still queued.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -137,7 +137,7 @@ impl Pipeline {
     /// [`DRAIN_DEADLINE`] longer.
     pub(crate) async fn run(
         mut self,
-        mut items: mpsc::Receiver<Item>,
+        mut items: Inlet,
         mut events: Intake,
         mut pages: mpsc::Receiver<DecisionFeed>,
     ) {
@@ -186,7 +186,7 @@ impl Pipeline {
     /// Waits for something, then takes what else is there.
     async fn collect(
         &mut self,
-        items: &mut mpsc::Receiver<Item>,
+        items: &mut Inlet,
         events: &mut Intake,
         pages: &mut mpsc::Receiver<DecisionFeed>,
     ) -> Option<Batch> {
@@ -223,7 +223,7 @@ impl Pipeline {
                 any = true;
                 self.take_in(&event, &mut batch);
             }
-            if let Ok(item) = items.try_recv() {
+            if let Some(item) = items.try_recv() {
                 any = true;
                 self.take(item, &mut batch);
             }
@@ -234,11 +234,11 @@ impl Pipeline {
         Some(batch)
     }
 
-    fn take(&self, item: Item, batch: &mut Batch) {
+    fn take(&self, item: Taken, batch: &mut Batch) {
         match item {
-            Item::Event(event) => self.push(&event, batch),
-            Item::Line(line) => self.line(line, batch),
-            Item::Reached(done) => batch.reached.push(done),
+            Taken::Event(event) => self.push(&event, batch),
+            Taken::Line(source, line) => self.line(&source, line, batch),
+            Taken::Reached(done) => batch.reached.push(done),
         }
     }
 
@@ -252,34 +252,36 @@ impl Pipeline {
         batch.push(event);
     }
 
-    fn line(&self, line: Line, batch: &mut Batch) {
+    fn line(&self, source: &Arc<Source>, line: Line, batch: &mut Batch) {
         batch.lines += 1;
-        match parse(&line) {
+        match parse(source, &line) {
             Parsed::Irrelevant => self.metrics.lines_irrelevant.one(),
             Parsed::Unparsed => {
                 self.metrics.lines_unparsed.one();
                 tracing::debug!(
-                    source = %line.source.name,
+                    source = %source.name,
                     line = %palisade_event::Untrusted::from(line.bytes.as_slice()),
                     "a line was not understood"
                 );
             }
-            Parsed::Observation(observation) => self.observed(&line, 0, *observation, batch),
+            Parsed::Observation(observation) => {
+                self.observed((source, &line), 0, *observation, batch)
+            }
             Parsed::Several(observations) => {
                 for (part, observation) in (0..).zip(observations) {
-                    self.observed(&line, part, observation, batch);
+                    self.observed((source, &line), part, observation, batch);
                 }
             }
         }
         let progress =
-            || Progress { source: Arc::clone(&line.source), files: BTreeMap::new(), journal: None };
+            || Progress { source: Arc::clone(source), files: BTreeMap::new(), journal: None };
         match line.place {
             Place::File { key, end, .. } => {
-                let entry = batch.progress.entry(line.source.number).or_insert_with(progress);
+                let entry = batch.progress.entry(source.number).or_insert_with(progress);
                 entry.files.insert(key, end);
             }
             Place::Journal { cursor, .. } => {
-                let entry = batch.progress.entry(line.source.number).or_insert_with(progress);
+                let entry = batch.progress.entry(source.number).or_insert_with(progress);
                 entry.journal = Some(cursor);
             }
             // Nobody asks for these again.
@@ -290,7 +292,13 @@ impl Pipeline {
     /// Makes the events of one thing that a line says. Their ids come from the
     /// line and, where the same text may stand in a log twice, from its place, so
     /// that reading it again makes the same events.
-    fn observed(&self, line: &Line, part: u32, mut seen: Observation, batch: &mut Batch) {
+    fn observed(
+        &self,
+        (source, line): (&Source, &Line),
+        part: u32,
+        mut seen: Observation,
+        batch: &mut Batch,
+    ) {
         let place = match &line.place {
             // Not how often the file was truncated: lines that are still there
             // afterwards are the same events.
@@ -304,7 +312,6 @@ impl Pipeline {
             Place::Network { .. } => rand::random::<[u8; 16]>().to_vec(),
             Place::Stream { start } => start.to_be_bytes().to_vec(),
         };
-        let source = &line.source;
         let at = seen.observed_at;
         match &line.place {
             Place::Journal { pid, .. } => {
@@ -522,8 +529,7 @@ impl Pipeline {
 }
 
 /// What a line says, by the parser of its source.
-fn parse(line: &Line) -> Parsed {
-    let source = &line.source;
+fn parse(source: &Source, line: &Line) -> Parsed {
     let mut state = source.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.set_now(Timestamp::from(SystemTime::now()));
     match &line.place {

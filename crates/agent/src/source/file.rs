@@ -27,10 +27,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::follow::{Follow, Step, identity};
+use super::follow::{Cut, Follow, Step, identity};
 use super::rotated::{Done, Known, between, find};
 use super::watch::Watch;
-use super::{Ended, Health, Outlet, Place, Source};
+use super::{Ended, Health, Line, Outlet, Place, Source};
 use crate::backoff::Backoff;
 use crate::config::StartFrom;
 use crate::cursor::Cursor;
@@ -280,9 +280,14 @@ impl FileTask {
             self.followed.insert(index, follow);
             match step? {
                 (Step::Lines(lines), _) => {
-                    for line in lines {
-                        let place = Place::File { key, start: line.start, end: line.end };
-                        self.outlet.line(&self.source, line.bytes, line.truncated, place).await?;
+                    let place = |cut: &Cut| Place::File { key, start: cut.start, end: cut.end };
+                    let lines = lines.into_iter().map(|cut| {
+                        let place = place(&cut);
+                        Line { bytes: cut.bytes, truncated: cut.truncated, place }
+                    });
+                    let lines: Vec<Line> = lines.collect();
+                    if !lines.is_empty() {
+                        self.outlet.lines(&self.source, lines).await?;
                     }
                 }
                 (Step::Truncated, Some(anew)) => {

@@ -326,10 +326,10 @@ impl Follow {
                 self.start += zeros as u64;
                 rest = rest.get(zeros..).unwrap_or_default();
             }
-            let newline = rest.iter().position(|byte| *byte == b'\n');
+            let newline = memchr::memchr(b'\n', rest);
             let part = rest.get(..newline.unwrap_or(rest.len())).unwrap_or_default();
             let room = max_line_bytes.saturating_sub(self.partial.len());
-            self.partial.extend(part.iter().take(room));
+            self.partial.extend_from_slice(part.get(..room).unwrap_or(part));
             self.excess += part.len().saturating_sub(room) as u64;
             let Some(newline) = newline else { break };
             rest = rest.get(newline + 1..).unwrap_or_default();

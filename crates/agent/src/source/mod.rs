@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cursor::{self, Cursor, FileKey, Tracker};
 use crate::metrics::Metrics;
 
-/// Most lines between the sources and the pipeline; full: sources stop reading.
+/// Most reads between the sources and the pipeline; full: sources stop reading.
 pub(crate) const LINE_QUEUE: usize = 4096;
 /// Most bytes of these lines; full: sources stop reading.
 const LINE_QUEUE_BYTES: usize = 4 * 1024 * 1024;
@@ -43,8 +43,8 @@ pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
 /// What a source hands to the pipeline.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// One line.
-    Line(Line),
+    /// Lines of one source that were read together.
+    Lines(Lines),
     /// Something about the source itself.
     Event(Box<Event>),
     /// To be told when all before it is in the spool.
@@ -135,19 +135,24 @@ impl Registry {
     }
 }
 
+/// Lines of one source, in their order.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    source: Arc<Source>,
+    lines: std::vec::IntoIter<Line>,
+    /// Their share of [`LINE_QUEUE_BYTES`], until the last one was taken.
+    _room: OwnedSemaphorePermit,
+}
+
 /// One line of a log.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Where it is from.
-    pub(crate) source: Arc<Source>,
     /// Without its newline.
     pub(crate) bytes: Vec<u8>,
     /// Whether it was longer than a line may be.
     pub(crate) truncated: bool,
     /// Where it was.
     pub(crate) place: Place,
-    /// Its share of [`LINE_QUEUE_BYTES`].
-    _room: OwnedSemaphorePermit,
 }
 
 /// Where a line was read.
@@ -179,6 +184,63 @@ pub(crate) struct Outlet {
     cancel: CancellationToken,
 }
 
+/// The pipeline's end of the queue.
+pub(crate) struct Inlet {
+    items: mpsc::Receiver<Item>,
+    /// What is left of the lines that came last.
+    rest: Option<Lines>,
+}
+
+/// What comes out of the queue.
+pub(crate) enum Taken {
+    Line(Arc<Source>, Line),
+    Event(Box<Event>),
+    Reached(oneshot::Sender<()>),
+}
+
+impl Inlet {
+    /// Waits for what is next; `None` once all sources have ended and nothing is
+    /// left. Loses nothing where it is dropped while it waits.
+    pub(crate) async fn recv(&mut self) -> Option<Taken> {
+        loop {
+            if let Some(line) = self.line() {
+                return Some(line);
+            }
+            match self.items.recv().await? {
+                Item::Lines(lines) => self.rest = Some(lines),
+                Item::Event(event) => return Some(Taken::Event(event)),
+                Item::Reached(done) => return Some(Taken::Reached(done)),
+            }
+        }
+    }
+
+    /// What is next, where something is there.
+    pub(crate) fn try_recv(&mut self) -> Option<Taken> {
+        loop {
+            if let Some(line) = self.line() {
+                return Some(line);
+            }
+            match self.items.try_recv().ok()? {
+                Item::Lines(lines) => self.rest = Some(lines),
+                Item::Event(event) => return Some(Taken::Event(event)),
+                Item::Reached(done) => return Some(Taken::Reached(done)),
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<Taken> {
+        let rest = self.rest.as_mut()?;
+        match rest.lines.next() {
+            Some(line) => Some(Taken::Line(Arc::clone(&rest.source), line)),
+            None => {
+                // Gives their room back.
+                self.rest = None;
+                None
+            }
+        }
+    }
+}
+
 /// The pipeline is gone or the agent ends: stop reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended;
@@ -188,10 +250,10 @@ impl Outlet {
         sensor: SensorId,
         metrics: Arc<Metrics>,
         cancel: CancellationToken,
-    ) -> (Self, mpsc::Receiver<Item>) {
+    ) -> (Self, Inlet) {
         let (items, receiver) = mpsc::channel(LINE_QUEUE);
         let room = Arc::new(Semaphore::new(LINE_QUEUE_BYTES));
-        (Self { items, room, sensor, metrics, cancel }, receiver)
+        (Self { items, room, sensor, metrics, cancel }, Inlet { items: receiver, rest: None })
     }
 
     pub(crate) fn cancel(&self) -> &CancellationToken {
@@ -206,17 +268,23 @@ impl Outlet {
         truncated: bool,
         place: Place,
     ) -> Result<(), Ended> {
-        self.metrics.lines.one();
-        if truncated {
-            self.metrics.lines_truncated.one();
-        }
+        self.lines(source, vec![Line { bytes, truncated, place }]).await
+    }
+
+    /// Hands over lines that were read together, at most [`LINE_QUEUE_BYTES`];
+    /// waits while the queue is full.
+    pub(crate) async fn lines(&self, source: &Arc<Source>, lines: Vec<Line>) -> Result<(), Ended> {
+        let truncated = lines.iter().filter(|line| line.truncated).count();
+        self.metrics.lines.add(lines.len() as u64);
+        self.metrics.lines_truncated.add(truncated as u64);
         // An empty line takes room too: its record is not empty.
-        let need = u32::try_from(bytes.len().clamp(64, LINE_QUEUE_BYTES)).unwrap_or(u32::MAX);
+        let bytes: usize = lines.iter().map(|line| line.bytes.len().max(64)).sum();
+        let need = u32::try_from(bytes.min(LINE_QUEUE_BYTES)).unwrap_or(u32::MAX);
         let send = async {
             let room = Arc::clone(&self.room).acquire_many_owned(need).await.map_err(|_| Ended)?;
-            let source = Arc::clone(source);
-            let line = Line { source, bytes, truncated, place, _room: room };
-            self.items.send(Item::Line(line)).await.map_err(|_| Ended)
+            let (source, lines) = (Arc::clone(source), lines.into_iter());
+            let lines = Lines { source, lines, _room: room };
+            self.items.send(Item::Lines(lines)).await.map_err(|_| Ended)
         };
         tokio::select! {
             biased;
