@@ -65,6 +65,17 @@ enum RestValue {
     Text(Untrusted),
 }
 
+impl From<RestValue> for AttributeValue {
+    fn from(value: RestValue) -> Self {
+        match value {
+            RestValue::Flag(value) => Self::Flag(value),
+            RestValue::Integer(value) => Self::Integer(value),
+            RestValue::RealBits(bits) => Self::Real(f64::from_bits(bits)),
+            RestValue::Text(value) => Self::Text(value),
+        }
+    }
+}
+
 /// Where the target is, but for its country: the same for all of a sensor's
 /// events, so a dictionary keeps this small.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -240,6 +251,12 @@ impl Rest {
         self.lon_bits = geo.lon.map(f64::to_bits);
     }
 
+    /// The value of an attribute.
+    pub(crate) fn attribute(self, name: &str) -> Option<AttributeValue> {
+        let found = self.attributes.into_iter().find(|(have, _)| &**have == name);
+        found.map(|(_, value)| value.into())
+    }
+
     fn text(&self, field: Field) -> Option<Untrusted> {
         self.texts.iter().find(|(name, _)| name == field.name()).map(|(_, text)| text.clone())
     }
@@ -348,15 +365,7 @@ pub(crate) fn event(
             precision: place.precision,
         })
     });
-    let attribute = |(name, value)| {
-        let value = match value {
-            RestValue::Flag(value) => AttributeValue::Flag(value),
-            RestValue::Integer(value) => AttributeValue::Integer(value),
-            RestValue::RealBits(bits) => AttributeValue::Real(f64::from_bits(bits)),
-            RestValue::Text(value) => AttributeValue::Text(value),
-        };
-        (name, value)
-    };
+    let attribute = |(name, value): (Box<str>, RestValue)| (name, value.into());
     event.attributes = rest.attributes.into_iter().map(attribute).collect();
     Some(event)
 }

@@ -122,6 +122,9 @@ fields! {
 /// A set of fields that filters are written over. [`Field`] is that of stored
 /// events.
 pub trait FilterField: Copy + PartialEq + fmt::Debug + fmt::Display + 'static {
+    /// Whether what is filtered has attributes beside its fields.
+    const HAS_ATTRIBUTES: bool = false;
+
     /// The field of this name.
     ///
     /// # Errors
@@ -151,6 +154,8 @@ pub trait FilterField: Copy + PartialEq + fmt::Debug + fmt::Display + 'static {
 }
 
 impl FilterField for Field {
+    const HAS_ATTRIBUTES: bool = true;
+
     fn named(name: &str) -> Result<Self, UnknownField> {
         name.parse()
     }

@@ -48,6 +48,9 @@ impl Filter {
                 }
                 _ => false,
             },
+            Self::Attribute(name, test) => {
+                event.attributes.get(name.as_str()).is_some_and(|value| test.matches(value))
+            }
             Self::Text(text) => {
                 let mut missing: HashSet<String> = tokens::wanted(text).into_iter().collect();
                 let mut buffer = String::new();

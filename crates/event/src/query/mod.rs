@@ -6,6 +6,7 @@
 //! detection looks at, is the same tree and the same text over another set of
 //! fields: [`FilterField`].
 
+mod attribute;
 mod field;
 mod meaning;
 mod pattern;
@@ -20,6 +21,7 @@ use std::str::FromStr;
 use crate::{Day, EventId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use attribute::{AttributeName, AttributeTest, ParseAttributeNameError, WrittenNumber};
 pub use field::{
     Field, FieldInfo, FieldType, FilterField, MAX_COMPARED_BYTES, UnknownField, Value, compared,
     fields_markdown,
@@ -91,6 +93,8 @@ pub enum Filter<F = Field> {
     /// The number or time (in milliseconds) lies in `[low, high]`, open where
     /// `None`.
     Between(F, Option<i64>, Option<i64>),
+    /// The event has an attribute of this name that is as asked for.
+    Attribute(AttributeName, AttributeTest),
     /// Every word of the text occurs in request, client, user, password, user
     /// agent or payload name.
     Text(String),

@@ -1,12 +1,13 @@
 //! Canonical form: the simplest tree that means the same, and its text.
 
 use std::fmt;
+use std::ops::Bound;
 
 use crate::Timestamp;
 
 use super::field::FieldType;
 use super::pattern::{Pattern, Shape};
-use super::{Filter, FilterField, Query, Wanted, compared, tokens};
+use super::{AttributeName, AttributeTest, Filter, FilterField, Query, Wanted, compared, tokens};
 
 fn nothing<F>() -> Filter<F> {
     Filter::Not(Box::new(Filter::All))
@@ -85,6 +86,7 @@ impl<F: FilterField> Filter<F> {
             Self::Prefix(..) | Self::Wildcard(..) | Self::Network(..) | Self::Between(..) => {
                 nothing()
             }
+            Self::Attribute(name, test) => simplified_attribute(name, test),
             Self::Text(text) if tokens::wanted(text).is_empty() => Self::All,
             Self::Text(text) => Self::Text(text.clone()),
         }
@@ -121,6 +123,29 @@ fn simplified_in<F: FilterField>(field: F, values: &[String]) -> Filter<F> {
         })
         .collect();
     if values.is_empty() { nothing() } else { Filter::In(field, values) }
+}
+
+fn simplified_attribute<F>(name: &AttributeName, test: &AttributeTest) -> Filter<F> {
+    let part = |test| Filter::Attribute(name.clone(), test);
+    match test {
+        AttributeTest::In(values) if values.is_empty() => nothing(),
+        AttributeTest::Prefix(prefix) if prefix.is_empty() => part(AttributeTest::Exists),
+        AttributeTest::Wildcard(pattern) => part(AttributeTest::pattern(pattern)),
+        test if !test.is_sound() => nothing(),
+        // What cannot be written as one range.
+        AttributeTest::Range(low @ Bound::Excluded(_), high @ Bound::Excluded(_))
+        | AttributeTest::Range(low @ Bound::Included(_), high @ Bound::Excluded(_))
+        | AttributeTest::Range(low @ Bound::Excluded(_), high @ Bound::Included(_)) => {
+            let low = part(AttributeTest::Range(*low, Bound::Unbounded));
+            Filter::And(vec![low, part(AttributeTest::Range(Bound::Unbounded, *high))])
+        }
+        AttributeTest::Range(Bound::Unbounded, Bound::Unbounded) => {
+            let low = part(AttributeTest::Range(Bound::Unbounded, Bound::Included(0.0)));
+            let high = part(AttributeTest::Range(Bound::Excluded(0.0), Bound::Unbounded));
+            Filter::Or(vec![low, high])
+        }
+        simple => part(simple.clone()),
+    }
 }
 
 fn simplified_between<F: FilterField>(field: F, low: Option<i64>, high: Option<i64>) -> Filter<F> {
@@ -196,36 +221,40 @@ fn write_filter<F: FilterField>(
         Filter::Exists(field) => write!(out, "{field}:*"),
         Filter::In(field, values) => {
             write!(out, "{field}:")?;
-            match values.as_slice() {
-                [value] => write_value(out, value),
-                values => {
-                    out.write_char('(')?;
-                    for (index, value) in values.iter().enumerate() {
-                        if index > 0 {
-                            out.write_char(',')?;
-                        }
-                        write_value(out, value)?;
-                    }
-                    out.write_char(')')
-                }
-            }
+            write_values(out, values, write_value)
         }
         Filter::Prefix(field, prefix) => {
             write!(out, "{field}:")?;
-            prefix.chars().try_for_each(|c| write_escaped(out, c, c == '*' || c == '?'))?;
-            out.write_char('*')
+            write_prefix(out, prefix)
         }
         Filter::Wildcard(field, pattern) => {
             write!(out, "{field}:")?;
-            let mut chars = pattern.chars();
-            while let Some(c) = chars.next() {
-                match c {
-                    '*' | '?' => out.write_char(c)?,
-                    '\\' => write_escaped(out, chars.next().unwrap_or('\\'), true)?,
-                    c => write_escaped(out, c, false)?,
+            write_pattern(out, pattern)
+        }
+        Filter::Attribute(name, test) => {
+            write!(out, "attr.{name}:")?;
+            match test {
+                AttributeTest::Exists => out.write_char('*'),
+                // Quoted, it is no range.
+                AttributeTest::In(values) => write_values(out, values, |out, value| {
+                    if value.contains("..") {
+                        write_quoted(out, value)
+                    } else {
+                        write_value(out, value)
+                    }
+                }),
+                AttributeTest::Prefix(prefix) => write_prefix(out, prefix),
+                AttributeTest::Wildcard(pattern) => write_pattern(out, pattern),
+                AttributeTest::Range(Bound::Excluded(low), _) => write!(out, ">{low}"),
+                AttributeTest::Range(_, Bound::Excluded(high)) => write!(out, "<{high}"),
+                AttributeTest::Range(low, high) => {
+                    let shown = |bound: &Bound<f64>| match bound {
+                        Bound::Included(at) => at.to_string(),
+                        _ => String::new(),
+                    };
+                    write!(out, "{}..{}", shown(low), shown(high))
                 }
             }
-            Ok(())
         }
         Filter::Network(field, address, bits) => write!(out, "{field}:{address}/{bits}"),
         Filter::Between(field, low, high) => {
@@ -238,6 +267,41 @@ fn write_filter<F: FilterField>(
         }
         Filter::Text(text) => write_quoted(out, text),
     }
+}
+
+fn write_values<W: fmt::Write>(
+    out: &mut W,
+    values: &[String],
+    write: impl Fn(&mut W, &str) -> fmt::Result,
+) -> fmt::Result {
+    if let [value] = values {
+        return write(out, value);
+    }
+    out.write_char('(')?;
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            out.write_char(',')?;
+        }
+        write(out, value)?;
+    }
+    out.write_char(')')
+}
+
+fn write_prefix(out: &mut impl fmt::Write, prefix: &str) -> fmt::Result {
+    prefix.chars().try_for_each(|c| write_escaped(out, c, c == '*' || c == '?'))?;
+    out.write_char('*')
+}
+
+fn write_pattern(out: &mut impl fmt::Write, pattern: &str) -> fmt::Result {
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '*' | '?' => out.write_char(c)?,
+            '\\' => write_escaped(out, chars.next().unwrap_or('\\'), true)?,
+            c => write_escaped(out, c, false)?,
+        }
+    }
+    Ok(())
 }
 
 fn write_parts<F: FilterField>(
@@ -301,6 +365,30 @@ mod tests {
         proptest::sample::select(Field::ALL)
     }
 
+    fn attribute_test(
+        text: impl Strategy<Value = String> + Clone + 'static,
+    ) -> impl Strategy<Value = AttributeTest> {
+        let bound = || {
+            prop_oneof![
+                Just(Bound::Unbounded),
+                any::<f64>().prop_map(Bound::Included),
+                any::<f64>().prop_map(Bound::Excluded),
+                any::<i8>().prop_map(|at| Bound::Included(at.into())),
+            ]
+        };
+        prop_oneof![
+            Just(AttributeTest::Exists),
+            proptest::collection::vec(
+                prop_oneof![text.clone(), Just("1..2".to_owned()), Just(">5".to_owned())],
+                0..3
+            )
+            .prop_map(AttributeTest::In),
+            text.clone().prop_map(AttributeTest::Prefix),
+            text.prop_map(AttributeTest::Wildcard),
+            (bound(), bound()).prop_map(|(low, high)| AttributeTest::Range(low, high)),
+        ]
+    }
+
     fn filter() -> impl Strategy<Value = Filter> {
         let text = prop_oneof![
             r#"[a-zA-Z0-9é"\\*?(), .:\n-]{0,6}"#,
@@ -318,6 +406,9 @@ mod tests {
             (field(), any::<IpAddr>(), 0u8..130).prop_map(|(f, a, b)| Filter::Network(f, a, b)),
             (field(), any::<Option<i64>>(), any::<Option<i64>>())
                 .prop_map(|(f, a, b)| Filter::Between(f, a, b)),
+            (attribute_test(text.clone()), 0..2u8).prop_map(|(test, name)| {
+                Filter::Attribute(format!("a{name}").parse().unwrap(), test)
+            }),
             text.prop_map(Filter::Text),
         ];
         leaf.prop_recursive(4, 16, 3, |inner| {

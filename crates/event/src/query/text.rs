@@ -6,7 +6,9 @@ use crate::{Day, EventId, Timestamp};
 
 use super::field::FieldType;
 use super::pattern::{Pattern, Shape};
-use super::{Filter, FilterField, ParseError, Query, TimeRange, tokens};
+use super::{
+    AttributeName, AttributeTest, Filter, FilterField, ParseError, Query, TimeRange, tokens,
+};
 
 /// Longest query, in bytes.
 pub const MAX_QUERY_BYTES: usize = 4096;
@@ -240,6 +242,18 @@ impl Parser {
             self.at = start + name.len() + 1;
             return self.condition(&name, start);
         }
+        if F::HAS_ATTRIBUTES
+            && name.eq_ignore_ascii_case("attr")
+            && self.chars.get(start + name.len()) == Some(&'.')
+        {
+            let of_name = |c: &&char| c.is_ascii_alphanumeric() || **c == '_';
+            let from = start + name.len() + 1;
+            let attribute: String = self.chars.iter().skip(from).take_while(of_name).collect();
+            if self.chars.get(from + attribute.len()) == Some(&':') {
+                self.at = from + attribute.len() + 1;
+                return self.attribute(&attribute, start);
+            }
+        }
         let typed = self.unquoted(false)?;
         match typed.pattern.as_deref() {
             Some("*") => Ok(Filter::All),
@@ -274,24 +288,39 @@ impl Parser {
             let typed = self.value(false)?;
             return self.condition_on(field, &typed);
         }
-        let open = self.at;
-        self.at += 1;
         let mut literals = Vec::new();
         let mut others = Vec::new();
+        self.list(|parser, typed| {
+            match parser.condition_on(field, typed)? {
+                Filter::In(_, values) => literals.extend(values),
+                other => others.push(other),
+            }
+            Ok(())
+        })?;
+        if !literals.is_empty() {
+            others.insert(0, Filter::In(field, literals));
+        }
+        Ok(Filter::Or(others))
+    }
+
+    /// Reads `(a,b)` and gives each value to `each`.
+    fn list(
+        &mut self,
+        mut each: impl FnMut(&Self, &Typed) -> Result<(), ParseError>,
+    ) -> Result<(), ParseError> {
+        let open = self.at;
+        self.at += 1;
         loop {
             self.space();
             self.term()?;
             let typed = self.value(true)?;
-            match self.condition_on(field, &typed)? {
-                Filter::In(_, values) => literals.extend(values),
-                other => others.push(other),
-            }
+            each(self, &typed)?;
             self.space();
             match self.peek() {
                 Some(',') => self.at += 1,
                 Some(')') => {
                     self.at += 1;
-                    break;
+                    return Ok(());
                 }
                 None => {
                     let message = "this list is not closed; expected ',' or ')'";
@@ -300,8 +329,29 @@ impl Parser {
                 Some(_) => return Err(self.error("expected ',' or ')'")),
             }
         }
+    }
+
+    /// A condition on an attribute, whose values have no fixed type.
+    fn attribute<F: FilterField>(&mut self, name: &str, start: usize) -> Parsed<F> {
+        let name: AttributeName = name
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|why| error_at(start, format!("'attr.' is followed by a name: {why}")))?;
+        if self.peek() != Some('(') {
+            let typed = self.value(false)?;
+            return Ok(Filter::Attribute(name, asked_of_attribute(&typed)));
+        }
+        let mut literals = Vec::new();
+        let mut others = Vec::new();
+        self.list(|_, typed| {
+            match asked_of_attribute(typed) {
+                AttributeTest::In(values) => literals.extend(values),
+                other => others.push(Filter::Attribute(name.clone(), other)),
+            }
+            Ok(())
+        })?;
         if !literals.is_empty() {
-            others.insert(0, Filter::In(field, literals));
+            others.insert(0, Filter::Attribute(name, AttributeTest::In(literals)));
         }
         Ok(Filter::Or(others))
     }
@@ -471,6 +521,14 @@ impl Parser {
     }
 }
 
+fn asked_of_attribute(typed: &Typed) -> AttributeTest {
+    if let Some(pattern) = &typed.pattern {
+        return AttributeTest::pattern(pattern);
+    }
+    let range = if typed.quoted { None } else { AttributeTest::range(&typed.plain) };
+    range.unwrap_or_else(|| AttributeTest::In(vec![typed.plain.clone()]))
+}
+
 const OUTSIDE: &str =
     "since, until, day and month stand outside of brackets, 'or' and 'not'; use observed_at there";
 
@@ -565,6 +623,35 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_asked_for_by_name() {
+        let shown = |text: &str| read(text).to_string();
+        for same in [
+            "attr.user:root",
+            "attr.user:ro*t",
+            "attr.user:ro*",
+            "attr.user:*",
+            "attr.try:>1",
+            "attr.try:1..3",
+            "attr.try:0.5..",
+            "attr.try:..-2",
+            "attr.try:(1,a,\"b c\")",
+            "-attr.user:root port:22",
+        ] {
+            assert_eq!(shown(same), same);
+        }
+        assert_eq!(shown("ATTR.User:(root,1..2)"), "attr.user:root or attr.user:1..2");
+        assert_eq!(shown("attr.x:\"1..2\""), "attr.x:\"1..2\"");
+        assert_eq!(shown("attr.x:a..b"), "attr.x:\"a..b\"");
+        assert_eq!(shown("attr.txt"), "\"attr.txt\"", "a file's name is a word");
+        let error = |text: &str| parse(text, now()).unwrap_err().message;
+        assert!(error("attr.:x").contains("1 to 64 of a-z"));
+        assert!(error(&format!("attr.{}:x", "a".repeat(65))).contains("1 to 64 of a-z"));
+        assert!(error("attr:x").contains("there is no field 'attr'"));
+        assert!(error("attr.x:").contains("expected a value"));
+        assert!(error("attr.x:(a").contains("not closed"));
+    }
+
+    #[test]
     fn errors_point_at_the_character_and_say_what_was_expected() {
         let error = |text: &str| {
             let error = parse(text, now()).unwrap_err();
@@ -598,7 +685,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused_and_what_is_read_prints_the_same(
-            text in r#"(user|port|ip|received|since|zz|a|or|not|[a-z:"()*?\\,.<>/ 0-9é-]|-){0,24}"#
+            text in r#"(user|port|ip|received|since|zz|attr.a|a|or|not|[a-z:"()*?\\,.<>/ 0-9é-]|-){0,24}"#
         ) {
             match parse(&text, now()) {
                 Ok(query) => {

@@ -256,6 +256,8 @@ fn compile(filter: &Filter<SightingField>) -> Result<Test, Refused> {
         Filter::Between(field, low, high) => {
             Test::Between(*field, low.unwrap_or(i64::MIN)..=high.unwrap_or(i64::MAX))
         }
+        // What is looked at here has no attributes, so its text form has none.
+        Filter::Attribute(..) => Test::Or(Box::default()),
         Filter::Text(text) => Test::Words(tokens::wanted(text).into()),
     })
 }

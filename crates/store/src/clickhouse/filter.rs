@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::attribute;
 use super::row::{Kind, bit, kind};
 use super::sql::{self, address_bits};
 use crate::query::{Field, Filter, Pattern, Query, Wanted, compared, tokens};
@@ -82,6 +83,7 @@ fn condition(sql: &mut String, filter: &Filter) {
         Filter::Prefix(..) | Filter::Wildcard(..) | Filter::Network(..) | Filter::Between(..) => {
             sql.push('0');
         }
+        Filter::Attribute(name, test) => attribute::condition(sql, name, test),
         Filter::Text(text) => {
             sql.push('(');
             for word in tokens::wanted(text) {

@@ -13,6 +13,7 @@
 
 mod aggregate;
 mod alerts;
+mod attribute;
 mod cell;
 mod config;
 mod filter;

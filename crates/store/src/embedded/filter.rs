@@ -11,9 +11,13 @@ use tantivy::columnar::{Column, StrColumn};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet as _, InvertedIndexReader, TERMINATED, TantivyError, Term};
 
+use super::attribute;
 use super::schema::{self, layout};
 use super::segment::{AnyColumn, Segment};
-use crate::query::{Field, Filter, Pattern, Query, TimeRange, Wanted, compared, tokens};
+use crate::query::{
+    AttributeName, AttributeTest, Field, Filter, Pattern, Query, TimeRange, Wanted, compared,
+    tokens,
+};
 
 /// A filter made ready for one segment.
 pub(super) enum Ready<'a> {
@@ -39,6 +43,8 @@ pub(super) enum Ready<'a> {
     Docs(Vec<u64>),
     /// Few documents, ascending.
     List(Vec<u32>),
+    /// Documents whose attributes are not in the index: they are read.
+    Unlisted(&'a Segment, AttributeName, AttributeTest),
 }
 
 impl<'a> Ready<'a> {
@@ -112,6 +118,7 @@ impl<'a> Ready<'a> {
                 _ => Self::None,
             },
             Filter::Prefix(..) | Filter::Wildcard(..) => Self::None,
+            Filter::Attribute(name, test) => attribute::ready(segment, name, test)?,
             Filter::Text(text) => words(segment, text)?,
         })
     }

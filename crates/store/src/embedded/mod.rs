@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod alerts;
+mod attribute;
 mod day;
 mod day_writer;
 mod dimension;

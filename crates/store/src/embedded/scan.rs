@@ -209,6 +209,10 @@ impl Ready<'_> {
             }),
             Self::HasAddress(column) => keep(column, docs, |_| true),
             Self::Ids(segment, set) => docs.retain(|doc| set.contains(&segment.id(*doc))),
+            Self::Unlisted(segment, name, test) => docs.retain(|doc| {
+                let value = segment.unlisted_attribute(*doc, name.as_str());
+                value.is_some_and(|value| test.matches(&value))
+            }),
             Self::Docs(marks) => docs.retain(|doc| bit(marks, *doc)),
             Self::List(list) => {
                 let mut rest = list.as_slice();

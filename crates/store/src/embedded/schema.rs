@@ -5,16 +5,18 @@
 //! the one stored value of a document, which most documents do not have. The
 //! words of free text are indexed without positions.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use palisade_event::{Event, Untrusted};
+use palisade_event::Event;
 use tantivy::schema::{
     BytesOptions, Field as Column, IndexRecordOption, IpAddrOptions, NumericOptions, Schema,
     TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
+use super::attribute::{self, END, MARK};
 use super::rows::Cells;
 use crate::query::{Field, FieldType, Value, tokens};
 use crate::stored::{
@@ -119,6 +121,8 @@ const SOURCE_TRANSPORT: u32 = 4;
 const TARGET_TRANSPORT: u32 = 6;
 pub(super) const HAS_REST: u64 = 256;
 const PRECISION: u32 = 9;
+/// Each of its attributes is a term.
+pub(super) const IS_LISTED: u64 = 1 << 11;
 
 /// Writes an event as a document, in the order of the columns.
 pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
@@ -154,11 +158,15 @@ pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
     cells.unsigned(layout.id_low, id as u64);
     let target_place = Place::of_target(event).and_then(|place| column_text(place, &mut rest));
     let has_rest = rest != Rest::default();
-    cells.unsigned(layout.shape, bits_of(Shape::of(event), has_rest));
+    let listed = attribute::terms(event);
+    let is_listed = if listed.is_some() { IS_LISTED } else { 0 };
+    cells.unsigned(layout.shape, bits_of(Shape::of(event), has_rest) | is_listed);
     if let Some(text) = target_place {
         cells.text(layout.target_place, &text);
     }
-    cells.texts(layout.words, tokens::searched(event).map(Untrusted::to_lossy));
+    // No text may look like a term of an attribute; the mark is no part of a word.
+    let texts = tokens::searched(event).map(|text| plain(text.to_lossy()));
+    cells.texts(layout.words, texts.chain(listed.map(Cow::Owned)));
     if has_rest {
         // Writing to memory fails for map keys that are no strings; there are none.
         cells.json(layout.rest, &serde_json::to_string(&rest).unwrap_or_default());
@@ -168,6 +176,14 @@ pub(super) fn encode(event: &Event, cells: &mut Cells<'_>) {
         {
             cells.text(column, &text);
         }
+    }
+}
+
+/// A text without the mark of attributes.
+fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.contains(MARK) {
+        true => Cow::Owned(text.replace(MARK, "\0")),
+        false => text,
     }
 }
 
@@ -237,7 +253,8 @@ pub(super) fn decode(doc: &impl Stored) -> Option<Event> {
     stored::event(doc, shape, rest, source, target.unwrap_or_default())
 }
 
-/// Splits text into the same words as [`tokens::words`].
+/// Splits text into the same words as [`tokens::words`], and takes terms of
+/// attributes whole.
 #[derive(Clone, Default)]
 pub(super) struct Words {
     token: Token,
@@ -259,8 +276,17 @@ impl Tokenizer for Words {
 
 impl TokenStream for WordStream<'_> {
     fn advance(&mut self) -> bool {
-        let Some(start) = self.rest.find(char::is_alphanumeric) else { return false };
+        let begins = |c: char| c.is_alphanumeric() || c == MARK;
+        let Some(start) = self.rest.find(begins) else { return false };
         let rest = self.rest.get(start..).unwrap_or_default();
+        if rest.starts_with(MARK) {
+            let (term, rest) = rest.split_once(END).unwrap_or((rest, ""));
+            self.token.text.clear();
+            self.token.text.push_str(term);
+            self.token.position = self.token.position.wrapping_add(1);
+            self.rest = rest;
+            return true;
+        }
         let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
         let (word, rest) = rest.split_at_checked(end).unwrap_or_default();
         tokens::fold(word, &mut self.token.text);

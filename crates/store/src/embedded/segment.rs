@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use palisade_event::{Event, Timestamp};
+use palisade_event::{AttributeValue, Event, Timestamp};
 use tantivy::columnar::{Column, StrColumn};
 use tantivy::schema::{Value as _, document::CompactDocValue};
 use tantivy::store::StoreReader;
@@ -15,7 +15,7 @@ use super::ready::Parts;
 use super::scan::CHUNK_DOCS;
 use super::schema::{self, Stored};
 use crate::query::{Field, FieldType};
-use crate::stored::Columns;
+use crate::stored::{Columns, Rest};
 
 /// Ids that are read at once.
 const ID_CHUNK: usize = 1024;
@@ -149,9 +149,19 @@ impl Segment {
         for field in Field::ALL.iter().filter(|field| **field != Field::Id) {
             self.column(*field)?;
         }
+        self.open_rest()?;
+        schema::decode(&Document { segment: self, doc }).ok_or_else(|| {
+            let reason = format!("document {doc} of {:?} is no event", self.reader.segment_id());
+            TantivyError::InternalError(reason)
+        })
+    }
+
+    /// Opens what is no field's column, once.
+    pub(super) fn open_rest(&self) -> Result<(), TantivyError> {
         let fast = self.reader.fast_fields();
-        if self.shape.get().is_none() {
-            let _ = self.shape.set(fast.u64(schema::SHAPE)?);
+        if self.rest.get().is_none() {
+            let shape = fast.u64(schema::SHAPE)?;
+            let _ = self.shape.get_or_init(|| shape);
             for (slot, name) in self.places.iter().zip([schema::SOURCE_PLACE, schema::TARGET_PLACE])
             {
                 let column = fast.str(name)?;
@@ -160,10 +170,19 @@ impl Segment {
             let store = self.reader.get_store_reader(STORE_CACHE_BLOCKS)?;
             let _ = self.rest.get_or_init(|| store);
         }
-        schema::decode(&Document { segment: self, doc }).ok_or_else(|| {
-            let reason = format!("document {doc} of {:?} is no event", self.reader.segment_id());
-            TantivyError::InternalError(reason)
-        })
+        Ok(())
+    }
+
+    /// An attribute of a document whose attributes are not in the index; none
+    /// before [`Self::open_rest`].
+    pub(super) fn unlisted_attribute(&self, doc: u32, name: &str) -> Option<AttributeValue> {
+        let document = Document { segment: self, doc };
+        let is_there = document.shape() & (schema::HAS_REST | schema::IS_LISTED);
+        if is_there != schema::HAS_REST {
+            return None;
+        }
+        let rest: Rest = serde_json::from_slice(&document.rest()?).ok()?;
+        rest.attribute(name)
     }
 }
 

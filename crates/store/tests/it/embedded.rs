@@ -128,6 +128,19 @@ fn a_hundred_thousand_rows_outlive_a_change_of_their_columns() {
         panic!("a count");
     };
     assert_eq!(count, ROWS as u64 + 1);
+    // By their columns, whichever they were declared with.
+    for (asked, found) in [
+        ("attr.user:root", ROWS),
+        ("attr.tries:>=99990", 10),
+        ("attr.tries:(7,7.0,many)", 2),
+        ("attr.tries:*", ROWS + 1),
+        ("attr.host:a attr.tries:man*", 1),
+        ("-attr.user:root", 1),
+    ] {
+        let query = Query::parse(asked, Timestamp::from_millis(TODAY)).unwrap();
+        let counted = store.aggregate(&query, &Aggregation::Count).unwrap();
+        assert_eq!(counted, Aggregated::Count { count: found as u64 }, "{asked}");
+    }
     let newest = store.search(&query, 1, None).unwrap().events.remove(0);
     assert_eq!(newest.attributes["tries"], "many".into());
     let (mut after, mut seen) = (None, 0);

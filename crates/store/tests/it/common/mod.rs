@@ -10,10 +10,13 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use palisade_event::*;
-use palisade_store::query::{Aggregation, Cursor, Field, Filter, Interval, Query, TimeRange};
+use palisade_store::query::{
+    Aggregation, AttributeTest, Cursor, Field, Filter, Interval, Query, TimeRange,
+};
 use palisade_store::{Aggregated, Bucket, Key};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -290,7 +293,12 @@ fn instant() -> impl Strategy<Value = i64> {
 
 /// An arbitrary event near today.
 pub fn event() -> impl Strategy<Value = Event> {
-    let head = (instant(), 0u128..60, select(EventKind::ALL), any::<bool>(), 0..3u8);
+    // Rows of plug-ins lie in the index in a way of their own.
+    let kind = prop_oneof![
+        2 => select(EventKind::ALL),
+        1 => Just(EventKind::PluginRecorded),
+    ];
+    let head = (instant(), 0u128..60, kind, any::<bool>(), 0..3u8);
     let ends = (proptest::option::of(end()), proptest::option::of(end()));
     let login = proptest::option::of((
         proptest::option::of(hostile()),
@@ -352,7 +360,12 @@ pub fn event() -> impl Strategy<Value = Event> {
             for (kind, text, real, integer) in rest.2 {
                 let value = match kind {
                     0 => AttributeValue::Flag(true),
-                    1 => AttributeValue::Integer(integer),
+                    1 => AttributeValue::Integer(if integer % 2 == 0 {
+                        integer % 9
+                    } else {
+                        integer
+                    }),
+                    2 if integer % 3 == 0 => AttributeValue::Real((integer % 20) as f64 / 2.0),
                     2 if !real.is_nan() => AttributeValue::Real(real),
                     _ => AttributeValue::Text(text),
                 };
@@ -383,8 +396,23 @@ pub fn filter() -> impl Strategy<Value = Filter> {
     let bound = || {
         proptest::option::of(prop_oneof![select(vec![0i64, 22, 79, 65535, i64::MAX]), instant()])
     };
+    let number = || select(vec![-7.5, 0.0, 1.0, 7.0, 1e300]);
+    let test = prop_oneof![
+        1 => Just(AttributeTest::Exists),
+        3 => proptest::collection::vec(value.clone(), 0..3).prop_map(AttributeTest::In),
+        1 => hostile().prop_map(|text| AttributeTest::In(vec![text.to_lossy().into_owned()])),
+        1 => "[aArex1\"\\\\]{0,2}".prop_map(AttributeTest::Prefix),
+        2 => "[a*?rx\"\\\\]{0,4}".prop_map(|pattern| AttributeTest::pattern(&pattern)),
+        1 => number().prop_map(|at| AttributeTest::Range(Bound::Excluded(at), Bound::Unbounded)),
+        1 => number().prop_map(|at| AttributeTest::Range(Bound::Unbounded, Bound::Excluded(at))),
+        1 => (number(), number())
+            .prop_map(|(a, b)| AttributeTest::Range(Bound::Included(a), Bound::Included(b))),
+    ];
     let leaf = prop_oneof![
         1 => Just(Filter::All),
+        3 => (0..5u8, test).prop_map(|(name, test)| {
+            Filter::Attribute(format!("a{name}").parse().unwrap(), test)
+        }),
         2 => field().prop_map(Filter::Exists),
         4 => (field(), proptest::collection::vec(value.clone(), 0..3))
             .prop_map(|(f, v)| Filter::In(f, v)),
