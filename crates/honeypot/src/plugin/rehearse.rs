@@ -26,6 +26,8 @@ use crate::{Closed, PersonaConfig, Session, Stats};
 
 /// Whose machine transcripts are played on.
 const SEED: u64 = 1;
+/// Its system where a transcript names none.
+const SYSTEM: &str = "debian12";
 /// The client of transcripts, of RFC 5737.
 const PEER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 40_000);
 /// The service's address in transcripts.
@@ -36,9 +38,14 @@ const MAX_TRANSCRIPTS: usize = 1_000;
 /// How a transcript has ended: its file, and what differed.
 pub type Played = (String, Result<(), String>);
 
-/// A zone that tells its events to `out`, on the machine of transcripts.
-fn zone(out: mpsc::Sender<palisade_event::Event>) -> Result<Arc<Zone>, String> {
-    let config = PersonaConfig { seed: Some(SEED), ..PersonaConfig::default() };
+/// A zone that tells its events to `out`, on the machine of transcripts with
+/// this system.
+fn zone(
+    out: mpsc::Sender<palisade_event::Event>,
+    system: Option<&str>,
+) -> Result<Arc<Zone>, String> {
+    let server = Some(system.unwrap_or(SYSTEM).to_owned());
+    let config = PersonaConfig { seed: Some(SEED), server, ..PersonaConfig::default() };
     let sensor = SensorId::new("rehearsal").map_err(|error| error.to_string())?;
     Zone::new(&config, sensor, None, out, Arc::new(Stats::default())).map(Arc::new)
 }
@@ -50,7 +57,7 @@ fn facts() -> Result<Arc<Facts>, String> {
         return Ok(Arc::clone(facts));
     }
     let (out, _told) = mpsc::channel(1);
-    let facts = Arc::new(Facts::of(&*zone(out)?));
+    let facts = Arc::new(Facts::of(&*zone(out, None)?));
     Ok(Arc::clone(MADE.get_or_init(|| facts)))
 }
 
@@ -130,7 +137,7 @@ pub fn play(source: &Source, text: &str) -> Result<(), String> {
 async fn converse_with(source: &Source, transcript: Transcript) -> Result<(), String> {
     // Nobody reads while the script goes on: room for all that it may tell.
     let (out, told) = mpsc::channel(MAX_EVENTS as usize + 256);
-    let zone = zone(out)?;
+    let zone = zone(out, transcript.system)?;
     let stats = Arc::new(PluginStats::default());
     let facts = Arc::new(Facts::of(&zone));
     let vm = Vm::load(source, facts, stats, true).map_err(|fault| fault.to_string())?;

@@ -59,6 +59,8 @@ pub struct Transcript {
     pub transport: Transport,
     /// Our port, where the transcript names one.
     pub port: Option<u16>,
+    /// The system of the made-up machine, where the transcript names one.
+    pub system: Option<&'static str>,
     /// Its lines, in order.
     pub steps: Vec<Step>,
 }
@@ -72,6 +74,9 @@ pub struct Unreadable {
     /// What is wrong.
     pub what: String,
 }
+
+/// Systems that the made-up machine may have, as `persona.system` names them.
+const SYSTEMS: &[&str] = &["debian12", "ubuntu2204"];
 
 /// Words of `=` lines with their kinds of events.
 const KINDS: &[(&str, EventKind)] = &[
@@ -147,11 +152,21 @@ impl Transcript {
             Some("tcp") => Transport::Tcp,
             Some("tls") => Transport::Tls,
             Some("udp") => Transport::Udp,
-            _ => return Err("@ is followed by tcp, tls or udp, and a port if you like".to_owned()),
+            _ => {
+                return Err(
+                    "@ is followed by tcp, tls or udp, and a port and a system if you like"
+                        .to_owned(),
+                );
+            }
         };
-        if let Some(port) = words.next() {
-            let port = port.parse().ok().filter(|port| *port > 0);
-            self.port = Some(port.ok_or("a port is a number from 1 to 65535")?);
+        for word in words {
+            if let Some(system) = SYSTEMS.iter().find(|system| **system == word) {
+                self.system = Some(system);
+                continue;
+            }
+            let port = word.parse().ok().filter(|port| *port > 0);
+            let what = "a port is a number from 1 to 65535, a system debian12 or ubuntu2204";
+            self.port = Some(port.ok_or(what)?);
         }
         Ok(())
     }
