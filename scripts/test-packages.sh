@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the real clients that the tests drive, where they are missing:
 # telnet, curl, nmap, OpenSSH, logger, rsyslogd, journald, nftables, ipset, ufw, faketime, p0f, nginx, clients of Redis, memcached, MQTT and SIP, CrowdSec's bouncers, and Chromium for the page;
-# for plug-ins mariadb, ldapsearch, smbclient, adb, mbpoll, vncsnapshot and PyMongo (a client that is missing skips its test). Also servers that the
+# for plug-ins mariadb, ldapsearch, smbclient, adb, mbpoll, vncsnapshot, xfreerdp with a display (Xvfb) and PyMongo (a client that is missing skips its test). Also servers that the
 # tests start themselves: PostgreSQL, ClickHouse, ZooKeeper; and hpfeeds of PyPI,
 # client and broker, into target/hpfeeds; stix2 and pymisp, which read block lists, into target/feeds. With PALISADE_TEST_CHDB=1 also
 # chdb, a current ClickHouse (555 MB), into target/chdb; with PALISADE_TEST_S3=1
@@ -42,6 +42,9 @@ need smbclient smbclient
 need adb adb
 need mbpoll mbpoll
 need vncsnapshot vncsnapshot
+need xfreerdp freerdp2-x11
+need Xvfb xvfb
+need xauth xauth
 /usr/bin/python3 -c 'import pymongo' >/dev/null 2>&1 || want="$want python3-pymongo"
 need clickhouse-server clickhouse-server
 need clickhouse-client clickhouse-client
