@@ -7,6 +7,7 @@
 mod cipher;
 mod held;
 mod plugin;
+mod reload;
 mod session;
 mod ssh;
 mod subject;
@@ -137,6 +138,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         rows.push(rate(&subject, protocol, target, load).await?);
     }
     drop(subject);
+    if args.target.is_empty() {
+        rows.push(reload::row(args).await?);
+    }
     let all: Vec<Protocol> = Subject::open(args, "always")?.targets.into_keys().collect();
     if args.target.is_empty() {
         rows.push(sessions(&Subject::open(args, "always")?).await?);

@@ -34,6 +34,25 @@ return {
 }
 "#;
 
+/// Changes the first of them: its greeting, and every second time what it listens
+/// on beside its port.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn change(home: &Path, round: usize) -> std::io::Result<()> {
+    let mut text = LOGIN.replace("NAME", "login0");
+    text = text.replace("\"login: \"", &format!("\"host{round} login: \""));
+    if round % 2 == 1 {
+        text = text.replace("{ 7007 } },", "{ 7007 }, udp = { 7007 } },");
+        text = text
+            .replace("serve = serve,", "serve = serve,\n\tdatagram = function() return nil end,");
+    }
+    let folder = home.join("plugins/login0");
+    // Never half of it.
+    std::fs::write(folder.join("init.new"), text)?;
+    std::fs::rename(folder.join("init.new"), folder.join("init.luau"))
+}
+
 /// Writes `count` plug-ins below a folder, and the settings that have them serve.
 ///
 /// # Errors

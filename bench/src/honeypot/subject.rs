@@ -47,7 +47,7 @@ pub(super) struct Subject {
     /// The one above it, which takes its events; ours alone has one.
     pub(super) agent: Option<u32>,
     /// Ours, with its home; ended with it.
-    _ours: Option<(Ours, tempfile::TempDir)>,
+    ours: Option<(Ours, tempfile::TempDir)>,
 }
 
 struct Ours(std::process::Child);
@@ -81,7 +81,12 @@ impl Subject {
             let (_, protocol) = known.context("protocols are ssh, telnet, http and plugin")?;
             targets.insert(*protocol, address.parse()?);
         }
-        Ok(Self { targets, zone: args.pid, agent: None, _ours: None })
+        Ok(Self { targets, zone: args.pid, agent: None, ours: None })
+    }
+
+    /// The folder of ours.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.ours.as_ref().map(|(_, home)| home.path())
     }
 
     /// Ours with so many plug-ins, which hold `held` connections and some more.
@@ -155,7 +160,7 @@ http = {{ requests = 1000, site = "{site}" }}
         );
         let zone = child_of(ours.0.id()).context("the honeypots have no process of their own")?;
         let agent = Some(ours.0.id());
-        Ok(Self { targets, zone: Some(zone), agent, _ours: Some((ours, home)) })
+        Ok(Self { targets, zone: Some(zone), agent, ours: Some((ours, home)) })
     }
 
     pub(super) fn cpu(&self) -> anyhow::Result<Cpu> {

@@ -23,6 +23,7 @@ pub use self::fetch::FetchConfig;
 pub use self::generic::{TcpConfig, UdpConfig};
 pub use self::http::HttpConfig;
 pub use self::listen::{Listen, MAX_SOCKETS};
+pub(crate) use self::plugin::services as plugin_services;
 pub use self::plugin::{MAX_PLUGINS, OneOrMore, PluginConfig};
 pub use self::scans::{CaptureConfig, ScansConfig};
 pub use self::ssh::{SshAccept, SshConfig, SshKeys, SshTunnels, WEAK_LOGINS};

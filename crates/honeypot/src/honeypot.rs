@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fingerprint::Signatures;
 use crate::listener::{Anywhere, Listener};
 use crate::permits::Permits;
-use crate::plugin::{Facts, Plugin, Plugins, Pool};
+use crate::plugin::{self, Facts, Plugin, Plugins, Pool, Room};
 use crate::scan::{self, Scans};
 use crate::service::Service;
 use crate::service::catch_all::Other;
@@ -85,6 +85,8 @@ pub struct Honeypot {
     listeners: Vec<(TcpListener, Listener)>,
     datagrams: Vec<(UdpSocket, UdpListener)>,
     pool: Pool,
+    /// What plug-ins listen on later.
+    more: Option<mpsc::Receiver<Pool>>,
     plugins: Plugins,
     zone: Arc<Zone>,
     stats: Arc<Stats>,
@@ -167,7 +169,28 @@ impl Honeypot {
         let limits = Arc::new(config.limits.clone());
         let permits = Permits::new(limits.connections, limits.connections_per_address);
         let services = serving(config, &zone)?;
-        let plugins = open_plugins(config, &sockets, &zone);
+        let mut plugins = open_plugins(config, &sockets, &zone);
+        let mut more = None;
+        if config.plugins.is_some() || !plugins.is_empty() {
+            let (pool, pools) = mpsc::channel(plugin::MAX_WAITING);
+            more = Some(pools);
+            let own = ServiceConfig {
+                tls: true,
+                ..ServiceConfig::new(ServiceKind::Plugin, ([127, 0, 0, 1], 0).into())
+            };
+            let wrong = |mistake| BindError::Config(vec![format!("tls: {mistake}")]);
+            // Later it could not be kept any more. Making it takes a moment.
+            let keys = config.tls_keys.as_deref().filter(|_| config.plugins.is_some());
+            let made = keys.map(|keys| certificate_of(&own, Some(keys), &zone));
+            plugins = plugins.with_room(Room {
+                zone: Arc::downgrade(&zone),
+                permits: Arc::clone(&permits),
+                limits: Arc::clone(&limits),
+                facts: Arc::new(Facts::of(&zone)),
+                made: made.transpose().map_err(wrong)?,
+                pool,
+            });
+        }
         let certificates = certificates(config, &plugins, &zone)?;
         let (mut listeners, mut datagrams) = (Vec::new(), Vec::new());
         let mut pool = Pool::default();
@@ -196,9 +219,13 @@ impl Honeypot {
                         zone: Arc::clone(&zone),
                         permits: Arc::clone(&permits),
                         limits: Arc::clone(&limits),
+                        retire: CancellationToken::new(),
                     };
                     match plugin_of(service, &plugins) {
-                        Some(plugin) => pool.listeners.push((socket, listener, plugin)),
+                        Some(plugin) => {
+                            let listener = Listener { retire: plugin.retire(), ..listener };
+                            pool.listeners.push((socket, listener, plugin));
+                        }
                         None if service.plugin.is_some() => {
                             tracing::error!(%address, "no such plug-in is loaded, so nobody is served here");
                         }
@@ -207,10 +234,13 @@ impl Honeypot {
                 }
                 Bound::Udp(socket) => {
                     let config = service.udp.clone().unwrap_or_default();
-                    let listener =
-                        UdpListener { address, config, category, zone: Arc::clone(&zone) };
+                    let (zone, retire) = (Arc::clone(&zone), CancellationToken::new());
+                    let listener = UdpListener { address, config, category, zone, retire };
                     match plugin_of(service, &plugins) {
-                        Some(plugin) => pool.datagrams.push((socket, listener, plugin)),
+                        Some(plugin) => {
+                            let listener = UdpListener { retire: plugin.retire(), ..listener };
+                            pool.datagrams.push((socket, listener, plugin));
+                        }
                         None => datagrams.push((socket, listener)),
                     }
                 }
@@ -218,7 +248,7 @@ impl Honeypot {
         }
         let shutdown = Duration::from_secs(limits.shutdown_secs);
         let captures = Vec::new();
-        Ok(Self { listeners, datagrams, pool, plugins, zone, stats, captures, shutdown })
+        Ok(Self { listeners, datagrams, pool, more, plugins, zone, stats, captures, shutdown })
     }
 
     /// Has files that shells ask for fetched by `fetcher`. Without one, which
@@ -276,14 +306,18 @@ impl Honeypot {
         for (socket, listener) in self.datagrams {
             loops.spawn(listener.run(socket, cancel.child_token(), self.shutdown, Nobody));
         }
-        let without_services = loops.is_empty() && self.plugins.is_empty();
+        let may_grow = self.plugins.may_grow();
+        let without_services = loops.is_empty() && self.plugins.is_empty() && !may_grow;
         // Told until all that there is to count is counted.
         let counted = CancellationToken::new();
         let mut reports = JoinSet::new();
-        if !self.plugins.is_empty() {
+        let zone = Arc::clone(&self.zone);
+        if may_grow {
             reports.spawn(self.plugins.report(Arc::clone(&self.zone), counted.clone()));
         }
-        if let Err(error) = self.pool.run(cancel.child_token(), self.shutdown).await {
+        if let Err(error) =
+            self.pool.run(self.more, zone, cancel.child_token(), self.shutdown).await
+        {
             tracing::error!(%error, "plug-ins cannot be served");
         }
         while let Some(ended) = loops.join_next().await {
@@ -350,7 +384,7 @@ fn open_plugins(config: &Config, sockets: &Sockets, zone: &Zone) -> Plugins {
 }
 
 fn plugin_of(service: &ServiceConfig, plugins: &Plugins) -> Option<Arc<Plugin>> {
-    plugins.get(service.plugin.as_ref()?).map(Arc::clone)
+    plugins.get(service.plugin.as_ref()?)
 }
 
 /// What plug-ins begin TLS with in a connection, by their services.
@@ -383,7 +417,18 @@ fn tls_of(
     if !service.tls {
         return None;
     }
-    let certificate = match (&service.certificate, &service.key) {
+    let protocol: &[u8] = if service.kind == ServiceKind::Http { b"http/1.1" } else { b"" };
+    let certificate = certificate_of(service, keys, zone);
+    Some(certificate.and_then(|certificate| Tls::new(certificate, protocol)))
+}
+
+/// The operator's certificate of a service, or that of its machine.
+fn certificate_of(
+    service: &ServiceConfig,
+    keys: Option<&Path>,
+    zone: &Zone,
+) -> Result<Certificate, String> {
+    match (&service.certificate, &service.key) {
         (Some(certificate), Some(key)) => Certificate::read(certificate, key),
         _ => {
             let machine = &zone.server.machine;
@@ -400,7 +445,5 @@ fn tls_of(
             };
             Certificate::load_or_make(keys, &made)
         }
-    };
-    let protocol: &[u8] = if service.kind == ServiceKind::Http { b"http/1.1" } else { b"" };
-    Some(certificate.and_then(|certificate| Tls::new(certificate, protocol)))
+    }
 }

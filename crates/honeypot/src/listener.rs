@@ -1,11 +1,13 @@
 //! One listening socket: takes connections while there are permits, gives each
 //! a session and a task, and says when it opened and closed.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use palisade_event::{Category, EventKind};
@@ -49,6 +51,8 @@ pub(crate) struct Listener {
     pub(crate) zone: Arc<Zone>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) limits: Arc<Limits>,
+    /// Lets nobody in any more; sessions go on.
+    pub(crate) retire: CancellationToken,
 }
 
 /// Where the tasks of connections run.
@@ -154,6 +158,7 @@ impl Listener {
                 biased;
                 () = end.cancelled() => break,
                 () = self.zone.out.closed() => break,
+                () = self.retire.cancelled() => break,
                 Some(ended) = sessions.join_next() => self.joined(ended),
                 accepted = socket.accept() => match accepted {
                     Ok((socket, peer)) => {
@@ -175,9 +180,30 @@ impl Listener {
                 },
             }
         }
+        if self.retire.is_cancelled() && !end.is_cancelled() {
+            // Those who came before the port was given up are served.
+            let now = |cx: &mut Context<'_>| Poll::Ready(socket.poll_accept(cx));
+            while let Poll::Ready(Ok((socket, peer))) = poll_fn(now).await {
+                self.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
+            }
+        }
+        drop(socket);
+        if self.retire.is_cancelled() {
+            // Another one lets in who comes now; these stay until they go.
+            loop {
+                tokio::select! {
+                    biased;
+                    () = end.cancelled() => break,
+                    () = self.zone.out.closed() => break,
+                    ended = sessions.join_next() => match ended {
+                        Some(ended) => self.joined(ended),
+                        None => break,
+                    },
+                }
+            }
+        }
         end.cancel();
         let Self { zone, kind, .. } = self;
-        drop(socket);
         let drained = tokio::time::timeout(shutdown, async {
             while let Some(ended) = sessions.join_next().await {
                 count_panic(&zone, ended);
@@ -549,6 +575,7 @@ mod tests {
         let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         let listener = Listener {
+            retire: CancellationToken::new(),
             address,
             kind: ServiceKind::Telnet,
             service: Service::Panics,

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fingerprint;
 use crate::honeypot::BindError;
-use crate::plugin::PluginName;
+use crate::plugin::{self, PluginName};
 use crate::{Config, ServiceKind};
 
 /// Connections the kernel holds until we accept them; it may use less
@@ -43,6 +43,18 @@ pub(crate) enum Bound {
 }
 
 impl Bound {
+    /// Binds a socket for a service of this kind.
+    ///
+    /// # Errors
+    /// It cannot be bound.
+    pub(crate) fn new(kind: ServiceKind, address: SocketAddr) -> Result<Self, BindError> {
+        let socket = match kind {
+            ServiceKind::Udp => receive(address).map(Self::Udp),
+            _ => listen(address).map(Self::Tcp),
+        };
+        socket.map_err(|error| BindError::new(kind, address, error))
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.local_addr(),
@@ -62,11 +74,7 @@ impl Sockets {
         let (mut bound, mut refused) = (Vec::new(), Vec::new());
         for (index, service) in config.services.iter().enumerate() {
             for address in service.listen.addresses() {
-                let socket = match service.kind {
-                    ServiceKind::Udp => receive(address).map(Bound::Udp),
-                    _ => listen(address).map(Bound::Tcp),
-                };
-                match socket.map_err(|error| BindError::new(service.kind, address, error)) {
+                match Bound::new(service.kind, address) {
                     Ok(socket) => bound.push(BoundSocket { service: index, socket }),
                     Err(error) if service.plugin.is_some() => refused.push((index, error)),
                     Err(error) => return Err(error),
@@ -96,12 +104,7 @@ impl Sockets {
         let place = |bound: &BoundSocket| {
             let service = config.services.get(bound.service)?;
             (service.plugin.as_ref() == Some(plugin)).then_some(())?;
-            let transport = match (&bound.socket, service.tls) {
-                (Bound::Udp(_), _) => "udp",
-                (Bound::Tcp(_), true) => "tls",
-                (Bound::Tcp(_), false) => "tcp",
-            };
-            Some(format!("{transport} {}", bound.socket.local_addr().ok()?))
+            Some(plugin::place(&bound.socket, service, bound.socket.local_addr().ok()?))
         };
         self.bound.iter().filter_map(place).collect()
     }
@@ -138,6 +141,20 @@ impl Sockets {
             .map(adopt)
             .collect::<io::Result<_>>()
             .map(|bound| Self { bound, refused: Vec::new() })
+    }
+
+    /// Gives each socket the new number of its service; without one it is closed.
+    pub(crate) fn renumber(&mut self, number: impl Fn(usize) -> Option<usize>) {
+        let all = std::mem::take(&mut self.bound);
+        let renumbered = |bound: BoundSocket| {
+            Some(BoundSocket { service: number(bound.service)?, socket: bound.socket })
+        };
+        self.bound = all.into_iter().filter_map(renumbered).collect();
+    }
+
+    /// Adds those of other services.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.bound.extend(more.bound);
     }
 
     pub(crate) fn into_bound(self) -> Vec<BoundSocket> {

@@ -39,6 +39,8 @@ pub(crate) struct UdpListener {
     pub(crate) config: UdpConfig,
     pub(crate) category: Option<Category>,
     pub(crate) zone: Arc<Zone>,
+    /// Another one takes its place.
+    pub(crate) retire: CancellationToken,
 }
 
 /// Who takes datagrams in the place of the recorder.
@@ -118,6 +120,8 @@ impl UdpListener {
                 biased;
                 () = end.cancelled() => break,
                 () = self.zone.out.closed() => break,
+                // What the socket holds is for the next one.
+                () = self.retire.cancelled() => return,
                 received = receive(&socket, &mut buffer) => received,
             };
             self.took(&socket, datagram, &buffer, (&mut budget, &taker)).await;

@@ -34,6 +34,7 @@ const ENDED: u8 = b'.';
 const START: u8 = b'S';
 const CONFIRMED: u8 = b'K';
 const PLUGIN: u8 = b'P';
+const SERVE: u8 = b'L';
 const END: u8 = b'X';
 
 /// What the zone says.
@@ -74,6 +75,9 @@ pub enum ToZone {
     Confirmed(u64),
     /// A plug-in has changed: its files as JSON (a [`crate::plugin::Source`]).
     Plugin(Vec<u8>),
+    /// A plug-in begins to serve, or serves elsewhere (a
+    /// [`crate::plugin::Order`] as JSON). Its sockets come with the first bytes.
+    Serve(Vec<u8>),
     /// Let nobody in any more, say what there is to say, end.
     End,
 }
@@ -203,6 +207,7 @@ impl ToZone {
             Self::Start(how) => frame(START, &[how]),
             Self::Confirmed(number) => frame(CONFIRMED, &[&number.to_be_bytes()]),
             Self::Plugin(source) => frame(PLUGIN, &[source]),
+            Self::Serve(order) => frame(SERVE, &[order]),
             Self::End => frame(END, &[]),
         }
     }
@@ -217,6 +222,7 @@ impl ToZone {
         let frame = match name {
             START => Self::Start(body.to_vec()),
             PLUGIN => Self::Plugin(body.to_vec()),
+            SERVE => Self::Serve(body.to_vec()),
             CONFIRMED => {
                 let number = body.try_into().map_err(|_| StreamError::Malformed)?;
                 Self::Confirmed(u64::from_be_bytes(number))

@@ -12,6 +12,7 @@
 
 mod alpha;
 mod announce;
+mod any_bytes;
 mod blocklist;
 mod common;
 mod decisions;

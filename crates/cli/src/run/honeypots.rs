@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use palisade_agent::Intake;
 use palisade_event::{Event, HostName};
 use palisade_honeypot::fetch::client::Fetcher;
-use palisade_honeypot::plugin::{Plugins, Source};
+use palisade_honeypot::plugin::{Change, Plugins};
 use palisade_honeypot::{Honeypot, Process, ServiceKind, Stats};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,7 @@ impl Honeypots {
             tokio::task::spawn_blocking(move || Honeypot::prepare(config)).await??;
         let addresses = sockets.addresses(&config);
         let (change, changes) = mpsc::channel(MAX_CHANGES);
-        let watching = Watched::new(&config).watch(change);
+        let watching = Watched::new(&config, &sockets)?.watch(change);
         let (fetcher, fetch) = match config.fetch.enabled {
             true => {
                 let (fetcher, end) = FetcherProcess::start(settings).await?;
@@ -180,11 +180,15 @@ impl Honeypots {
 }
 
 /// Has plug-ins of this process changed.
-async fn take_changes(mut changes: mpsc::Receiver<Source>, plugins: Plugins) {
-    while let Some(source) = changes.recv().await {
+async fn take_changes(mut changes: mpsc::Receiver<Change>, plugins: Plugins) {
+    while let Some(change) = changes.recv().await {
         let plugins = plugins.clone();
         // Its script runs for a moment; not where connections wait.
-        let _ = tokio::task::spawn_blocking(move || plugins.replace(source)).await;
+        let taken = tokio::task::spawn_blocking(move || match change {
+            Change::Code(source) => plugins.replace(source),
+            Change::Serve(order, sockets) => plugins.serve(&order, sockets),
+        });
+        let _ = taken.await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The process of the honeypots, from its first line to its last. Its standard
 //! input is the socket pair to its parent.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -12,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use palisade_event::Event;
 use palisade_honeypot::fetch::client::Fetcher;
-use palisade_honeypot::plugin::{Plugins, Source};
+use palisade_honeypot::plugin::{Order, Plugins, Source};
 use palisade_honeypot::zone_stream::{FromZone, MAX_FRAME_BYTES, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Honeypot, Sockets, Stats};
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
@@ -172,12 +173,13 @@ pub(super) fn ignore_signals() -> anyhow::Result<()> {
 
 /// Hears the parent until it is gone.
 async fn listen(
-    mut reader: OwnedReadHalf,
+    reader: OwnedReadHalf,
     confirmed: &watch::Sender<u64>,
     stop: CancellationToken,
     plugins: &Plugins,
 ) {
     let mut buffer = Vec::new();
+    let mut sockets = VecDeque::new();
     loop {
         match ToZone::decode(&buffer) {
             Ok(Some((said, length))) => {
@@ -195,6 +197,16 @@ async fn listen(
                         }
                         Err(error) => tracing::error!(%error, "a changed plug-in cannot be read"),
                     },
+                    ToZone::Serve(order) => match serde_json::from_slice::<Order>(&order) {
+                        Ok(order) => {
+                            // They came with the first bytes of the frame.
+                            let count = order.sockets.len().min(sockets.len());
+                            let handed = sockets.drain(..count).collect();
+                            let plugins = plugins.clone();
+                            tokio::task::spawn_blocking(move || plugins.serve(&order, handed));
+                        }
+                        Err(error) => tracing::error!(%error, "a new plug-in cannot be read"),
+                    },
                     ToZone::Start(_) => {}
                 }
                 continue;
@@ -205,7 +217,8 @@ async fn listen(
                 return;
             }
         }
-        if reader.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+        let read = descriptors::receive_with(reader.as_ref(), &mut buffer, &mut sockets).await;
+        if read.unwrap_or(0) == 0 {
             return;
         }
     }

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_event::Event;
+use palisade_event::{Event, HostName, SensorId};
 use palisade_honeypot::Stats;
-use palisade_honeypot::plugin::Source;
+use palisade_honeypot::plugin::Change;
 use palisade_honeypot::zone_stream::{FromZone, MAX_FRAME_BYTES, MAX_UNCONFIRMED_EVENTS, ToZone};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Start;
+use super::descriptors;
 use super::parent::ZoneCounters;
 use super::process::Frames;
 
@@ -55,7 +55,10 @@ impl Waiting {
 
 /// The hearing side of one process.
 pub(super) struct Hearing<'a> {
-    pub(super) start: &'a Start,
+    /// Who observed what it tells.
+    pub(super) sensor: &'a SensorId,
+    /// On which machine.
+    pub(super) host: Option<&'a HostName>,
     pub(super) events: &'a mpsc::Sender<Event>,
     pub(super) put: &'a mut u64,
     pub(super) waiting: &'a Waiting,
@@ -91,8 +94,8 @@ impl Hearing<'_> {
                     match event {
                         Ok(mut event) => {
                             // Who saw it is not for the zone to say.
-                            event.sensor = self.start.sensor.clone();
-                            event.host.clone_from(&self.start.host);
+                            event.sensor = self.sensor.clone();
+                            event.host = self.host.cloned();
                             if self.events.send(*event).await.is_err() {
                                 return Ok(Heard::Unheard);
                             }
@@ -142,21 +145,38 @@ impl Hearing<'_> {
 }
 
 /// What tells the zone of a changed plug-in; nothing where it does not fit.
-fn plugin_frame(source: &Source) -> Vec<u8> {
+fn plugin_frame(change: &Change) -> Vec<u8> {
     // Texts can always be written.
-    let text = serde_json::to_vec(source).unwrap_or_default();
+    let (text, frame): (_, fn(Vec<u8>) -> ToZone) = match change {
+        Change::Code(source) => (serde_json::to_vec(source), ToZone::Plugin),
+        Change::Serve(order, _) => (serde_json::to_vec(order), ToZone::Serve),
+    };
+    let text = text.unwrap_or_default();
     if text.len() >= MAX_FRAME_BYTES {
-        tracing::error!(plugin = %source.name, "a changed plug-in is too long to be handed on; it is used after the next start");
+        tracing::error!(plugin = %change.name(), "a changed plug-in is too long to be handed on; it is used after the next start");
         return Vec::new();
     }
-    ToZone::Plugin(text).encode()
+    frame(text).encode()
+}
+
+/// Hands a change on; where the zone is gone, the next one starts with it.
+async fn hand_on(writer: &mut OwnedWriteHalf, change: &Change) {
+    let frame = plugin_frame(change);
+    if frame.is_empty() {
+        return;
+    }
+    let sockets = change.sockets();
+    if let Ok(sent) = descriptors::send_with(writer.as_ref(), &frame, &sockets).await {
+        let _ = writer.write_all(frame.get(sent..).unwrap_or_default()).await;
+    }
 }
 
 /// Confirms what is safe, and tells the zone to end when it is time. Returns
 /// where it has not ended in time.
 pub(super) async fn answer(
     writer: &mut OwnedWriteHalf,
-    (safe, changes): (&mut watch::Receiver<u64>, &mut mpsc::Receiver<Source>),
+    (safe, changes): (&mut watch::Receiver<u64>, &mut mpsc::Receiver<Change>),
+    mut made: impl FnMut(Change),
     (waiting, nudge): (&Waiting, &Notify),
     stop: &CancellationToken,
     patience: Duration,
@@ -167,7 +187,6 @@ pub(super) async fn answer(
     };
     let answers = async {
         let (mut told, mut safe_known, mut watched) = (false, true, true);
-        let mut changed_plugin: Option<Source> = None;
         loop {
             let count = *safe.borrow_and_update();
             let mut confirmed = None;
@@ -183,9 +202,6 @@ pub(super) async fn answer(
             frames.extend(
                 confirmed.map(|number| ToZone::Confirmed(number).encode()).unwrap_or_default(),
             );
-            if let Some(source) = changed_plugin.take() {
-                frames.extend(plugin_frame(&source));
-            }
             if stop.is_cancelled() && !told {
                 told = true;
                 frames.extend(ToZone::End.encode());
@@ -197,7 +213,10 @@ pub(super) async fn answer(
                 () = nudge.notified() => {}
                 changed = changes.recv(), if watched => {
                     watched = changed.is_some();
-                    changed_plugin = changed;
+                    if let Some(change) = changed {
+                        hand_on(writer, &change).await;
+                        made(change);
+                    }
                 }
                 () = stop.cancelled(), if !told => {}
             }
@@ -211,7 +230,7 @@ pub(super) async fn answer(
 
 #[cfg(test)]
 mod tests {
-    use palisade_event::{EventId, EventKind, SensorId, Timestamp};
+    use palisade_event::{EventId, EventKind, Timestamp};
     use palisade_honeypot::zone_stream::{Confinement, Refused};
     use tokio::net::UnixStream;
 
@@ -233,22 +252,14 @@ mod tests {
         });
         let (reader, _writer) = ours.into_split();
         let mut frames = Frames::new(reader);
-        let start = Start {
-            honeypot: palisade_honeypot::Config::default(),
-            sensor: SensorId::new("ours").unwrap(),
-            host: None,
-            log: crate::settings::Log::default(),
-            sockets: Vec::new(),
-            fetch: false,
-            captures: 0,
-            own: Vec::new(),
-        };
+        let sensor = SensorId::new("ours").unwrap();
         let (events, mut taken) = mpsc::channel(4_096);
         let waiting = Waiting::default();
         let counters = ZoneCounters::default();
         let mut put = 0;
         let mut hearing = Hearing {
-            start: &start,
+            sensor: &sensor,
+            host: None,
             events: &events,
             put: &mut put,
             waiting: &waiting,

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use palisade_event::{Event, EventId, EventKind, HostName, SensorId, Timestamp, Untrusted};
-use palisade_honeypot::plugin::Source;
+use palisade_honeypot::plugin::Change;
 use palisade_honeypot::zone_stream::{Confinement, MAX_UNCONFIRMED_EVENTS, ToZone};
 use palisade_honeypot::{Sockets, Stats};
 use tokio::sync::{Notify, mpsc, watch};
@@ -75,7 +75,7 @@ pub(crate) struct Zone {
     running: Running,
     outlet: Outlet,
     /// Plug-ins that have changed.
-    changes: mpsc::Receiver<Source>,
+    changes: mpsc::Receiver<Change>,
     /// What another process of ours has to tell: that it failed.
     others: mpsc::Receiver<Event>,
     /// Events put into the outlet, of all zones together.
@@ -146,6 +146,17 @@ pub(super) fn failed(
     event
 }
 
+/// Makes what was changed a part of what the next process starts with, and closes
+/// the ports that are gone. Changed files are read when it starts.
+fn enter(start: &mut Start, sockets: &mut Sockets, change: Change) {
+    let name = change.name();
+    let Change::Serve(order, handed) = change else { return };
+    if let Err(error) = order.enter(&mut start.honeypot, sockets, handed) {
+        tracing::error!(%error, plugin = %name, "a plug-in serves after the next start");
+    }
+    start.sockets = sockets.descriptors().map(|(service, _)| service).collect();
+}
+
 /// How a process ended.
 enum End {
     /// As it was asked to.
@@ -168,7 +179,7 @@ impl Zone {
         sockets: Sockets,
         extras: Extras,
         outlet: Outlet,
-        changes: mpsc::Receiver<Source>,
+        changes: mpsc::Receiver<Change>,
         others: mpsc::Receiver<Event>,
     ) -> anyhow::Result<Self> {
         let host = palisade_event::HostName::new(&crate::settings::host_name()).ok();
@@ -282,10 +293,12 @@ impl Zone {
     /// Hears one process until it has ended.
     async fn attend(&mut self, stop: &CancellationToken) -> End {
         let patience = Duration::from_secs(self.start.honeypot.limits.shutdown_secs) + END_MARGIN;
+        let (sensor, host) = (self.start.sensor.clone(), self.start.host.clone());
         let waiting = Waiting::default();
         let nudge = Notify::new();
         let mut hearing = Hearing {
-            start: &self.start,
+            sensor: &sensor,
+            host: host.as_ref(),
             events: &self.outlet.events,
             put: &mut self.put,
             waiting: &waiting,
@@ -295,9 +308,12 @@ impl Zone {
             counters: &self.counters,
             others: &mut self.others,
         };
+        // What was closed must not wait here for somebody who never comes.
+        let made = |change| enter(&mut self.start, &mut self.sockets, change);
         let answering = answer(
             &mut self.running.writer,
             (&mut self.outlet.safe, &mut self.changes),
+            made,
             (&waiting, &nudge),
             stop,
             patience,

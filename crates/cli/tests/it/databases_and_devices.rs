@@ -71,8 +71,14 @@ fn serve_at_home(names: &[&str]) -> Option<Served> {
 static FRESH: AtomicU8 = AtomicU8::new(0);
 
 fn serve_on(names: &[&str], more: &str) -> Served {
+    serve_as("debian12", names, more)
+}
+
+/// On a made-up machine with this system.
+fn serve_as(system: &str, names: &[&str], more: &str) -> Served {
     let home = tempfile::tempdir().unwrap();
     let mut settings = support::settings(home.path());
+    settings += &format!("\n[honeypot.persona]\nserver = \"{system}\"\n");
     for name in names {
         settings += &format!("\n[[honeypot.plugin]]\nname = \"{name}\"\n{more}");
     }
@@ -146,6 +152,37 @@ fn mysql_refuses_as_the_real_one_and_lets_the_weak_password_in() {
     );
     let file = served.first("kind:payload.captured daemon:mysql");
     assert!(file.to_string().contains("/tmp/x.so"), "{file}");
+}
+
+#[test]
+fn clients_of_two_machines_are_shown_the_servers_of_their_systems() {
+    for (system, mysql, postgresql, samba) in [
+        ("debian12", "0+deb12u1", "Debian 12", "(Samba 4.17.12-Debian)"),
+        ("ubuntu2204", "ubu2204", "Ubuntu 11", "server (Samba, Ubuntu))"),
+    ] {
+        let served = serve_as(system, &["mysql", "postgresql", "smb"], "port = 0\ntls_port = []\n");
+        let port = |place: usize| served.addresses[place].port().to_string();
+        for password in ["root", "123456", "password", "mysql", "12345678", "root123"] {
+            let word = format!("-p{password}");
+            let args = ["--no-defaults", "-h127.0.0.1", "-P", &port(0), "-uroot", &word];
+            let query = ["-Ne", "select version()"];
+            let Some(output) = client("mariadb", &[&args[..], &query].concat(), &[]) else { break };
+            let text = said(&output);
+            assert!(!output.status.success() || text.contains(mysql), "{system}: {text}");
+        }
+        for password in ["postgres", "123456", "password", "admin", "postgres123", "12345678"] {
+            let port = port(1);
+            let args =
+                ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-Atc", "select version()"];
+            let Some(output) = client("psql", &args, &[("PGPASSWORD", password)]) else { break };
+            let text = said(&output);
+            assert!(!output.status.success() || text.contains(postgresql), "{system}: {text}");
+        }
+        let args = ["-p", &port(2), "-L", "127.0.0.1", "-N"];
+        if let Some(output) = client("smbclient", &args, &[]) {
+            assert!(said(&output).contains(samba), "{system}: {}", said(&output));
+        }
+    }
 }
 
 #[test]

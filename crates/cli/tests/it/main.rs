@@ -37,6 +37,7 @@ mod peba;
 mod plugins;
 #[path = "../../../store/tests/it/postgres/mod.rs"]
 mod postgres;
+mod report;
 mod scan;
 mod scans;
 mod sessions;

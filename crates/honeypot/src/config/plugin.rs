@@ -202,7 +202,7 @@ impl Config {
     }
 
     /// Whether a service listens there.
-    fn has(&self, udp: bool, address: &SocketAddr) -> bool {
+    pub(crate) fn has(&self, udp: bool, address: &SocketAddr) -> bool {
         address.port() != 0
             && self.services.iter().any(|service| {
                 (service.kind == ServiceKind::Udp) == udp
@@ -221,7 +221,7 @@ impl Config {
 }
 
 /// What a plug-in listens on, a service for each port.
-fn services(plugin: &PluginConfig, manifest: &Manifest) -> Vec<ServiceConfig> {
+pub(crate) fn services(plugin: &PluginConfig, manifest: &Manifest) -> Vec<ServiceConfig> {
     let service = |kind, port, tls| ServiceConfig {
         plugin: Some(manifest.name.clone()),
         tls,

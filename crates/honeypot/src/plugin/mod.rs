@@ -7,6 +7,7 @@
 //! stream and tells through the same session as a service written in Rust.
 //! [`rehearse`] plays transcripts instead, without a network.
 
+mod change;
 mod columns;
 mod conn;
 mod datagram;
@@ -27,6 +28,8 @@ pub mod transcript;
 mod vm;
 mod wire;
 
+pub use change::{Change, Order, Served};
+pub(crate) use change::{Room, place};
 pub use columns::{
     Column, ColumnType, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_ROW_BYTES, MAX_VALUE_BYTES,
     RefusedRow,
@@ -37,13 +40,14 @@ pub(crate) use facts::Facts;
 pub use fault::Fault;
 pub use functions::{ALL as HOST_FUNCTIONS, HostFunction, reference};
 pub use manifest::{API, MAX_PORTS, Manifest};
-pub(crate) use pool::Pool;
+pub(crate) use pool::{MAX_WAITING, Pool};
 pub use rehearse::{Played, check, play, test};
 pub(crate) use run::serve;
 pub use shared::Plugins;
 pub(crate) use shared::{Local, Plugin};
 pub use source::{
-    Found, INIT, MAX_FILES, MAX_NAME_BYTES, MAX_SOURCE_BYTES, Origin, PluginName, Source, read_all,
+    Found, INIT, MAX_FILES, MAX_NAME_BYTES, MAX_SOURCE_BYTES, Origin, PluginName, Source, folders,
+    read_all,
 };
 pub use vm::{MAX_LOAD, MAX_RUN, SESSION_BYTES, VM_BYTES};
 pub(crate) use wire::Wire;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +17,13 @@ use super::shared::{Local, Plugin};
 use super::source::PluginName;
 use crate::ServiceKind;
 use crate::listener::{Listener, OnPluginThread};
+use crate::session::Zone;
 use crate::udp::UdpListener;
 
 /// Most threads of plug-ins; there are no more than processors.
 const MAX_THREADS: usize = 2;
+/// What plug-ins listen on anew that waits for the threads; then its sender waits.
+pub(crate) const MAX_WAITING: usize = 8;
 
 /// What plug-ins listen on.
 #[derive(Debug, Default)]
@@ -44,18 +47,83 @@ impl Pool {
         streams.chain(datagrams).map(|address| (ServiceKind::Plugin, address))
     }
 
-    /// Serves on threads of its own until `end`; ready when all have ended.
+    fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// Serves on threads of its own until `end` or until nobody takes events
+    /// (`zone`), with what comes later as `more`; ready when all have ended.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) async fn run(self, end: CancellationToken, shutdown: Duration) -> io::Result<()> {
-        if self.listeners.is_empty() && self.datagrams.is_empty() {
-            return Ok(());
+    pub(crate) async fn run(
+        self,
+        mut more: Option<mpsc::Receiver<Self>>,
+        zone: Arc<Zone>,
+        end: CancellationToken,
+        shutdown: Duration,
+    ) -> io::Result<()> {
+        let mut threads = Threads { end: end.clone(), shutdown, next: 0, all: Vec::new() };
+        if !self.is_empty() {
+            threads.serve(self).await?;
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        let mut shares: Vec<Share> = (0..threads).map(|_| Share::default()).collect();
+        while let Some(orders) = &mut more {
+            tokio::select! {
+                () = end.cancelled() => break,
+                () = zone.out.closed() => break,
+                pool = orders.recv() => match pool {
+                    Some(pool) => threads.serve(pool).await?,
+                    None => break,
+                },
+            }
+        }
+        for Thread { shares, over } in threads.all {
+            drop(shares);
+            // An error is the word that it has ended.
+            let _ = over.await;
+        }
+        Ok(())
+    }
+}
+
+/// One thread: what it gets to serve, and the word that it has ended.
+struct Thread {
+    shares: mpsc::Sender<Share>,
+    over: oneshot::Receiver<()>,
+}
+
+/// All of them; started when there is something to serve.
+struct Threads {
+    end: CancellationToken,
+    shutdown: Duration,
+    /// Where the next socket for datagrams goes.
+    next: usize,
+    all: Vec<Thread>,
+}
+
+impl Threads {
+    fn start(&mut self) -> io::Result<()> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        for index in self.all.len()..count {
+            let (done, over) = oneshot::channel::<()>();
+            let (shares, shared) = mpsc::channel(MAX_WAITING);
+            let (end, shutdown) = (self.end.clone(), self.shutdown);
+            std::thread::Builder::new().name(format!("plugin-{index}")).spawn(move || {
+                if let Err(error) = serve(shared, &end, shutdown) {
+                    tracing::error!(%error, "plug-ins cannot be served");
+                }
+                drop(done);
+            })?;
+            self.all.push(Thread { shares, over });
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, pool: Pool) -> io::Result<()> {
+        self.start()?;
+        let mut shares: Vec<Share> = self.all.iter().map(|_| Share::default()).collect();
         // Each thread accepts from every socket; datagrams of one stay in order.
-        for (socket, listener, plugin) in self.listeners {
+        for (socket, listener, plugin) in pool.listeners {
             for share in shares.iter_mut().skip(1) {
                 let (socket, plugin) = (socket.try_clone()?, Arc::clone(&plugin));
                 share.listeners.push((socket, listener.clone(), plugin));
@@ -64,32 +132,26 @@ impl Pool {
                 first.listeners.push((socket, listener, plugin));
             }
         }
-        for (index, (socket, listener, plugin)) in self.datagrams.into_iter().enumerate() {
-            if let Some(share) = shares.get_mut(index % threads) {
+        for (socket, listener, plugin) in pool.datagrams {
+            let place = self.next % shares.len().max(1);
+            self.next = self.next.wrapping_add(1);
+            if let Some(share) = shares.get_mut(place) {
                 share.datagrams.push((socket, listener, plugin));
             }
         }
-        let mut ended = Vec::new();
-        for (index, share) in shares.into_iter().enumerate() {
-            let (done, over) = oneshot::channel::<()>();
-            let end = end.clone();
-            std::thread::Builder::new().name(format!("plugin-{index}")).spawn(move || {
-                if let Err(error) = serve(share, &end, shutdown) {
-                    tracing::error!(%error, "plug-ins cannot be served");
-                }
-                drop(done);
-            })?;
-            ended.push(over);
-        }
-        for over in ended {
-            // An error is the word that it has ended.
-            let _ = over.await;
+        for (thread, share) in self.all.iter().zip(shares) {
+            // One that cannot serve has said so.
+            let _ = thread.shares.send(share).await;
         }
         Ok(())
     }
 }
 
-fn serve(share: Share, end: &CancellationToken, shutdown: Duration) -> io::Result<()> {
+fn serve(
+    mut shares: mpsc::Receiver<Share>,
+    end: &CancellationToken,
+    shutdown: Duration,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let mut loops = JoinSet::new();
@@ -99,16 +161,29 @@ fn serve(share: Share, end: &CancellationToken, shutdown: Duration) -> io::Resul
             let name = plugin.name.clone();
             Rc::clone(locals.entry(name).or_insert_with(|| Rc::new(Local::new(plugin))))
         };
-        for (socket, listener, plugin) in share.listeners {
-            let host = OnPluginThread(local(plugin));
-            loops.spawn_local(listener.run(socket, end.child_token(), shutdown, host));
-        }
-        for (socket, listener, plugin) in share.datagrams {
-            loops.spawn_local(listener.run(socket, end.child_token(), shutdown, local(plugin)));
-        }
-        while let Some(ended) = loops.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a listener of a plug-in failed");
+        let mut more = true;
+        while more || !loops.is_empty() {
+            tokio::select! {
+                share = shares.recv(), if more => {
+                    let Some(share) = share else {
+                        more = false;
+                        continue;
+                    };
+                    for (socket, listener, plugin) in share.listeners {
+                        let host = OnPluginThread(local(plugin));
+                        let end = end.child_token();
+                        loops.spawn_local(listener.run(socket, end, shutdown, host));
+                    }
+                    for (socket, listener, plugin) in share.datagrams {
+                        let end = end.child_token();
+                        loops.spawn_local(listener.run(socket, end, shutdown, local(plugin)));
+                    }
+                }
+                Some(ended) = loops.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a listener of a plug-in failed");
+                    }
+                }
             }
         }
     });

@@ -2,6 +2,7 @@
 //! it runs, and what is reported of it.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,13 +11,16 @@ use std::time::Duration;
 use palisade_event::{AnalyzerName, Event, EventKind, Untrusted};
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use super::change::{Order, Room};
 use super::facts::Facts;
 use super::fault::Fault;
 use super::manifest::Manifest;
 use super::source::{Origin, PluginName, Source};
 use super::stats::{Counts, PluginStats};
 use super::vm::Vm;
+use crate::config::MAX_PLUGINS;
 use crate::session::Zone;
 use crate::{Closed, PluginConfig, Session};
 
@@ -43,7 +47,9 @@ pub(crate) struct Plugin {
     generation: AtomicU64,
     /// What keeps it or its last change from serving.
     problems: Mutex<Vec<String>>,
-    ports: Vec<String>,
+    ports: Mutex<Vec<String>>,
+    /// Ends the listeners that serve it now.
+    retire: Mutex<CancellationToken>,
     origin: Mutex<Origin>,
     /// Whether a change of it is to be reported at once.
     changed: AtomicBool,
@@ -56,29 +62,35 @@ impl Plugin {
         facts: &Arc<Facts>,
         ports: Vec<String>,
     ) -> Option<Self> {
+        let plugin = Self::unloaded(config, facts, ports)?;
+        if let Err(why) = config.source().and_then(|source| plugin.load(source)) {
+            plugin.note(vec![why]);
+        }
+        Some(plugin)
+    }
+
+    /// One whose files are not there yet.
+    fn unloaded(config: &PluginConfig, facts: &Arc<Facts>, ports: Vec<String>) -> Option<Self> {
         let name = config.name.clone().or_else(|| {
             let path = config.path.as_ref()?;
             PluginName::new(&path.file_name()?.to_string_lossy()).ok()
         })?;
-        let plugin = Self {
+        Some(Self {
             name,
             facts: Arc::clone(facts),
             stats: Arc::default(),
             loaded: RwLock::new(None),
             generation: AtomicU64::new(0),
             problems: Mutex::new(config.problems.clone()),
-            ports,
+            ports: Mutex::new(ports),
+            retire: Mutex::default(),
             origin: Mutex::new(if config.path.is_some() {
                 Origin::Folder
             } else {
                 Origin::Shipped
             }),
             changed: AtomicBool::new(true),
-        };
-        if let Err(why) = config.source().and_then(|source| plugin.load(source)) {
-            plugin.note(vec![why]);
-        }
-        Some(plugin)
+        })
     }
 
     /// Loads files; new connections get them.
@@ -105,18 +117,7 @@ impl Plugin {
                 vec![format!("a change is not used, the code before it goes on: {why}")]
             }
             Err(why) => vec![why],
-            Ok(()) => {
-                let new = self.loaded();
-                let ports = |loaded: &Arc<Loaded>| {
-                    let Manifest { tcp, tls, udp, .. } = &*loaded.manifest;
-                    (tcp.clone(), tls.clone(), udp.clone())
-                };
-                if before.as_ref().map(ports) == new.as_ref().map(ports) {
-                    Vec::new()
-                } else {
-                    vec!["its changed ports are used after the next start".to_owned()]
-                }
-            }
+            Ok(()) => Vec::new(),
         };
         match problems.first() {
             Some(why) => {
@@ -127,6 +128,22 @@ impl Plugin {
             }
         }
         self.note(problems);
+    }
+
+    /// Has those end that serve it now, and gives what will end the next.
+    fn succeed(&self) -> (CancellationToken, CancellationToken) {
+        let next = CancellationToken::new();
+        let mut retire = self.retire.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::replace(&mut *retire, next.clone()), next)
+    }
+
+    /// What ends the listeners that serve it now.
+    pub(crate) fn retire(&self) -> CancellationToken {
+        self.retire.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ports(&self) -> Vec<String> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, problems: Vec<String>) {
@@ -181,12 +198,13 @@ impl Plugin {
         let mut event = zone.event(EventKind::PluginReported);
         event.analyzer = AnalyzerName::new(self.name.as_str()).ok();
         let origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner).as_str();
-        let serving = loaded.is_some() && !self.ports.is_empty();
+        let ports = self.ports();
+        let serving = loaded.is_some() && !ports.is_empty();
         event = event
             .with("plugin", self.name.as_str())
             .with("origin", origin)
             .with("state", if serving { "serving" } else { "failed" })
-            .with("ports", cut(self.ports.join(", ")).as_str())
+            .with("ports", cut(ports.join(", ")).as_str())
             .with("sessions", counts.sessions)
             .with("datagrams", counts.datagrams)
             .with("rows", counts.rows)
@@ -267,41 +285,113 @@ impl Local {
 /// All plug-ins of a zone.
 #[derive(Clone, Debug, Default)]
 pub struct Plugins {
-    all: Arc<Vec<Arc<Plugin>>>,
+    all: Arc<RwLock<Vec<Arc<Plugin>>>>,
     wake: Arc<Notify>,
+    /// What more of them are made with; none where there is nowhere to find more.
+    room: Option<Arc<Room>>,
 }
 
 impl Plugins {
     pub(crate) fn new(all: Vec<Arc<Plugin>>) -> Self {
-        Self { all: Arc::new(all), wake: Arc::default() }
+        Self { all: Arc::new(RwLock::new(all)), wake: Arc::default(), room: None }
     }
 
-    pub(crate) fn get(&self, name: &PluginName) -> Option<&Arc<Plugin>> {
-        self.all.iter().find(|plugin| plugin.name == *name)
+    /// Lets them become more.
+    pub(crate) fn with_room(self, room: Room) -> Self {
+        Self { room: Some(Arc::new(room)), ..self }
+    }
+
+    fn all(&self) -> Vec<Arc<Plugin>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn get(&self, name: &PluginName) -> Option<Arc<Plugin>> {
+        self.all().into_iter().find(|plugin| plugin.name == *name)
+    }
+
+    /// Has a plug-in served as `order` says, on these sockets. Runs its
+    /// `init.luau` and waits for their threads: not to be called where tasks run.
+    pub fn serve(&self, order: &Order, sockets: Vec<OwnedFd>) {
+        let name = order.plugin.name.as_ref().map_or("?", PluginName::as_str).to_owned();
+        if let Err(why) = self.try_to_serve(order, sockets) {
+            let why = Untrusted::from(why.as_str());
+            tracing::error!(plugin = %name, %why, "a plug-in does not serve");
+        }
+        self.wake.notify_one();
+    }
+
+    fn try_to_serve(&self, order: &Order, sockets: Vec<OwnedFd>) -> Result<(), String> {
+        let room = self.room.as_ref().ok_or("it serves after the next start")?;
+        let name = order.plugin.name.as_ref().ok_or("it has no name")?;
+        let plugin = match self.get(name) {
+            Some(plugin) => plugin,
+            None => {
+                let plugin = Plugin::unloaded(&order.plugin, &room.facts, Vec::new());
+                let plugin = Arc::new(plugin.ok_or("it has no name")?);
+                let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+                if all.len() >= MAX_PLUGINS {
+                    return Err(format!("more than {MAX_PLUGINS} plug-ins"));
+                }
+                all.push(Arc::clone(&plugin));
+                plugin
+            }
+        };
+        let mut problems = order.plugin.problems.clone();
+        if let Some(Err(why)) = order.source.clone().map(|source| plugin.load(source)) {
+            problems.push(why);
+        }
+        // The new ones begin before those that were there end; who comes
+        // between waits in the kernel.
+        let (before, next) = plugin.succeed();
+        match room.pool(order, sockets, &plugin, &next) {
+            Ok((pool, ports)) => {
+                tracing::info!(plugin = %name, ports = ports.join(", "), "a plug-in serves here from now on; open sessions go on");
+                *plugin.ports.lock().unwrap_or_else(PoisonError::into_inner) = ports;
+                room.pool.blocking_send(pool).map_err(|_| "the honeypots end")?;
+                before.cancel();
+            }
+            Err(why) => {
+                // As before.
+                *plugin.retire.lock().unwrap_or_else(PoisonError::into_inner) = before;
+                problems.push(why);
+            }
+        }
+        if let Some(why) = problems.first() {
+            let why = Untrusted::from(why.as_str());
+            tracing::error!(plugin = %name, %why, "a plug-in does not serve as it should");
+        }
+        plugin.note(problems);
+        Ok(())
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Takes the changed files of one. Runs its `init.luau` and may take a
-    /// moment; call it where that may be waited for. A plug-in that was not
-    /// there at the start is left out: it has no socket.
+    /// Whether there may be some later.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Takes the changed files of one that is there. Runs its `init.luau` and may
+    /// take a moment; call it where that may be waited for.
     pub fn replace(&self, source: Source) {
         match self.get(&source.name) {
             Some(plugin) => plugin.replace(source),
             None => {
-                tracing::warn!(plugin = %source.name, "a new plug-in serves after the next start");
+                tracing::warn!(plugin = %source.name, "the files of a plug-in that does not serve were changed");
             }
         }
         self.wake.notify_one();
     }
 
     /// Tells the reports that have changed.
-    async fn tell(&self, zone: &Zone, last: &mut [Option<Counts>]) {
-        for (plugin, last) in self.all.iter().zip(last) {
+    async fn tell(&self, zone: &Zone, last: &mut Vec<Option<Counts>>) {
+        let all = self.all();
+        last.resize(all.len(), None);
+        for (plugin, last) in all.iter().zip(last) {
             if let Some(event) = plugin.report(zone, last)
                 && zone.out.send(event).await.is_ok()
             {
@@ -311,8 +401,8 @@ impl Plugins {
     }
 
     /// Tells reports at the start, when something has changed, and at the end.
-    pub(crate) async fn report(self, zone: Arc<Zone>, end: tokio_util::sync::CancellationToken) {
-        let mut last = vec![None; self.all.len()];
+    pub(crate) async fn report(self, zone: Arc<Zone>, end: CancellationToken) {
+        let mut last = Vec::new();
         let mut ticks = tokio::time::interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

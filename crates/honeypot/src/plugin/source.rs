@@ -201,11 +201,11 @@ impl Source {
 /// A folder of a plug-in, and what is in it or wrong with it.
 pub type Found = (PathBuf, Result<Source, String>);
 
-/// The plug-ins in a folder, each read or with what is wrong with it.
+/// The folders of plug-ins in a folder.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn read_all(folder: &Path) -> Result<Vec<Found>, String> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let cannot = |error| format!("{}: {error}", folder.display());
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(cannot)? {
@@ -216,6 +216,15 @@ pub fn read_all(folder: &Path) -> Result<Vec<Found>, String> {
         }
     }
     all.sort();
+    Ok(all)
+}
+
+/// The plug-ins in a folder, each read or with what is wrong with it.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn read_all(folder: &Path) -> Result<Vec<Found>, String> {
+    let all = folders(folder)?;
     Ok(all.into_iter().map(|path| (path.clone(), Source::read(&path))).collect())
 }
 

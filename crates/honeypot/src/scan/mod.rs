@@ -39,6 +39,11 @@ impl Scans {
         Self { table, own: Own::default() }
     }
 
+    /// Further ports that are served.
+    pub(crate) fn serve(&self, ports: impl IntoIterator<Item = u16>) {
+        self.table().serve(ports);
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

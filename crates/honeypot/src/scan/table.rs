@@ -141,6 +141,11 @@ impl Table {
         Self { config, served, sources: HashMap::new(), evicted: 0 }
     }
 
+    /// Further ports that are served.
+    pub fn serve(&mut self, ports: impl IntoIterator<Item = u16>) {
+        self.served.extend(ports);
+    }
+
     /// Notes a touch.
     pub fn touch(&mut self, touch: &Touch<'_>, now: Instant) {
         let key = network(touch.source);

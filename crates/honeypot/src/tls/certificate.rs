@@ -64,6 +64,25 @@ impl Certificate {
         Ok(Self { chain, key })
     }
 
+    /// A certificate and its key as the text of their files.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn of_text(certificate: &str, key: &str) -> Result<Self, String> {
+        let wrong = |what: &str, error: &dyn std::fmt::Display| format!("the {what}: {error}");
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| wrong("certificate", &error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong("key", &error))?;
+        Ok(Self { chain, key })
+    }
+
+    /// The same once more.
+    pub(crate) fn copy(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+
     /// The certificate kept in `folder`, made there where there is none yet;
     /// without a folder it lasts as long as the process. Making one takes a
     /// second.
