@@ -12,6 +12,9 @@ need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
 need telnet telnet
 need curl curl
 need nmap nmap
+need hydra hydra
+need nc netcat-openbsd
+need pgrep procps
 need ssh openssh-client
 need sshd openssh-server
 need chromium chromium
