@@ -7,6 +7,7 @@
 //! It only reads. What cannot be seen is not judged, never passed.
 
 mod catalogue;
+mod changes;
 mod config;
 mod judge;
 mod probe;

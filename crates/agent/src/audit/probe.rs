@@ -164,7 +164,8 @@ impl Want {
             parts.push(self.is.join(" or "));
         }
         if !self.not.is_empty() {
-            parts.push(format!("not {}", self.not.join(" or ")));
+            let not = self.not.iter().map(|value| if value.is_empty() { "empty" } else { value });
+            parts.push(format!("not {}", not.collect::<Vec<_>>().join(" or ")));
         }
         match (self.min, self.max) {
             (Some(min), Some(max)) => parts.push(format!("{min} to {max}")),
@@ -172,7 +173,10 @@ impl Want {
             (None, Some(max)) => parts.push(format!("at most {max}")),
             (None, None) => {}
         }
-        parts.extend(self.matches.iter().map(|pattern| format!("what matches {pattern}")));
+        parts.extend(self.matches.iter().map(|pattern| match pattern.as_str() {
+            "." => "anything".to_owned(),
+            pattern => format!("what matches {pattern}"),
+        }));
         parts.extend(self.lacks.iter().map(|pattern| format!("nothing that matches {pattern}")));
         parts.join(", ")
     }

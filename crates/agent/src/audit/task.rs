@@ -1,5 +1,6 @@
-//! The agent's audits: soon after its start and each day. Only what is new is told
-//! one by one; how it stands is told each time.
+//! The agent's audits: soon after its start and each day, and of what reads a file
+//! that changed, within a minute. Only what is new is told one by one; how it stands
+//! is told each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use std::time::{Duration, SystemTime};
 use palisade_event::{Event, EventKind, HostName, SensorId, Timestamp, Untrusted};
 use serde::{Deserialize, Serialize};
 
+use tokio::time::{Instant, sleep_until};
+
+use super::changes::{Watched, judge_again};
 use super::config::AuditConfig;
 use super::{Catalogue, Finding, Machine, Report, Verdict, audit};
 use crate::durable;
@@ -16,11 +20,19 @@ use crate::source::{Ended, Outlet};
 
 /// The first audit waits until the machine and the agent have started.
 const FIRST_AFTER: Duration = Duration::from_secs(20);
+/// How often it is looked whether a file changed that the audit reads.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// What failed at the last audit: check and since when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Open {
     since: BTreeMap<String, Timestamp>,
+}
+
+/// The last audit, and what it read.
+struct Last {
+    report: Report,
+    watched: Watched,
 }
 
 /// The task of the audits.
@@ -45,46 +57,88 @@ impl Audits {
     /// Runs until the agent ends.
     pub(crate) async fn run(self) {
         let cancel = self.outlet.cancel().clone();
-        let mut wait = FIRST_AFTER;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {}
+            ended = self.audit() => if ended.is_err() {
+                tracing::debug!("the audits have ended");
+            },
+        }
+    }
+
+    async fn audit(&self) -> Result<(), Ended> {
+        let every = Duration::from_secs(self.config.every_hours.saturating_mul(3600));
+        let mut next = Instant::now() + FIRST_AFTER;
+        let mut last: Option<Last> = None;
         loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            wait = Duration::from_secs(self.config.every_hours.saturating_mul(3600));
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                done = self.once() => if done.is_err() {
-                    return;
-                },
+            let look = last.is_some().then(|| Instant::now() + LOOK_EVERY);
+            let at = look.map_or(next, |look| look.min(next));
+            sleep_until(at).await;
+            if at == next {
+                next = Instant::now() + every;
+                last = self.whole().await?;
+            } else if let Some(before) = last.take() {
+                last = self.again(before).await?;
             }
         }
     }
 
-    async fn once(&self) -> Result<(), Ended> {
+    /// Judges everything.
+    async fn whole(&self) -> Result<Option<Last>, Ended> {
         let (teller, config, file) = (self.teller.clone(), self.config.clone(), self.file.clone());
         let audited = tokio::task::spawn_blocking(move || {
             let now = Timestamp::from(SystemTime::now());
             let catalogue = Catalogue::shipped()?.without(&config.disable);
-            let report = audit(&Machine::here(), &catalogue, now, |_, _| {});
-            let before = durable::read::<Open>(&file).unwrap_or_else(|error| {
-                tracing::warn!(%error, "what failed at the last audit cannot be read; all findings are told anew");
-                None
-            });
-            let (open, events) = compare(&before.unwrap_or_default(), &report, &teller, now);
-            Ok::<_, String>((open, events))
+            let machine = Machine::here();
+            let watched = Watched::new(&catalogue, &machine.0);
+            let report = audit(&machine, &catalogue, now, |_, _| {});
+            let (open, events) = compare(&before(&file), &report, &teller, now);
+            Ok::<_, String>((Last { report, watched }, open, events))
         });
-        let (open, events) = match audited.await {
-            Ok(Ok(done)) => done,
+        match audited.await {
+            Ok(Ok((last, open, events))) => self.tell(open, events).await.map(|()| Some(last)),
             Ok(Err(mistake)) => {
                 tracing::error!(mistake, "the machine cannot be audited");
-                return Ok(());
+                Ok(None)
             }
             Err(error) => {
                 tracing::error!(%error, "the audit failed");
-                return Ok(());
+                Ok(None)
             }
-        };
+        }
+    }
+
+    /// Judges what reads a file that changed; tells only if a verdict is another.
+    async fn again(&self, mut last: Last) -> Result<Option<Last>, Ended> {
+        let (teller, file) = (self.teller.clone(), self.file.clone());
+        let judged = tokio::task::spawn_blocking(move || {
+            let machine = Machine::here();
+            let changed = last.watched.look(&machine.0);
+            if changed.is_empty() {
+                return (last, None);
+            }
+            let (now, begun) = (Timestamp::from(SystemTime::now()), Instant::now());
+            let (judged, other) = judge_again(&machine.0, &mut last.report.findings, &changed, now);
+            if !other {
+                return (last, None);
+            }
+            tracing::info!(checks = judged, "files that the audit reads have changed");
+            (last.report.at, last.report.took) = (now, begun.elapsed());
+            let told = compare(&before(&file), &last.report, &teller, now);
+            (last, Some(told))
+        });
+        match judged.await {
+            Ok((last, Some((open, events)))) => self.tell(open, events).await.map(|()| Some(last)),
+            Ok((last, None)) => Ok(Some(last)),
+            Err(error) => {
+                tracing::error!(%error, "the audit failed");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Hands events over and writes down what is open.
+    async fn tell(&self, open: Open, events: Vec<Event>) -> Result<(), Ended> {
         for event in events {
             self.outlet.event(event).await?;
         }
@@ -97,6 +151,16 @@ impl Audits {
         }
         Ok(())
     }
+}
+
+/// What failed at the audit before.
+fn before(file: &Path) -> Open {
+    durable::read::<Open>(file)
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "what failed at the last audit cannot be read; all findings are told anew");
+            None
+        })
+        .unwrap_or_default()
 }
 
 /// What is open now, and what is to be told. What could not be judged stays as it

@@ -28,6 +28,7 @@ mod system;
 mod task;
 pub(crate) mod tool;
 pub(crate) mod units;
+mod unpack;
 pub(crate) mod updates;
 pub(crate) mod version;
 

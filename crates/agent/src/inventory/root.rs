@@ -65,6 +65,8 @@ pub(crate) struct Meta {
     pub(crate) inode: u64,
     /// Last change of the content, seconds since 1970.
     pub(crate) modified: i64,
+    /// Last change of content, rights or owner, nanoseconds since 1970.
+    pub(crate) touched_ns: i64,
 }
 
 impl From<Stat> for Meta {
@@ -78,6 +80,9 @@ impl From<Stat> for Meta {
             device: stat.st_dev,
             inode: stat.st_ino,
             modified: stat.st_mtime,
+            touched_ns: (stat.st_ctime)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
         }
     }
 }

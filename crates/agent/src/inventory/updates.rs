@@ -4,11 +4,19 @@ use std::collections::HashMap;
 
 use super::packages::{Manager, Packages, each_line};
 use super::root::{Root, Unseen};
+use super::unpack::unpacked;
 use super::version;
 
 /// Most updates that are kept.
 pub(crate) const MAX_UPDATES: usize = 5_000;
-const LISTS: &str = "/var/lib/apt/lists";
+/// Lists, plain and in the forms that apt packs them.
+const LISTS: [&str; 5] = [
+    "/var/lib/apt/lists/*_Packages",
+    "/var/lib/apt/lists/*_Packages.lz4",
+    "/var/lib/apt/lists/*_Packages.gz",
+    "/var/lib/apt/lists/*_Packages.xz",
+    "/var/lib/apt/lists/*_Packages.zst",
+];
 
 /// A package that has a newer version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +38,14 @@ pub(crate) struct Updates {
 /// What has a newer version. Reads lists of many megabytes, line by line.
 ///
 /// # Errors
-/// There are no lists, or they are in a form that is not read.
+/// There are no lists, or one cannot be read or unpacked.
 pub(crate) fn pending(root: &Root, packages: &Packages) -> Result<Updates, Unseen> {
     if packages.manager != Manager::Dpkg {
         return Err(Unseen::Other("of updates only apt's lists are read".to_owned()));
     }
-    let (lists, _) = root.glob(&format!("{LISTS}/*_Packages"));
+    let lists: Vec<String> = LISTS.iter().flat_map(|pattern| root.glob(pattern).0).collect();
     if lists.is_empty() {
-        let (packed, _) = root.glob(&format!("{LISTS}/*_Packages.*"));
-        return Err(Unseen::Other(match packed.is_empty() {
-            true => "apt has fetched no lists of packages".to_owned(),
-            false => "apt's lists of packages are kept packed".to_owned(),
-        }));
+        return Err(Unseen::Other("apt has fetched no lists of packages".to_owned()));
     }
     let mut newest: HashMap<String, (String, bool)> =
         packages.list.iter().map(|p| (key(&p.name, &p.arch), (p.version.clone(), false))).collect();
@@ -60,7 +64,9 @@ pub(crate) fn pending(root: &Root, packages: &Packages) -> Result<Updates, Unsee
                 }
             }
         };
-        each_line(root.open(path)?, |line| {
+        let list = unpacked(root.open(path)?)
+            .map_err(|error| Unseen::Other(format!("{path} cannot be read: {error}")))?;
+        each_line(list, |line| {
             if line.is_empty() {
                 take(&name, &arch, &available);
             } else if let Some(value) = line.strip_prefix("Package: ") {
@@ -96,4 +102,40 @@ pub(crate) fn pending(root: &Root, packages: &Packages) -> Result<Updates, Unsee
 
 fn key(name: &str, arch: &str) -> String {
     format!("{name}:{arch}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unpack::tests::forms;
+    use super::*;
+
+    #[test]
+    fn lists_are_read_however_apt_keeps_them() {
+        let status = "Package: openssl\nStatus: install ok installed\nArchitecture: amd64\nVersion: 3.0.11-1\n\n";
+        let list = "Package: openssl\nArchitecture: amd64\nVersion: 3.0.15-1\n\n";
+        for (end, packed) in forms(list.as_bytes()) {
+            let folder = tempfile::tempdir().unwrap();
+            let lists = folder.path().join("var/lib/apt/lists");
+            std::fs::create_dir_all(&lists).unwrap();
+            std::fs::create_dir_all(folder.path().join("var/lib/dpkg")).unwrap();
+            std::fs::write(folder.path().join("var/lib/dpkg/status"), status).unwrap();
+            let name = format!("deb.debian.org_debian-security_dists_x_main_Packages{end}");
+            std::fs::write(lists.join(&name), &packed).unwrap();
+            let root = Root::folder(folder.path()).unwrap();
+            let packages = Packages::read(&root).unwrap();
+            let found = pending(&root, &packages).unwrap();
+            let expected = Update {
+                name: "openssl".into(),
+                installed: "3.0.11-1".into(),
+                available: "3.0.15-1".into(),
+                security: true,
+            };
+            assert_eq!((&found.list[..], found.left_out), (&[expected][..], 0), "{end}");
+            // Half of a list would hide updates, so it is no answer.
+            if !end.is_empty() {
+                std::fs::write(lists.join(&name), &packed[..packed.len() / 2]).unwrap();
+                assert!(pending(&root, &packages).is_err(), "{end}");
+            }
+        }
+    }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER,
     USER_AGENT,
 };
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use palisade_event::wire::{Receipt, encode_batch};
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
@@ -237,6 +238,11 @@ impl HttpUplink {
         head.headers.insert(AUTHORIZATION, read_key(&self.key_file)?);
         let agent = HeaderValue::from_static(concat!("palisade/", env!("CARGO_PKG_VERSION")));
         head.headers.insert(USER_AGENT, agent);
+        // By it the hub sees that this clock is off.
+        let now = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+        if let Some(now) = now.ok().and_then(|now| HeaderValue::from_str(&now).ok()) {
+            head.headers.insert(DATE, now);
+        }
         Ok(Request::from_parts(head, body))
     }
 
