@@ -140,6 +140,9 @@ impl Background {
             if let Err(error) = self.hosts.flush().await {
                 tracing::warn!(%error, "hosts are not written down yet");
             }
+            if let Err(error) = self.hosts.watch_clocks(&self.ingest, now()).await {
+                tracing::warn!(%error, "clocks that are off are not told yet");
+            }
         }
     }
 

@@ -200,6 +200,9 @@ impl Hosts {
             .with("message", Untrusted::from(word("msg")))
             .with("log", Untrusted::from(text.as_str()));
         event.domain = Domain::Private;
+        // An entry does not say the machine's name; what it last called itself does.
+        let known = self.state.host(&below(&sensor, address)).await.ok().flatten();
+        event.host = known.and_then(|host| HostName::new(&host.name?).ok());
         event.target = Some(Endpoint::address(address));
         event.analyzer = AnalyzerName::new(GLIMPSE).ok();
         let publisher = Principal::publisher(sensor, Domain::Private);

@@ -7,6 +7,7 @@
 //! at the next start.
 
 mod attempts;
+pub(crate) mod clocks;
 mod findings;
 mod glimpse;
 mod list;
@@ -59,6 +60,7 @@ pub(crate) struct Hosts {
     waiting: Mutex<Waiting>,
     reported: glimpse::Reported,
     pub(crate) attempts: attempts::Attempts,
+    pub(crate) clocks: clocks::Clocks,
     /// Who holds it writes to the database.
     turn: tokio::sync::Mutex<()>,
 }
@@ -89,6 +91,7 @@ impl Hosts {
             waiting: Mutex::new(Waiting { known, ..Waiting::default() }),
             reported: glimpse::Reported::default(),
             attempts: attempts::Attempts::default(),
+            clocks: clocks::Clocks::after(&state.host_alerts(None).await?),
             turn: tokio::sync::Mutex::default(),
         })
     }
@@ -230,6 +233,7 @@ impl Hosts {
             waiting.known.remove(id);
         }
         self.reported.forget(id);
+        self.clocks.forget(id);
         Ok(self.state.remove_host(id).await?)
     }
 

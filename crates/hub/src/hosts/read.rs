@@ -18,6 +18,8 @@ pub(crate) const VIA: &str = "via";
 pub(crate) const GLIMPSE: &str = "glimpse";
 /// The rule of the hub's own alert: it is about a machine, not from it.
 pub(crate) const SILENT: &str = "silent";
+/// The rule of the hub's alert about a clock.
+pub(crate) const SKEW: &str = "skew";
 /// Between a sensor and an address; no sensor's name has it.
 pub(crate) const BELOW: char = '~';
 

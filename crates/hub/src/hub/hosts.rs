@@ -9,7 +9,7 @@ use palisade_store::state::{HostSource, HostUpdate};
 use serde_json::{Map, Value};
 
 use super::Hub;
-use crate::auth::{Permission, Principal};
+use crate::auth::{Identity, Permission, Principal};
 use crate::error::{AdminError, QueryError, StateError};
 use crate::hosts::{
     Clear, DayRange, Findings, FindingsQuestion, HostInfo, HostInventory, HostLog, HostSamples,
@@ -170,10 +170,19 @@ impl Hub {
     pub async fn look_at_hosts(&self, now: Timestamp) -> Result<(), StateError> {
         let inner = &self.inner;
         inner.hosts.flush().await?;
+        inner.hosts.watch_clocks(&inner.ingest, now).await?;
         if inner.silent_millis == 0 {
             return Ok(());
         }
         inner.hosts.watch(&inner.ingest, inner.silent_millis, now).await
+    }
+
+    /// Notes what time an agent says it is: a clock that is off by more than a minute
+    /// becomes an alert about its machine.
+    pub fn note_clock(&self, who: &Principal, theirs: Timestamp, now: Timestamp) {
+        if let Identity::Key { sensor, .. } = who.identity() {
+            self.inner.hosts.clocks.note(sensor, theirs, now);
+        }
     }
 
     /// Takes what a machine says of itself in Glimpse's dialect. Needs

@@ -167,6 +167,45 @@ async fn a_silent_machine_raises_one_alert_and_being_heard_ends_it() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_off_by_years_shows_the_machine_though_nothing_of_it_is_taken() {
+    let (dir, hub) = open(0).await;
+    let one = key(&hub, "edge-1", &[Scope::Ingest], Domain::Private).await;
+    let years = |years: i64| now().plus_millis(years * 365 * 86_400_000);
+    for (number, off) in [(1, 10), (2, -10)] {
+        // What it tells lies beyond what is kept, or in the future.
+        let mut wrong = sample(number, "web", 1.0);
+        wrong.observed_at = years(off);
+        let receipt = deliver(&hub, &one, &encoded(&[wrong])).await;
+        assert_eq!((receipt.accepted, receipt.quarantined.len()), (0, 1));
+        hub.note_clock(&one, years(off), now());
+        settle(&hub).await;
+        settle(&hub).await;
+        let found = hosts(&hub).await;
+        assert_eq!((found[0].id.as_str(), found[0].state, found[0].alerts), ("edge-1", "alert", 1));
+        let shown = hub.host(&local(), "edge-1", now()).await.unwrap().unwrap();
+        let said = shown.alerts[0].detail["message"].as_str().unwrap().to_owned();
+        let way = if off > 0 { "ahead of" } else { "behind" };
+        assert!(said.starts_with("its clock is 36") && said.contains(way), "{said}");
+        hub.note_clock(&one, now(), now());
+        settle(&hub).await;
+        settle(&hub).await;
+        assert_eq!((hosts(&hub).await[0].state, hosts(&hub).await[0].alerts), ("ok", 0));
+    }
+    // What was said before a restart ends after it.
+    hub.note_clock(&one, years(1), now());
+    settle(&hub).await;
+    settle(&hub).await;
+    hub.close().await;
+    drop(hub);
+    let hub = reopen(dir.path()).await;
+    hub.note_clock(&one, now(), now());
+    settle(&hub).await;
+    settle(&hub).await;
+    assert_eq!(hosts(&hub).await[0].state, "ok");
+    hub.close().await;
+}
+
+#[tokio::test]
 async fn findings_are_counted_by_check_and_suppressed_with_a_reason_and_an_end() {
     let (_dir, hub) = open(0).await;
     let who = key(&hub, "edge-1", &[Scope::Ingest], Domain::Private).await;

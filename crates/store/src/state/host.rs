@@ -368,8 +368,13 @@ fn row_of(update: &HostUpdate) -> Vec<Value<'_>> {
     ]
 }
 
+/// Most parts of a machine's inventory that are kept: of 64 KiB each, so that no
+/// machine takes more than 16 MiB.
+const MAX_PARTS: u64 = 256;
+
 async fn note_section(tx: &mut Tx, host: &str, part: &HostSection) -> Result<(), StateError> {
     let at = part.at.as_millis();
+    let id = format!("{host}/{}/{}", part.section, part.part);
     sql("DELETE FROM host_section
          WHERE host = $1 AND section = $2 AND snapshot <> $3 AND at <= $4")
     .bind(host)
@@ -378,6 +383,16 @@ async fn note_section(tx: &mut Tx, host: &str, part: &HostSection) -> Result<(),
     .bind(at)
     .execute(&mut *tx)
     .await?;
+    let others = sql("SELECT COUNT(*) AS count FROM host_section WHERE host = $1 AND id <> $2")
+        .bind(host)
+        .bind(&id)
+        .row(&mut *tx)
+        .await?;
+    let others = others.map_or(Ok(0), |row| row.count("count"))?;
+    if others >= MAX_PARTS {
+        // The section is shown as incomplete; the event has it.
+        return Ok(());
+    }
     sql("INSERT INTO host_section (id, host, section, snapshot, unseen, data, part, parts, entries,
                                    left_out, at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -386,7 +401,7 @@ async fn note_section(tx: &mut Tx, host: &str, part: &HostSection) -> Result<(),
          parts = excluded.parts, entries = excluded.entries, left_out = excluded.left_out,
          at = excluded.at
          WHERE excluded.at >= host_section.at")
-    .bind(format!("{host}/{}/{}", part.section, part.part))
+    .bind(id)
     .bind(host)
     .bind(&part.section)
     .bind(&part.snapshot)
