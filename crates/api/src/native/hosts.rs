@@ -236,12 +236,39 @@ impl From<HostInventory> for HostShown {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SampleParameters {
-    /// Hours until now, 1 to 2160, default 24.
+    /// Hours until now, 1 to 2160, default 24. Not beside `from` and `to`.
     #[param(minimum = 1, maximum = 2160)]
     hours: Option<u32>,
+    /// From then, default a day before `to`.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before then, default now. At most 2160 hours after `from`.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
     /// Intervals at most, 1 to 1000, default 240.
     #[param(minimum = 1, maximum = 1000)]
     points: Option<usize>,
+}
+
+impl SampleParameters {
+    /// The time that is asked for.
+    fn range(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
+        let hours = self.hours.unwrap_or(DEFAULT_HOURS);
+        if !(1..=MAX_HOURS).contains(&hours) {
+            return Err(Problem::bad_request(format!("hours: expected 1 to {MAX_HOURS}.")));
+        }
+        if self.hours.is_some() && (self.from.is_some() || self.to.is_some()) {
+            return Err(Problem::bad_request("hours: not beside from and to."));
+        }
+        let to = self.to.unwrap_or_else(|| now.plus_millis(1));
+        let from = self.from.unwrap_or_else(|| to.plus_millis(-i64::from(hours) * HOUR_MILLIS));
+        let span = to.as_millis().saturating_sub(from.as_millis());
+        if !(1..=i64::from(MAX_HOURS) * HOUR_MILLIS).contains(&span) {
+            let text = format!("from, to: expected from before to, at most {MAX_HOURS} hours.");
+            return Err(Problem::bad_request(text));
+        }
+        Ok((from, to))
+    }
 }
 
 /// The numbers of a machine over time.
@@ -441,12 +468,7 @@ pub(crate) async fn samples(
 ) -> Result<axum::Json<SampleList>, Problem> {
     caller.require(Permission::Read)?;
     let points = bounded(asked.points, DEFAULT_POINTS, MAX_POINTS)?;
-    let hours = asked.hours.unwrap_or(DEFAULT_HOURS);
-    if !(1..=MAX_HOURS).contains(&hours) {
-        return Err(Problem::bad_request(format!("hours: expected 1 to {MAX_HOURS}.")));
-    }
-    let now = auth::now();
-    let range = (now.plus_millis(-i64::from(hours) * HOUR_MILLIS), now.plus_millis(1));
+    let range = asked.range(auth::now())?;
     let points = u32::try_from(points).unwrap_or(u32::MAX);
     let found = app.hub.host_samples(&caller.who, &id, range, points).await?;
     let found = found.ok_or_else(missing)?;

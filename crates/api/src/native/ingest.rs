@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use http::header;
+use http::{HeaderValue, header};
+use jiff::fmt::rfc2822::DateTimeParser;
+use palisade_event::Timestamp;
 use palisade_event::wire::{Batch, MAX_BATCH_BYTES, Receipt, WireError};
 use palisade_hub::{IngestError, Permission};
 
 use super::schema;
-use crate::auth::Caller;
+use crate::auth::{self, Caller};
 use crate::body::{self, Encoding};
 use crate::client::Client;
 use crate::error::{Problem, ProblemBody};
@@ -22,7 +24,8 @@ const INLINE_DECODE_BYTES: usize = 16 * 1024;
 ///
 /// The answer comes after every event is on disk. A batch may be sent again;
 /// what was here already counts once. Sensor, domain and time of receipt are
-/// set by the hub. `User-Agent: palisade/VERSION` tells the sensor's version.
+/// set by the hub. `User-Agent: palisade/VERSION` tells the sensor's version, `Date`
+/// its clock: one that is off becomes an alert about its host.
 #[utoipa::path(
     post, path = "/api/v1/events", tag = "events", operation_id = "deliverEvents",
     security(("key" = [])),
@@ -51,10 +54,19 @@ pub(crate) async fn accept(
     if let Some(version) = agent.and_then(agent_version) {
         app.hub.note_sensor_version(&caller.who, version);
     }
+    if let Some(theirs) = request.headers().get(header::DATE).and_then(date) {
+        app.hub.note_clock(&caller.who, theirs, auth::now());
+    }
     let plain = unpacked(&app, request).await?;
     let batch = Batch::decode(&plain).map_err(refused)?;
     let records: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
     app.hub.accept(&caller.who, from, &records).await.map(axum::Json).map_err(Problem::from)
+}
+
+/// The time that a request says it is where it comes from.
+fn date(value: &HeaderValue) -> Option<Timestamp> {
+    let time = DateTimeParser::new().parse_timestamp(value.as_bytes()).ok()?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
 /// Restore events

@@ -60,6 +60,12 @@ async fn the_five_lines_of_the_example_are_three_attempts_however_often_they_are
     assert_eq!((client.status.as_u16(), client.text().as_str()), (200, "4"));
     let empty = doors.get("/?date=2001-01-01", &doors.read).await;
     assert_eq!(empty.text(), "0");
+    // What an AlphaServer asks that has the hub in its inventory in the place of a client.
+    for (path, count) in [("/sshcount/edge-1?date=", "4"), ("/sshcount/edge-1/?date=", "4")] {
+        let answer = doors.get(&format!("{path}{}", day()), &doors.read).await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, count), "{path}");
+        assert_eq!(doors.get(&format!("{path}2001-01-01"), &doors.read).await.text(), "0");
+    }
     doors.stop().await;
 }
 
@@ -74,6 +80,9 @@ async fn bad_dates_and_unknown_hosts_are_said_so() {
         ("/sshcount/all/20261120", 422),
         ("/?date=", 400),
         ("/?date=x", 400),
+        ("/sshcount/edge-1", 400),
+        ("/sshcount/edge-1?date=2026-02-30", 400),
+        ("/sshcount/nobody?date=2026-11-20", 404),
     ] {
         let answer = doors.get(path, &doors.read).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.text());
@@ -144,6 +153,8 @@ async fn clients_elsewhere_are_asked_at_once_and_a_dead_one_is_null() {
     let dead = alone(format!("/sshcount/GONE/{}", day())).await;
     assert_eq!((dead.status.as_u16(), &dead.json()["ssh_login_attempt"]), (200, &Value::Null));
     assert_eq!(alone(format!("/?date={}", day())).await.text(), "3");
+    // Without a date it is the page elsewhere; on a door of this dialect alone it is a mistake.
+    assert_eq!(alone("/".into()).await.status, 400);
     assert_eq!(alone("/api/v1/hosts".into()).await.status, 404);
     doors.hub.look_at_hosts(now()).await.unwrap();
     let hosts = doors.get("/api/v1/hosts", &doors.read).await.json();

@@ -65,7 +65,30 @@ async fn a_machine_is_listed_and_shown_with_what_it_told() {
     let samples = samples.json();
     assert_eq!((&samples["total"], &samples["picked"]), (&json!(1), &json!(false)));
     assert_eq!(samples["points"][0]["values"]["cpu_pct"], 12.5);
-    for bad in ["hours=0", "hours=9999", "points=0", "points=9999", "x=1"] {
+    // A time of its own: from is in it, to is not.
+    let at = |minutes: i64| now().plus_millis(minutes * 60_000).to_string();
+    let samples = async |range: String| {
+        let path = format!("/api/v1/hosts/edge-1/samples?{range}");
+        doors.get(&path, &doors.read).await.json()["total"].clone()
+    };
+    assert_eq!(samples(format!("from={}&to={}", at(-60), at(60))).await, 1);
+    assert_eq!(samples(format!("from={}", at(-60))).await, 1);
+    assert_eq!(samples(format!("to={}", at(-60))).await, 0);
+    assert_eq!(samples(format!("from={}&to={}", at(30), at(60))).await, 0);
+    let upside_down = format!("from={}&to={}", at(0), at(-60));
+    let both = format!("hours=1&from={}", at(-60));
+    for bad in [
+        "hours=0",
+        "hours=9999",
+        "points=0",
+        "points=9999",
+        "x=1",
+        "from=yesterday",
+        "from=1990-01-01T00:00:00Z",
+        "from=-9999-01-01T00:00:00Z&to=9999-12-31T00:00:00Z",
+        &upside_down,
+        &both,
+    ] {
         let path = format!("/api/v1/hosts/edge-1/samples?{bad}");
         doors.get(&path, &doors.read).await.problem(400);
     }

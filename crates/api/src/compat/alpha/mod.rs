@@ -1,5 +1,5 @@
 //! Alpha's dialect: SSH logins that were tried, a machine and a day. `/sshcount/…`
-//! as its server answers it, and `/?date=` as its clients do.
+//! as its server answers it, `/?date=` and `/sshcount/{host}?date=` as its clients do.
 //!
 //! Counted by the hub from the events of its agents ([`palisade_hub`]); AlphaClients
 //! that the settings name are asked beside ([`poll`]). Refusals are
@@ -29,7 +29,11 @@ use crate::router::App;
 
 /// The routes of the dialect.
 pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/sshcount/all/{date}", get(all)).route("/sshcount/{host}/{date}", get(one))
+    Router::new()
+        .route("/sshcount/all/{date}", get(all))
+        .route("/sshcount/{host}/{date}", get(one))
+        .route("/sshcount/{host}", get(as_host))
+        .route("/sshcount/{host}/", get(as_host))
 }
 
 /// A refusal in the dialect's form.
@@ -162,17 +166,39 @@ async fn all(
 /// AlphaClient.
 pub(crate) async fn as_client(app: &App, request: Request) -> Response {
     let asked = async {
-        let Query(pairs) =
-            Query::<Vec<(String, String)>>::try_from_uri(request.uri()).map_err(|_| no_date())?;
-        let named = pairs.iter().find(|(name, _)| name == "date");
-        let day = named.and_then(|(_, text)| date(text)).ok_or_else(no_date)?;
+        let day = asked_day(&request)?;
         let who = asker(app, request).await?;
         Ok::<u64, Refusal>(counts(app, &who, day).await?.values().sum())
     };
-    match asked.await {
+    bare(asked.await)
+}
+
+/// `GET /sshcount/{host}?date=`: what the AlphaClient of that machine would answer,
+/// so that an AlphaServer can ask the hub in its place.
+async fn as_host(State(app): State<App>, Path(host): Path<String>, request: Request) -> Response {
+    if host == "all" {
+        return as_client(&app, request).await;
+    }
+    let asked = async {
+        let day = asked_day(&request)?;
+        let who = asker(&app, request).await?;
+        of_host(&app, &who, &host, day).await
+    };
+    bare(asked.await)
+}
+
+fn bare(count: Result<u64, Refusal>) -> Response {
+    match count {
         Ok(count) => axum::Json(count).into_response(),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+fn asked_day(request: &Request) -> Result<Date, Refusal> {
+    let Query(pairs) =
+        Query::<Vec<(String, String)>>::try_from_uri(request.uri()).map_err(|_| no_date())?;
+    let named = pairs.iter().find(|(name, _)| name == "date");
+    named.and_then(|(_, text)| date(text)).ok_or_else(no_date)
 }
 
 fn no_date() -> Refusal {
