@@ -653,6 +653,16 @@ Examples:
         #[command(flatten)]
         reach: ReachArgs,
     },
+    /// Change what an account may do; its sessions go on with the new role
+    Role {
+        /// The account; "admin" keeps its role
+        name: String,
+        /// What it may do: viewer sees, operator acts, admin manages
+        #[arg(value_enum)]
+        role: Role,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
     /// List accounts and EWS users
     List {
         #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `palisade user add|password|list|remove`: accounts, and users of the EWS
+//! `palisade user add|password|role|list|remove`: accounts, and users of the EWS
 //! dialect.
 
 use std::io::Read as _;
@@ -33,6 +33,15 @@ pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Re
             answer?;
             out::line(&format!("changed the password of {name} and ended its sessions"));
         }
+        UserCommand::Role { name, role, reach } => {
+            let path = format!("/api/v1/users/{}/role", path_segment(&name)?);
+            let hub = Reach::find(settings, &reach).await?;
+            let answer =
+                hub.call(Method::PUT, &path, Some(&json!({"role": role_name(role)}))).await;
+            hub.close().await;
+            answer?;
+            out::line(&format!("{name} is {} from now on", role_name(role)));
+        }
         UserCommand::List { reach, format } => show(settings, &reach, format.format).await?,
         UserCommand::Remove { name, ews, reach } => {
             let segment = path_segment(&name)?;
@@ -48,11 +57,7 @@ pub(crate) async fn run(settings: &Settings, command: UserCommand) -> anyhow::Re
 
 async fn add(settings: &Settings, args: &AddUserArgs) -> anyhow::Result<()> {
     let name = &args.name;
-    let role = args.role.map(|role| match role {
-        Role::Viewer => "viewer",
-        Role::Operator => "operator",
-        Role::Admin => "admin",
-    });
+    let role = args.role.map(role_name);
     let (path, body, said) = match role {
         Some(role) => {
             let password = read_secret("password")?;
@@ -79,6 +84,14 @@ async fn add(settings: &Settings, args: &AddUserArgs) -> anyhow::Result<()> {
     answer?;
     out::line(&format!("added {said} {name}"));
     Ok(())
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
 }
 
 async fn show(settings: &Settings, reach: &ReachArgs, format: OutputFormat) -> anyhow::Result<()> {

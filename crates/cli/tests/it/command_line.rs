@@ -30,6 +30,19 @@ fn accounts_and_keys_are_managed_with_and_without_a_running_hub() {
     let again = cli_with_input(home, &add, "another good one");
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("bob"));
+    let bob = |role: &str| {
+        let users = text(&palisade.cli(&["user", "list"]));
+        users.lines().any(|line| line.contains("bob") && line.contains(role))
+    };
+    assert!(bob("viewer"));
+    text(&palisade.cli(&["user", "role", "bob", "admin"]));
+    assert!(bob("admin"));
+    for (name, said) in [("admin", "admin"), ("nobody", "no")] {
+        let refused = palisade.cli(&["user", "role", name, "viewer"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(said));
+    }
+    assert_eq!(palisade.cli(&["user", "role", "bob", "king"]).status.code(), Some(2));
     text(&palisade.cli(&["user", "remove", "bob"]));
     assert_eq!(palisade.cli(&["user", "remove", "admin"]).status.code(), Some(1));
 

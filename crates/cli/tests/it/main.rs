@@ -31,6 +31,8 @@ mod logs;
 mod machine;
 mod mail_and_cache;
 mod observed;
+mod odd_hosts;
+mod old_clients;
 mod outbound;
 mod packets;
 mod peba;
