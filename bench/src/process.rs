@@ -35,6 +35,16 @@ pub(crate) struct Process {
     pub(crate) started_in: Duration,
     /// The plain-text listener.
     pub(crate) url: String,
+    /// The listener with TLS, where the settings have one.
+    pub(crate) https: Option<Https>,
+}
+
+/// A listener with TLS.
+#[derive(Clone)]
+pub(crate) struct Https {
+    pub(crate) url: String,
+    /// Fingerprint of its certificate.
+    pub(crate) pin: String,
 }
 
 impl Process {
@@ -43,14 +53,21 @@ impl Process {
         let begin = Instant::now();
         let mut child = start(home)?;
         let out = child.stdout.take().context("no output")?;
-        let mut url = String::new();
+        let (mut url, mut https, mut pin) = (String::new(), None, None);
         for line in BufReader::new(out).lines() {
             let line = line?;
             if let Some(address) = line.split("on http://").nth(1) {
                 url = format!("http://{}", address.trim_end_matches('/'));
             }
+            if let Some(address) = line.split("on https://").nth(1) {
+                https = Some(format!("https://{}", address.trim_end_matches('/')));
+            }
+            if line.contains("certificate SHA-256") {
+                pin = line.rsplit(' ').next().map(str::to_owned);
+            }
             if line == "ready" {
-                return Ok(Self { child, started_in: begin.elapsed(), url });
+                let https = https.zip(pin).map(|(url, pin)| Https { url, pin });
+                return Ok(Self { child, started_in: begin.elapsed(), url, https });
             }
         }
         bail!("palisade ended at its start; see {}", home.join("log").display())

@@ -201,7 +201,7 @@ async fn at_rest(args: &Args) -> anyhow::Result<Vec<Row>> {
 }
 
 /// As many files as the system lets us have; the honeypot inherits it.
-fn raise_files() -> anyhow::Result<()> {
+pub(crate) fn raise_files() -> anyhow::Result<()> {
     let resource = rustix::process::Resource::Nofile;
     let mut limit = rustix::process::getrlimit(resource);
     limit.current = limit.maximum;

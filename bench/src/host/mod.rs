@@ -1,5 +1,8 @@
 //! What the agent costs its machine: the first inventory, hashing of files, an
-//! audit, and memory and CPU at rest with everything switched on.
+//! audit, and memory and CPU at rest with everything switched on; and what the
+//! samples of many agents cost their hub ([`agents`]).
+
+mod agents;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -22,19 +25,32 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 32 * 1024)]
     bytes: usize,
     /// Seconds at rest over which CPU is counted
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 60)]
     rest: u64,
+    /// Agents that tell a hub; 0: none
+    #[arg(long, default_value_t = 10_000)]
+    agents: usize,
+    /// Seconds between two samples of an agent
+    #[arg(long, default_value_t = 15)]
+    every: u64,
+    /// Seconds over which their samples are counted
+    #[arg(long, default_value_t = 60)]
+    secs: u64,
 }
 
 impl Default for Args {
     fn default() -> Self {
-        Self { files: 100_000, bytes: 32 * 1024, rest: 120 }
+        Self { files: 100_000, bytes: 32 * 1024, rest: 60, agents: 10_000, every: 15, secs: 60 }
     }
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     tokio::task::block_in_place(|| at_once(args))?;
-    at_rest(args).await
+    at_rest(args).await?;
+    if args.agents == 0 {
+        return Ok(());
+    }
+    agents::run(args).await
 }
 
 /// The first inventory, an audit, hashing.
