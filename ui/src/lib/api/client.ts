@@ -228,7 +228,7 @@ export const api = {
   hosts: (signal?: AbortSignal) => call<{ hosts: Host[] }>(apiUrl('hosts'), { signal }).then((answer) => answer.hosts),
   host: (id: string, signal?: AbortSignal) => call<HostShown>(apiUrl(`hosts/${encodeURIComponent(id)}`), { signal }),
   forgetHost: (id: string) => call<void>(apiUrl(`hosts/${encodeURIComponent(id)}`), { method: 'DELETE' }),
-  samples: (id: string, params: { hours: number; points: number }, signal?: AbortSignal) =>
+  samples: (id: string, params: { from: string; to: string; points: number }, signal?: AbortSignal) =>
     call<SampleList>(apiUrl(`hosts/${encodeURIComponent(id)}/samples`, params), { signal }),
   changes: (params: { host?: string; cursor?: string; limit: number }, signal?: AbortSignal) =>
     call<ChangePage>(apiUrl('changes', params), { signal }),

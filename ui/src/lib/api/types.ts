@@ -329,7 +329,8 @@ export interface paths {
          * Deliver events
          * @description The answer comes after every event is on disk. A batch may be sent again;
          *     what was here already counts once. Sensor, domain and time of receipt are
-         *     set by the hub. `User-Agent: palisade/VERSION` tells the sensor's version.
+         *     set by the hub. `User-Agent: palisade/VERSION` tells the sensor's version, `Date`
+         *     its clock: one that is off becomes an alert about its host.
          */
         post: operations["deliverEvents"];
         delete?: never;
@@ -5859,8 +5860,12 @@ export interface operations {
     getHostSamples: {
         parameters: {
             query?: {
-                /** @description Hours until now, 1 to 2160, default 24. */
+                /** @description Hours until now, 1 to 2160, default 24. Not beside `from` and `to`. */
                 hours?: number;
+                /** @description From then, default a day before `to`. */
+                from?: string;
+                /** @description Before then, default now. At most 2160 hours after `from`. */
+                to?: string;
                 /** @description Intervals at most, 1 to 1000, default 240. */
                 points?: number;
             };

@@ -86,7 +86,7 @@ export function told(change: Change): Told {
   const of = (name: string) => detail(change, name);
   switch (change.kind) {
     case 'host.changed':
-      return { what: `${of('section') || 'inventory'} ${of('action') || 'changed'}`, item: of('item'), more: [of('before'), of('after')].filter(Boolean).join(' → '), bad: false };
+      return { what: `${of('section') || 'inventory'} ${of('action') || 'changed'}`, item: of('item'), more: differences(of('before'), of('after')), bad: false };
     case 'file.changed':
       return { what: `File ${of('change') || 'changed'}`, item: of('path'), more: files(of), bad: of('change') !== 'created' };
     case 'finding.opened':
@@ -98,6 +98,46 @@ export function told(change: Change): Told {
     default:
       return { what: 'Recovered', item: [of('rule'), of('subject')].filter(Boolean).join(' '), more: of('message'), bad: false };
   }
+}
+/** An entry of an inventory before and after: the fields that differ, or all of one that came or went. */
+function differences(before: string, after: string): string {
+  const [old, now] = [fields(before), fields(after)];
+  if (!old || !now) return [before, after].filter(Boolean).join(' → ');
+  if (before && after) {
+    const names = [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((name) => said(old[name]) !== said(now[name]));
+    return names.map((name) => `${name} ${shownAs(name, old[name]).text} → ${shownAs(name, now[name]).text}`).join(', ');
+  }
+  return Object.entries(before ? old : now).filter(([, value]) => value !== null && value !== '').map(([name, value]) => `${name} ${shownAs(name, value).text}`).join(', ');
+}
+function fields(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text || '{}');
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes in their order; many findings that one audit opened are one row. */
+export type Row = { change: Change; many?: undefined } | { change: Change; many: Change[] };
+const AT_ONCE_MS = 60_000;
+const MANY = 6;
+export function rowsOf(changes: Change[]): Row[] {
+  const rows: Row[] = [];
+  for (let at = 0; at < changes.length; ) {
+    const first = changes[at]!;
+    const same = (one: Change) => one.kind === 'finding.opened' && one.host === first.host && Date.parse(first.at) - Date.parse(one.at) < AT_ONCE_MS;
+    let end = at;
+    while (end < changes.length && same(changes[end]!)) end += 1;
+    if (end - at >= MANY) rows.push({ change: first, many: changes.slice(at, end) });
+    else rows.push(...changes.slice(at, Math.max(end, at + 1)).map((change) => ({ change })));
+    at = Math.max(end, at + 1);
+  }
+  return rows;
+}
+/** Many findings in a few words: how many of each severity. */
+export function counted(many: Change[]): string {
+  return SEVERITIES.map((name) => [many.filter((one) => detail(one, 'severity') === name).length, name] as const).filter(([count]) => count > 0).map(([count, name]) => `${count} ${name}`).join(', ');
 }
 function files(of: (name: string) => string): string {
   const pairs = [['mode', 'old_mode', 'new_mode'], ['owner', 'old_owner', 'new_owner'], ['size', 'old_size', 'new_size'], ['SHA-256', 'old_hash', 'new_hash']] as const;
