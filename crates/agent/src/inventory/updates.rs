@@ -33,6 +33,8 @@ pub(crate) struct Update {
 pub(crate) struct Updates {
     pub(crate) list: Vec<Update>,
     pub(crate) left_out: usize,
+    /// Whether one of the lists is of an archive of security updates.
+    pub(crate) knows_security: bool,
 }
 
 /// What has a newer version. Reads lists of many megabytes, line by line.
@@ -79,7 +81,8 @@ pub(crate) fn pending(root: &Root, packages: &Packages) -> Result<Updates, Unsee
         })?;
         take(&name, &arch, &available);
     }
-    let mut found = Updates::default();
+    let knows_security = lists.iter().any(|path| path.contains("security"));
+    let mut found = Updates { knows_security, ..Updates::default() };
     for package in &packages.list {
         let Some((available, security)) = newest.get(&key(&package.name, &package.arch)) else {
             continue;

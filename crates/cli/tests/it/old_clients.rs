@@ -78,10 +78,26 @@ fn what_the_script_was_told_is_there_is_there_once_over_kills_of_the_hub() {
     palisade.kill();
 }
 
+/// How a log is rotated: one of the two ways of logrotate(8), which are not mixed.
+#[derive(Clone, Copy, PartialEq)]
+enum Rotation {
+    Rename,
+    CopyTruncate,
+}
+
 #[test]
-fn whatever_happens_to_the_log_an_attempt_counts_once() {
+fn a_log_that_is_renamed_while_the_agent_is_killed_counts_each_attempt_once() {
+    rotate(Rotation::Rename, 0xD1B5_4A32_D192_ED03);
+}
+
+#[test]
+fn a_log_that_is_copied_and_cut_while_the_agent_is_killed_counts_each_attempt_once() {
+    rotate(Rotation::CopyTruncate, 0x9E37_79B9_7F4A_7C15);
+}
+
+fn rotate(how: Rotation, seed: u64) {
     let home = tempfile::tempdir().unwrap();
-    let mut draws = Draws(0xD1B5_4A32_D192_ED03);
+    let mut draws = Draws(seed);
     let mut palisade = start(home.path());
     let log = home.path().join("auth.log");
     // The day is the lines' own, not the reader's.
@@ -92,28 +108,30 @@ fn whatever_happens_to_the_log_an_attempt_counts_once() {
     // The first look comes before the first rotation.
     attempts += attempt(&log, &day, attempts, &mut draws);
     counted(&palisade, &day, attempts);
-    for step in 0..14 {
+    for step in 0..10 {
         for _ in 0..=draws.below(6) {
             attempts += attempt(&log, &day, attempts, &mut draws);
         }
-        match draws.below(5) {
-            // As logrotate does by default.
-            0 => fs::rename(&log, log.with_extension(format!("log.{step}"))).unwrap(),
-            // As it does with copytruncate, once what was there has been read: between
-            // the copy and the cut nobody can say what was added.
-            1 => {
+        let rotated = log.with_extension(format!("log.{step}"));
+        match (draws.below(4), how) {
+            (0, Rotation::Rename) => fs::rename(&log, rotated).unwrap(),
+            // Once what was there has been read: between the copy and the cut nobody
+            // can say what was added.
+            (0, Rotation::CopyTruncate) => {
                 counted(&palisade, &day, attempts);
-                fs::copy(&log, log.with_extension(format!("log.{step}"))).unwrap();
+                fs::copy(&log, rotated).unwrap();
                 fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
             }
-            2 => {
+            (1, _) => {
                 palisade.kill();
-                // Rotated while nobody looks.
-                fs::rename(&log, log.with_extension(format!("log.{step}"))).unwrap();
+                if how == Rotation::Rename {
+                    // Rotated while nobody looks.
+                    fs::rename(&log, rotated).unwrap();
+                }
                 attempts += attempt(&log, &day, attempts, &mut draws);
                 palisade = start(home.path());
             }
-            3 => {
+            (2, _) => {
                 palisade.terminate();
                 attempts += attempt(&log, &day, attempts, &mut draws);
                 palisade = start(home.path());

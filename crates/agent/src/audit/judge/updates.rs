@@ -18,6 +18,11 @@ impl Facts<'_> {
         match rule {
             UpdateRule::NoneForSecurity => {
                 let pending = updates::pending(self.root, self.packages()?)?;
+                if !pending.knows_security {
+                    return Err(Unseen::Other(
+                        "none of the lists is of an archive of security updates".to_owned(),
+                    ));
+                }
                 let pending = pending.list.iter().filter(|update| update.security);
                 let named: Vec<String> = pending
                     .map(|update| {
