@@ -153,8 +153,8 @@ kinds! {
         "A log source that had failed is read again.",
         "agent", "attributes.source";
     SensorFailed "sensor.failed",
-        "The process of the honeypots ended by itself and is started again, or was not drained at the last end.",
-        "agent", "attributes.reason, wait_secs (until it is started), exit_code, signal, at_most (events that are lost)";
+        "The process of the honeypots or the fetcher ended by itself and is started again, or the honeypots were not drained at the last end.",
+        "agent", "attributes.process (honeypots, fetcher), reason, wait_secs (until it is started), exit_code, signal, at_most (events that are lost)";
     LossRecorded "loss.recorded",
         "Events were dropped because a bound was reached or a disk was full; says how many and why.",
         "agent, hub", "attributes.records, attributes.bytes, attributes.reason, attributes.outbound";
