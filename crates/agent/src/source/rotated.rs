@@ -102,6 +102,7 @@ pub(super) fn find(path: &Path, cursor: &Cursor) -> (Vec<Follow>, Vec<FileCursor
     let mut found = Vec::new();
     let mut lost = Vec::new();
     let mut newest = cursor.absent_since;
+    let mut anew = Vec::new();
     for file in &cursor.files {
         let fits = |follow: &Follow| {
             follow.length().is_ok_and(|length| length >= file.offset)
@@ -122,19 +123,23 @@ pub(super) fn find(path: &Path, cursor: &Cursor) -> (Vec<Follow>, Vec<FileCursor
             }
             None => lost.push(file.clone()),
         }
-        // Truncated meanwhile: what the path is now has begun anew.
+        // Truncated meanwhile: what the path is now, or was before it was renamed as
+        // well, has begun anew.
         if let Some(follow) = open.iter_mut().find(|follow| {
             follow.identity().1 == file.inode && follow.key().generation <= file.generation
         }) {
             let FileCursor { dev, inode, generation, .. } = *file;
             follow.resume(FileKey { dev, inode, generation: generation.wrapping_add(1) }, 0);
+            anew.push(follow.identity());
         }
     }
     // What the path is now belongs to it in any case, and comes last.
     let current = std::fs::metadata(path).ok().map(|metadata| identity(&metadata));
     let is_current = |follow: &Follow| Some(follow.identity()) == current;
     open.retain(|follow| {
-        is_current(follow) || newest.is_some_and(|newest| is_later(follow, newest))
+        is_current(follow)
+            || anew.contains(&follow.identity())
+            || newest.is_some_and(|newest| is_later(follow, newest))
     });
     open.sort_by_key(|follow| (is_current(follow), born(follow)));
     found.extend(open);

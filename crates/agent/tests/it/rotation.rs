@@ -299,6 +299,25 @@ async fn a_log_cut_to_a_part_and_written_again_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_cut_and_then_renamed_while_the_agent_is_away_is_read_completely() {
+    let setup = Setup::new();
+    let (log, running) = (setup.log(), setup.start().await);
+    append(&log, 0..10);
+    setup.hub.has_each_once(10).await;
+    setup.is_stored(&log).await;
+    running.end().await;
+    later_than(&log);
+    fs::copy(&log, log.with_file_name("auth.log.1")).unwrap();
+    OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+    append(&log, 10..40);
+    rename(&log, "auth.log.2");
+    append(&log, 40..50);
+    let running = setup.start().await;
+    setup.hub.has_each_once(50).await;
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_log_rotated_by_a_hard_link_is_read_completely() {
     let setup = Setup::new();
     let (log, running) = (setup.log(), setup.start().await);
