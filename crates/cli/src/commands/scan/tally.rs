@@ -222,9 +222,10 @@ impl Tally {
             *place = self.places.get(note.address);
         }
         let mut seen = 0;
-        for place in places.iter().take(notes.len()).flatten() {
-            if let Some(attacker) = self.attackers.get(*place) {
-                seen ^= attacker.failed ^ attacker.users.touch();
+        for (place, note) in places.iter().zip(&notes) {
+            if let Some(attacker) = place.and_then(|place| self.attackers.get(place)) {
+                seen ^=
+                    attacker.failed ^ note.user.map_or(0, |(hash, _)| attacker.users.touch(hash));
             }
         }
         // What was touched must not look unused.
@@ -288,19 +289,27 @@ impl Tally {
 
 /// Different login names: those with the smallest hashes, so that the same names
 /// give the same answer in whatever order they come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Users {
     /// The name before this one; many try the same one again.
     last: Option<u64>,
+    /// Hashes from here on are not kept: there are enough smaller ones.
+    bound: u64,
     /// In their order. The texts of the first [`KEPT_USERS`] are kept.
     hashes: Vec<u64>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { last: None, bound: u64::MAX, hashes: Vec::new() }
+    }
 }
 
 impl Users {
     /// Notes a name by its hash; `kept` is the part of it that would be kept.
     #[inline]
     fn note(&mut self, hash: u64, kept: &[u8], names: &mut Names) {
-        if self.last == Some(hash) {
+        if self.last == Some(hash) || hash >= self.bound {
             return;
         }
         self.last = Some(hash);
@@ -309,9 +318,12 @@ impl Users {
         }
     }
 
-    /// Reads where the next name would be looked for; means nothing.
+    /// Reads where a name would be looked for; means nothing.
     #[inline]
-    fn touch(&self) -> u64 {
+    fn touch(&self, hash: u64) -> u64 {
+        if self.last == Some(hash) || hash >= self.bound {
+            return 0;
+        }
         self.hashes.get(self.hashes.len() / 2).copied().unwrap_or(0)
     }
 
@@ -326,6 +338,9 @@ impl Users {
             self.hashes.pop();
         }
         self.hashes.insert(place, hash);
+        if self.hashes.len() >= EXACT_USERS {
+            self.bound = self.hashes.last().copied().unwrap_or(u64::MAX);
+        }
         Some(place)
     }
 
