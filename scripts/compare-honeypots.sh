@@ -4,8 +4,8 @@
 #
 # Installs both from PyPI into target/honeypots (Cowrie: BSD-3-Clause, OpenCanary:
 # BSD-3-Clause); nothing of them becomes part of Palisade. Needs root, since
-# neither runs as root and the script becomes nobody for them. Cowrie has no
-# AES-GCM, which is all that the client has, so its SSH is not compared.
+# neither runs as root and the script becomes nobody for them. Heralding 1.0.7 is
+# not here: it does not start on Python 3.10 and later.
 # usage: scripts/compare-honeypots.sh [LOGINS [HELD]]
 set -eu
 cd "$(dirname "$0")/.."

@@ -185,7 +185,9 @@ fn pages() -> anyhow::Result<Vec<Program>> {
                 path: "node".into(),
                 folder: folder.clone(),
                 integration: true,
-                arguments: vec!["--test".to_owned(), format!("tests/{name}")],
+                arguments: ["--test", "--test-reporter=tap", &format!("tests/{name}")]
+                    .map(str::to_owned)
+                    .to_vec(),
             });
         }
     }
@@ -237,7 +239,7 @@ fn report(ended: &Ended, number: usize, all: usize) {
         let sum = output
             .lines()
             .rev()
-            .find_map(|line| line.strip_prefix("test result: ").or(line.strip_prefix("ℹ pass ")));
+            .find_map(|line| line.strip_prefix("test result: ").or(line.strip_prefix("# pass ")));
         let sum = sum.and_then(|line| line.split("; finished").next()).unwrap_or("no tests");
         eprintln!("[{number}/{all}] {name}: {sum} ({seconds:.1} s)");
     } else {
