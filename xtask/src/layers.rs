@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("palisade-event", &[]),
     ("palisade-spool", &[]),
+    ("palisade-resident", &[]),
     ("palisade-rules", &["palisade-event"]),
     ("palisade-store", &["palisade-event"]),
     ("palisade-honeypot", &["palisade-event"]),
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "palisade-agent",
             "palisade-hub",
             "palisade-api",
+            "palisade-resident",
         ],
     ),
 ];

@@ -5,6 +5,7 @@
 //! nothing panics on purpose. A second SIGINT or SIGTERM exits at once with 130.
 
 mod args;
+mod code;
 mod commands;
 mod demo;
 mod logging;

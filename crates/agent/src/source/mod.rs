@@ -36,6 +36,8 @@ use crate::metrics::Metrics;
 pub(crate) const LINE_QUEUE: usize = 4096;
 /// Most bytes of these lines; full: sources stop reading.
 const LINE_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// What a line takes beside its bytes.
+const LINE_COST_BYTES: usize = size_of::<Line>();
 /// Longest line in bytes; what is longer is cut and marked. Lines of JSON have
 /// a longer one of their own.
 pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -277,8 +279,7 @@ impl Outlet {
         let truncated = lines.iter().filter(|line| line.truncated).count();
         self.metrics.lines.add(lines.len() as u64);
         self.metrics.lines_truncated.add(truncated as u64);
-        // An empty line takes room too: its record is not empty.
-        let bytes: usize = lines.iter().map(|line| line.bytes.len().max(64)).sum();
+        let bytes: usize = lines.iter().map(|line| line.bytes.len() + LINE_COST_BYTES).sum();
         let need = u32::try_from(bytes.min(LINE_QUEUE_BYTES)).unwrap_or(u32::MAX);
         let send = async {
             let room = Arc::clone(&self.room).acquire_many_owned(need).await.map_err(|_| Ended)?;

@@ -23,6 +23,7 @@ use palisade_hub::{DetectionSetup, Hub, Principal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::code;
 use crate::commands::tells;
 use crate::demo::Replay;
 use crate::out;
@@ -333,6 +334,7 @@ async fn deliver(hub: &Hub, who: &Principal, records: &[Vec<u8>]) {
 /// Says that the start is over, also to systemd (sd_notify(3)).
 fn ready() {
     out::line("ready");
+    drop(tokio::spawn(code::give_back(code::find())));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::debug!(error = %error, "no readiness notification");
     }

@@ -52,6 +52,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let mut parent = BlockingStream::from(input);
     let start: Start = read_start(&mut parent).context(usage)?;
     crate::logging::start(&start.log)?;
+    let code = crate::code::find();
     let (out, events) = mpsc::channel(OUTGOING_EVENTS);
     let prepared = prepare(&parent, &start, out);
     let (honeypot, fetch, confinement) = match prepared {
@@ -71,6 +72,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
+        drop(tokio::spawn(crate::code::give_back(code)));
         if let Some(end) = fetch {
             let fetcher = Fetcher::new(end, &start.honeypot.fetch);
             honeypot.set_fetcher(Arc::new(fetcher.context("cannot reach the fetcher")?));

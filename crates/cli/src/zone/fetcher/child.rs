@@ -39,6 +39,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let mut parent = BlockingStream::from(input);
     let start: Start = read_start(&mut parent).context(usage)?;
     crate::logging::start(&start.log)?;
+    let code = crate::code::find();
     let (getter, pair, confinement) = match prepare(&parent, &start) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -51,7 +52,10 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(parent, pair, getter))?;
+    runtime.block_on(async {
+        drop(tokio::spawn(crate::code::give_back(code)));
+        serve(parent, pair, getter).await
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
