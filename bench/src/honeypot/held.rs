@@ -95,7 +95,7 @@ pub(super) async fn rows(
             open
         });
         let each = idle.zip(with).map(|(idle, with)| {
-            with.resident.saturating_sub(idle.resident) as f64 / 1e3 / held.len().max(1) as f64
+            with.anonymous.saturating_sub(idle.anonymous) as f64 / 1e3 / held.len().max(1) as f64
         });
         let why = lost.iter().map(|(why, count)| format!("{count} {why}"));
         rows.push(Row {

@@ -157,7 +157,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
     let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
     print(
-        "Honeypots, clients on the same machine. Memory is that of the honeypots' process; kB each by RSS. Held: ssh logged in, telnet and plug-in at their login, http after a request",
+        "Honeypots, clients on the same machine. Memory is that of the honeypots' process; kB each of what is its own (anonymous). Held: ssh logged in, telnet and plug-in at their login, http after a request",
         &Row::HEADER,
         &cells,
     );
@@ -177,11 +177,12 @@ async fn at_rest(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut without = None;
     for count in [0, plugin::AT_REST] {
         let subject = Subject::ours("never", args.held, count)?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        // Until what only the start needed is given back.
+        tokio::time::sleep(Duration::from_secs(15)).await;
         let memory = subject.zone.map(Memory::of).transpose()?;
-        let resident = memory.map_or(0, |memory| memory.resident);
-        let more = without.map(|before: u64| resident.saturating_sub(before));
-        without.get_or_insert(resident);
+        let own = memory.map_or(0, |memory| memory.anonymous);
+        let more = without.map(|before: u64| own.saturating_sub(before));
+        without.get_or_insert(own);
         rows.push(Row {
             what: match count {
                 0 => "idle: ssh, telnet, http".to_owned(),
