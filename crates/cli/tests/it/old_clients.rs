@@ -78,7 +78,7 @@ fn what_the_script_was_told_is_there_is_there_once_over_kills_of_the_hub() {
     palisade.kill();
 }
 
-/// How a log is rotated: one of the two ways of logrotate(8), which are not mixed.
+/// How a log is rotated: the two ways of logrotate(8).
 #[derive(Clone, Copy, PartialEq)]
 enum Rotation {
     Rename,
@@ -87,15 +87,23 @@ enum Rotation {
 
 #[test]
 fn a_log_that_is_renamed_while_the_agent_is_killed_counts_each_attempt_once() {
-    rotate(Rotation::Rename, 0xD1B5_4A32_D192_ED03);
+    rotate(Some(Rotation::Rename), 0xD1B5_4A32_D192_ED03);
 }
 
 #[test]
 fn a_log_that_is_copied_and_cut_while_the_agent_is_killed_counts_each_attempt_once() {
-    rotate(Rotation::CopyTruncate, 0x9E37_79B9_7F4A_7C15);
+    rotate(Some(Rotation::CopyTruncate), 0x9E37_79B9_7F4A_7C15);
 }
 
-fn rotate(how: Rotation, seed: u64) {
+#[test]
+fn a_log_that_is_rotated_in_both_ways_counts_each_attempt_once() {
+    for seed in 1..=3u64 {
+        rotate(None, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    }
+}
+
+/// Rotates in one way, or in one after the other as it comes.
+fn rotate(always: Option<Rotation>, seed: u64) {
     let home = tempfile::tempdir().unwrap();
     let mut draws = Draws(seed);
     let mut palisade = start(home.path());
@@ -113,6 +121,10 @@ fn rotate(how: Rotation, seed: u64) {
             attempts += attempt(&log, &day, attempts, &mut draws);
         }
         let rotated = log.with_extension(format!("log.{step}"));
+        let how = always.unwrap_or_else(|| match draws.below(2) {
+            0 => Rotation::Rename,
+            _ => Rotation::CopyTruncate,
+        });
         match (draws.below(4), how) {
             (0, Rotation::Rename) => fs::rename(&log, rotated).unwrap(),
             // Once what was there has been read: between the copy and the cut nobody
