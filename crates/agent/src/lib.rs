@@ -13,6 +13,7 @@
 //! once: the ids of log events are derived from the line and its place.
 
 mod agent;
+mod apart;
 pub mod audit;
 mod backoff;
 mod clock;

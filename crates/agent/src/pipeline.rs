@@ -36,6 +36,9 @@ const MAX_BATCH_EVENTS: usize = 512;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Most lines that are looked at for one append, with or without events.
 const MAX_BATCH_LINES: usize = 65_536;
+/// Lines and events after which other tasks get their turn: on one core a flood of lines must
+/// not hold up those who ask the page.
+const TURN: usize = 2_048;
 /// How long the end of the agent waits for what is still queued.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -217,6 +220,7 @@ impl Pipeline {
                 else => return None,
             }
         }
+        let mut turn = 0;
         while !batch.is_full() {
             let mut any = false;
             if let Ok(event) = events.try_recv() {
@@ -229,6 +233,10 @@ impl Pipeline {
             }
             if !any {
                 break;
+            }
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
             }
         }
         Some(batch)

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub use config::IntegrityConfig;
 
+use crate::apart;
 use crate::inventory::collector::Teller;
 use crate::source::{Ended, Outlet};
 use examiner::{Examiner, How, Sweep};
@@ -180,17 +181,10 @@ impl Integrity {
     }
 
     async fn blocking<T: Send + 'static>(
-        mut self,
+        self,
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<(Self, T), Ended> {
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&mut self);
-            (self, done)
-        });
-        done.await.map_err(|error| {
-            tracing::error!(%error, "files cannot be watched any more");
-            Ended
-        })
+        apart::blocking(self, "files cannot be watched any more", work).await
     }
 
     async fn send(&self, events: Vec<Event>) -> Result<(), Ended> {

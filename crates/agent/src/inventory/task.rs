@@ -11,6 +11,7 @@ use super::collector::{Collector, Due, Teller};
 use super::config::InventoryConfig;
 use super::plugged::Plugged;
 use super::root::Root;
+use crate::apart;
 use crate::clock::Clocks;
 use crate::health::{Health, HealthConfig};
 use crate::source::{Ended, Outlet};
@@ -129,17 +130,10 @@ impl Inventory {
     }
 
     async fn blocking<T: Send + 'static>(
-        mut self,
+        self,
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<(Self, T), Ended> {
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&mut self);
-            (self, done)
-        });
-        done.await.map_err(|error| {
-            tracing::error!(%error, "the machine cannot be looked at any more");
-            Ended
-        })
+        apart::blocking(self, "the machine cannot be looked at any more", work).await
     }
 
     fn look(&mut self, turn: &Turn) -> Vec<Event> {
