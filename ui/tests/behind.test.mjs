@@ -37,7 +37,7 @@ class SlowDisk {
   }
 }
 
-test('a store that cannot keep up is said, with how much waits and since when, until it has caught up', { timeout: 180_000 }, async (context) => {
+test('a store that cannot keep up is said, with how much waits and since when, until it has caught up', { timeout: 300_000 }, async (context) => {
   let disk;
   const mount = async (data) => (disk = await SlowDisk.mount(join(data, 'store')));
   const slow = await Palisade.start({ demo: false, before: mount });
@@ -45,7 +45,7 @@ test('a store that cannot keep up is said, with how much waits and since when, u
     if (!disk) return context.skip('a file system cannot be mounted here; that needs root and /dev/fuse');
     const there = await newPage(browser);
     await signIn(there, slow.url);
-    assert.equal(await there.locator('[data-behind]').count(), 0);
+    await there.locator('[data-behind]').waitFor({ state: 'detached' });
     disk.takes(SLOW_MS);
     const start = Date.now();
     const events = Array.from({ length: 300 }, (_, n) => event(start - n, 'data.received', { request: `late ${n}` }));
@@ -54,7 +54,9 @@ test('a store that cannot keep up is said, with how much waits and since when, u
     await banner.waitFor({ timeout: 90_000 });
     const text = await banner.innerText();
     assert.match(text, /The event store is behind\./);
-    assert.match(text, /300\srecords wait in the spool, the oldest for \d+\ss; it holds [\d.]+\s\w+ of [\d.]+\s\w+\./);
+    // The hub may have an event of its own to tell meanwhile.
+    const [, records] = text.match(/(\d+)\srecords wait in the spool, the oldest for \d+\s(?:s|min); it holds [\d.]+\s\w+ of [\d.]+\s\w+\./) ?? assert.fail(text);
+    assert.ok(Number(records) >= 300, text);
     assert.match(text, /Nothing is lost and it catches up by itself/);
     await shot(there, 'behind-slow');
     assert.deepEqual(await violations(there), []);

@@ -26,6 +26,7 @@ use crate::inventory::{Inventory, host_name};
 use crate::knock::Knock;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::pipeline::{DRAIN_DEADLINE, LossReport, Pipeline};
 use crate::source::file::FileTask;
 use crate::source::glob::GlobTask;
@@ -204,6 +205,7 @@ impl Agent {
             stage,
             found,
             spare: Spare::default(),
+            outage: Outage::default(),
             metrics: Arc::clone(&metrics),
             cancel: cancel.clone(),
         };

@@ -32,6 +32,7 @@ mod inventory;
 mod knock;
 mod loss;
 mod metrics;
+mod outage;
 mod pipeline;
 mod source;
 mod uplink;

@@ -17,7 +17,6 @@ use palisade_event::{
 use palisade_rules::{LogFormat, MAX_REPEATED_EVENTS, Message, Observation, Parsed};
 use palisade_spool::{AppendError, Spool};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -27,6 +26,7 @@ use crate::fail2ban::{Asked, Spare};
 use crate::intake::Intake;
 use crate::loss::Losses;
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::source::{Inlet, Line, Place, Source, Taken};
 use crate::uplink::FeedPosition;
 
@@ -53,6 +53,7 @@ pub(crate) struct Pipeline {
     pub(crate) found: Vec<Event>,
     /// Answers of the commands that say whom fail2ban's jails ignore.
     pub(crate) spare: Spare,
+    pub(crate) outage: Outage,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cancel: CancellationToken,
 }
@@ -434,9 +435,8 @@ impl Pipeline {
     }
 
     /// Appends; where that fails waits and tries again, for as long as it takes.
-    async fn append(&self, records: Vec<Vec<u8>>) -> Result<(), Closed> {
+    async fn append(&mut self, records: Vec<Vec<u8>>) -> Result<(), Closed> {
         let mut backoff = Backoff::default();
-        let mut failing: Option<Instant> = None;
         // The halves of a batch that is too large for the spool come last first.
         let mut waiting = vec![records];
         while let Some(mut records) = waiting.pop() {
@@ -444,13 +444,7 @@ impl Pipeline {
             match self.spool.append(records.clone()).await {
                 Ok(_) => {
                     backoff.reset();
-                    if let Some(since) = failing.take() {
-                        let failing_secs = since.elapsed().as_secs();
-                        tracing::info!(
-                            failing_secs,
-                            "the spool can be written again; reading goes on"
-                        );
-                    }
+                    self.outage.ends();
                     self.metrics.events.add(count);
                 }
                 Err(AppendError::TooLarge { bytes, max_bytes }) => {
@@ -471,11 +465,7 @@ impl Pipeline {
                 Err(error) => {
                     let wait = backoff.next();
                     self.metrics.spool_retries.one();
-                    // Once an outage: a disk may be full for days.
-                    if failing.is_none() {
-                        failing = Some(Instant::now());
-                        tracing::error!(%error, "the data directory cannot be written; nothing is read until it can: check its free space and permissions");
-                    }
+                    self.outage.begins(&error);
                     waiting.push(records);
                     tokio::time::sleep(wait).await;
                 }

@@ -154,6 +154,20 @@ mod tests {
         )
     }
 
+    /// A port nobody has, below those that the system gives to clients.
+    fn free_port() -> u16 {
+        use std::sync::atomic::{AtomicU16, Ordering};
+        static TRIED: AtomicU16 = AtomicU16::new(0);
+        let first = std::process::id() % 10_000;
+        loop {
+            let tried = u32::from(TRIED.fetch_add(1, Ordering::Relaxed));
+            let port = u16::try_from(10_000 + (first + tried) % 20_000).unwrap();
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    }
+
     fn code(change: &Change) -> &str {
         match change {
             Change::Code(source) => &source.files["init.luau"],
@@ -166,7 +180,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mine = folder.path().join("mine");
         std::fs::create_dir(&mine).unwrap();
-        let text = script("one", 0);
+        let port = free_port();
+        let text = script("one", port);
         std::fs::write(mine.join("init.luau"), &text).unwrap();
         let mut config = Config { plugins: Some(folder.path().to_owned()), ..Config::default() };
         config.services.clear();
@@ -174,7 +189,7 @@ mod tests {
         let sockets = Sockets::bind(&config).unwrap();
         let mut watched = Watched::new(&config, &sockets).unwrap();
         assert!(watched.changed().is_empty());
-        let text = script("another", 0);
+        let text = script("another", port);
         std::fs::write(mine.join("init.luau"), &text).unwrap();
         assert_eq!(code(&watched.changed()[0]), text);
         assert!(watched.changed().is_empty());
@@ -193,19 +208,20 @@ mod tests {
         let mut watched = Watched::new(&config, &sockets).unwrap();
         let mine = folder.path().join("mine");
         std::fs::create_dir(&mine).unwrap();
-        std::fs::write(mine.join("init.luau"), script("one", 0)).unwrap();
+        let one = free_port();
+        std::fs::write(mine.join("init.luau"), script("one", one)).unwrap();
         let port = |change: Change, config: &mut Config, all: &mut Sockets| {
             let Change::Serve(order, sockets) = change else { panic!("{change:?}") };
             order.enter(config, all, sockets).unwrap();
             all.addresses(config).into_iter().map(|(_, at)| at.port()).collect::<Vec<_>>()
         };
         let first = port(watched.changed().remove(0), &mut config, &mut sockets);
-        assert_eq!(first.len(), 1);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = free.local_addr().unwrap().port();
+        assert_eq!(first, [one]);
+        let taken = free_port();
+        let free = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
         std::fs::write(
             mine.join("init.luau"),
-            script("more", 0).replace("{ 0 }", &format!("{{ 0, {taken} }}")),
+            script("more", one).replace(&format!("{{ {one} }}"), &format!("{{ {one}, {taken} }}")),
         )
         .unwrap();
         let Some(Change::Serve(order, kept)) = watched.changed().pop() else { panic!() };
@@ -216,6 +232,6 @@ mod tests {
         std::fs::write(mine.join("init.luau"), script("less", taken)).unwrap();
         let last = port(watched.changed().remove(0), &mut config, &mut sockets);
         assert_eq!(last, [taken], "the first port is closed");
-        assert!(std::net::TcpStream::connect(("127.0.0.1", first[0])).is_err());
+        assert!(std::net::TcpStream::connect(("127.0.0.1", one)).is_err());
     }
 }
