@@ -47,6 +47,7 @@ parser = "sshd"
 from = "start"
 TOML
 : > auth.log
+: > hub.out
 "$program" key add order --scope ingest --data hub 2>/dev/null | grep -o 'pal_[0-9a-z_]*' > key
 
 # The agent starts itself again where this is not set, and callgrind would stay behind.
@@ -56,15 +57,25 @@ $traced --callgrind-out-file="$home/hub.calls" "$program" hub --config hub.toml 
 hub=$!
 pids=$hub
 until grep -q '^ready' hub.out; do kill -0 "$hub" || { cat hub.err >&2; exit 1; }; sleep 1; done
-url=$(grep -o 'https://[0-9.:]*' hub.out)
+key="--key-file key"
 pin=$(sed -n 's/^certificate SHA-256 //p' hub.out)
-$traced --callgrind-out-file="$home/agent.calls" "$program" agent --config agent.toml --hub "$url" --pin "$pin" --key-file key > agent.out 2> agent.err &
+# One on the defaults, and one that reads a file and delivers over TLS.
+$traced --callgrind-out-file="$home/agent.calls" "$program" agent --data plain $key \
+    --hub "$(grep -o 'http://[0-9.:]*' hub.out)" > plain.out 2> plain.err &
+plain=$!
+$traced --callgrind-out-file="$home/agent-tls.calls" "$program" agent --config agent.toml $key \
+    --hub "$(grep -o 'https://[0-9.:]*' hub.out)" --pin "$pin" > agent.out 2> agent.err &
 agent=$!
-pids="$pids $agent"
-until [ -e agent/agent/integrity.ndjson ]; do kill -0 "$agent" || { cat agent.err >&2; exit 1; }; sleep 1; done
-sleep 30
+pids="$pids $plain $agent"
+for folder in plain agent; do
+    until [ -e $folder/agent/integrity.ndjson ]; do
+        kill -0 "$plain" "$agent" || { cat plain.err agent.err >&2; exit 1; }
+        sleep 1
+    done
+done
+sleep 60
 # What was counted until now is written, and counted anew.
-next() { callgrind_control --dump="$1" "$hub" "$agent" > control 2>&1 || { cat control >&2; exit 1; }; }
+next() { callgrind_control --dump="$1" "$hub" "$plain" "$agent" > control 2>&1 || { cat control >&2; exit 1; }; }
 next start
 echo "at rest for $rest s"
 sleep "$rest"
@@ -77,11 +88,11 @@ awk 'BEGIN {
 cat auth.lines >> auth.log
 sleep 60
 next work
-$traced --callgrind-out-file="$home/scan.calls" "$program" scan auth.lines > scan.out 2>&1
-kill "$agent"
-wait "$agent" || true
-kill "$hub"
-wait "$hub" || true
+$traced --callgrind-out-file="$home/scan.calls" "$program" scan --format json auth.lines > scan.out 2>&1
+for pid in $pids; do
+    kill "$pid"
+    wait "$pid" || true
+done
 pids=""
 perf record --quiet --event cpu-clock --freq 9999 --output zone.perf -- \
     "$bench" honeypot --logins 3000 --held 500 > bench.out 2>&1
@@ -94,11 +105,11 @@ names() {
 }
 nm "$program" | awk '$2 ~ /^[tTwW]$/ { print $3 }' | sort -u > known
 {
-    names agent.calls.2
-    names agent.calls.3 scan.calls
+    names agent.calls.2 agent-tls.calls.2
+    names agent.calls.3 agent-tls.calls.3 scan.calls
     cat zone.names
     names hub.calls.2 hub.calls.3
-    names agent.calls.1 hub.calls.1
+    names agent.calls.1 agent-tls.calls.1 hub.calls.1
 } | awk 'NR == FNR { known[$1] = 1; next } known[$1] && !seen[$1]++' known - > names
 [ "$(wc -l < names)" -gt 3000 ] || { echo "only $(wc -l < names) functions were seen" >&2; exit 1; }
 cp names "$order"
