@@ -7,8 +7,8 @@ import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { BENCH, event, freePort, launch, newPage, Palisade, shot, signIn, violations } from './palisade.mjs';
 
-/** What a write and a sync take on the slow disk, in milliseconds. */
-const SLOW_MS = 500;
+/** What a write and a sync take on the slow disk, in milliseconds: a commit lasts over several looks of the page. */
+const SLOW_MS = 3000;
 
 let browser;
 before(async () => (browser = await launch()));
