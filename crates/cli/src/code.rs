@@ -15,6 +15,13 @@ pub(crate) fn find() -> Option<Code> {
     Code::find().inspect_err(|error| tracing::debug!(%error, "code cannot be given back")).ok()
 }
 
+/// Gives it back once, where something long begins.
+pub(crate) fn give_back_once() {
+    if let Some(Err(error)) = find().map(|code| code.give_back()) {
+        tracing::debug!(%error, "code cannot be given back");
+    }
+}
+
 /// Gives it back again and again. Ends with the runtime.
 pub(crate) async fn give_back(code: Option<Code>) {
     let Some(code) = code else { return };

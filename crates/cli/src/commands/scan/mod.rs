@@ -118,6 +118,8 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     sources.sort_by(|a, b| (a.first_at, &a.name).cmp(&(b.first_at, &b.name)));
     let names: Vec<(String, LogFormat)> =
         sources.iter().map(|source| (source.name.clone(), source.format.clone())).collect();
+    // Of the start: arguments, settings, scenarios.
+    crate::code::give_back_once();
     let scanned = merge::scan(sources, &mut detector, threads, &mut |name, bytes| {
         progress.on(name);
         progress.at(bytes);
