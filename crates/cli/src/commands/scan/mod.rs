@@ -10,6 +10,7 @@
 
 mod input;
 mod merge;
+mod pieces;
 mod report;
 mod tally;
 mod work;

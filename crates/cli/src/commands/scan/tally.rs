@@ -9,6 +9,8 @@ use foldhash::fast::{FixedState, RandomState};
 use palisade_event::{EventKind, Outcome, Timestamp};
 use palisade_rules::Sighting;
 
+use super::pieces::Pieces;
+
 /// Login names of an address that are counted exactly; beyond them their number
 /// is estimated from the smallest hashes (the k-minimum-values sketch).
 const EXACT_USERS: usize = 64;
@@ -74,7 +76,7 @@ impl Names {
 #[derive(Default)]
 pub(super) struct Tally {
     places: Places,
-    attackers: Vec<Attacker>,
+    attackers: Pieces<Attacker>,
     pub(super) names: Names,
     pub(super) lines: u64,
     pub(super) unparsed: u64,
@@ -258,14 +260,14 @@ impl Tally {
     }
 
     /// What each address did.
-    pub(super) fn attackers(&self) -> &[Attacker] {
+    pub(super) fn attackers(&self) -> &Pieces<Attacker> {
         &self.attackers
     }
 
     /// Adds another sum.
     pub(super) fn merge(&mut self, other: Self) {
         self.names.merge(other.names);
-        if self.attackers.is_empty() {
+        if self.attackers.len() == 0 {
             (self.places, self.attackers) = (other.places, other.attackers);
         } else {
             for attacker in other.attackers {
