@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("palisade-event", &[]),
     ("palisade-spool", &[]),
     ("palisade-resident", &[]),
-    ("palisade-rules", &["palisade-event"]),
+    ("palisade-rules", &["palisade-event", "palisade-resident"]),
     ("palisade-store", &["palisade-event"]),
     ("palisade-honeypot", &["palisade-event"]),
     ("palisade-agent", &["palisade-event", "palisade-rules", "palisade-spool"]),

@@ -1,4 +1,5 @@
-//! Gives back memory that holds code and constants which are not needed any more.
+//! What is said to the kernel about memory: which code and constants are not needed
+//! any more, and which tables ([`prefer_huge_pages`]) are large.
 //!
 //! A start runs much code once: arguments, settings, certificates, the first
 //! looks at everything. The kernel maps it in pieces of 64 KiB, whatever of them is
@@ -7,8 +8,12 @@
 //! the page cache, and a page that is needed again is mapped again in about a
 //! microsecond (`madvise(2)`, `MADV_DONTNEED`).
 
+mod huge;
+
 use std::io;
 use std::ops::Range;
+
+pub use huge::{HUGE_PAGE_BYTES, prefer_huge_pages};
 
 /// Where the code and the constants of this process are mapped: the program's and
 /// those of its libraries.

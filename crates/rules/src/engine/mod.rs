@@ -14,6 +14,7 @@
 mod group;
 mod hit;
 mod layout;
+mod memory;
 mod state;
 mod table;
 mod trace;
@@ -42,6 +43,14 @@ pub const DEFAULT_MAX_TRACKED: usize = 1_000_000;
 
 /// Hits whose places in memory are looked up together.
 const TOGETHER: usize = 64;
+
+/// A hit whose place in memory is looked up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    /// Its place among those that are looked up together.
+    place: usize,
+    sought: Sought,
+}
 
 /// What scenarios are counted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,31 +140,27 @@ impl Counter {
     /// of its hit. The same as one by one; but where the tables are larger than
     /// the processor's caches, several hits wait for memory at once.
     pub fn count_all(&mut self, hits: &[Hit], mut alert: impl FnMut(usize, Alert)) {
-        let mut sought = [None; TOGETHER];
+        let mut all = [Waiting::default(); TOGETHER];
         let mut alerts: Vec<(usize, Alert)> = Vec::new();
         for (batch, hits) in hits.chunks(TOGETHER).enumerate() {
             self.hits += hits.len() as u64;
             for (part, table) in &mut self.parts {
-                let mut any = false;
-                for (sought, hit) in sought.iter_mut().zip(hits) {
-                    let is_wanted = (hit.first | hit.then) & part.mask != 0;
-                    let group = is_wanted.then(|| Group::of(part.group_by, hit)).flatten();
-                    *sought = group.map(|group| (group, table.seek(group.key())));
-                    any |= is_wanted;
+                let mut used = 0;
+                for (place, hit) in hits.iter().enumerate() {
+                    if (hit.first | hit.then) & part.mask != 0
+                        && let Some(group) = Group::of(part.group_by, hit)
+                        && let Some(one) = all.get_mut(used)
+                    {
+                        *one = Waiting { place, sought: table.aim(group.key()) };
+                        used += 1;
+                    }
                 }
-                if !any {
-                    continue;
-                }
-                let mut seen = 0;
-                for (_, sought) in sought.iter().take(hits.len()).flatten() {
-                    seen ^= table.touch(sought);
-                }
-                // What was touched must not look unused.
-                std::hint::black_box(seen);
-                for (place, (hit, sought)) in hits.iter().zip(&sought).enumerate() {
-                    let Some((group, sought)) = sought else { continue };
-                    let place = batch * TOGETHER + place;
-                    part.step(table, hit, (*group, sought), &mut |_, _, _, _| {}, &mut |alert| {
+                let waiting = all.get_mut(..used).unwrap_or_default();
+                table.seek_all(waiting);
+                for Waiting { place, sought } in waiting {
+                    let Some(hit) = hits.get(*place) else { continue };
+                    let place = batch * TOGETHER + *place;
+                    part.step(table, hit, sought, &mut |_, _, _, _| {}, &mut |alert| {
                         alerts.push((place, alert));
                     });
                 }
@@ -183,8 +188,8 @@ impl Counter {
                 continue;
             }
             let Some(group) = Group::of(part.group_by, hit) else { continue };
-            let sought = table.seek(group.key());
-            part.step(table, hit, (group, &sought), tell, &mut |alert| alerts.push(alert));
+            let sought = table.aim(group.key());
+            part.step(table, hit, &sought, tell, &mut |alert| alerts.push(alert));
         }
         if alerts.len() > 1 {
             alerts.sort_by_key(|alert| alert.scenario);
@@ -249,7 +254,7 @@ impl Part {
         &self,
         table: &mut Table,
         hit: &Hit,
-        (group, sought): (Group, &Sought),
+        sought: &Sought,
         tell: &mut impl FnMut(&Slot, &[u32], When, Change),
         alert: &mut impl FnMut(Alert),
     ) {
@@ -259,7 +264,9 @@ impl Part {
             let Some(words) = words.get_mut(slot.from..slot.to) else { continue };
             let change = slot.step(words, hit, at);
             tell(slot, words, at, change);
-            if let Change::Alert(count) = change {
+            if let Change::Alert(count) = change
+                && let Some(group) = Group::of(self.group_by, hit)
+            {
                 alert(Alert {
                     scenario: slot.scenario,
                     at: hit.at,

@@ -1,25 +1,26 @@
 //! A table from groups to a few words of state each.
 //!
-//! Entries lie one after the other in pages, so that growing copies nothing and
-//! leaves no half-empty tail; each fills lines of the processor's cache of its
-//! own, as few as it can. An index of open addressing with linear probing has 32
-//! bits of the hash and the entry's number, so that a look-up touches one line
-//! of the index and the entry. It has two steps, [`Table::seek`] and
-//! [`Table::entry`]: those who have many groups to look up seek all of them
-//! first, and memory answers them at the same time. Each new entry makes room of
-//! some that hold nothing any more: memory follows what is live, and no call
-//! takes long.
+//! Entries lie one after the other in pages, each twice as large as the one
+//! before, so that growing copies nothing and any number of them is found by a few sums;
+//! each entry fills lines of the processor's cache of its own, as few as it can. An
+//! index of open addressing with linear probing has 32 bits of the hash and the
+//! entry's number, so that a look-up touches one line of the index and the entry.
+//! It has steps ([`Table::aim`], [`Table::seek_all`], [`Table::entry`]): those who have
+//! many groups to look up take each step for all of them, and memory answers them
+//! at the same time. Each new entry makes room of some that hold nothing any more:
+//! memory follows what is live, and no call takes long.
 
-use super::EngineOptions;
+use super::memory::Memory;
 use super::state::When;
+use super::{EngineOptions, Waiting};
 use palisade_event::Timestamp;
 
 /// How much older than the newest sighting of its group one may be and still
 /// count, in seconds.
 pub const MAX_DISORDER_SECS: u32 = 300;
 
-/// Entries of a page.
-const PAGE_ENTRIES: usize = 256;
+/// Entries of the first page, a power of two.
+const FIRST_ENTRIES: u32 = 256;
 /// Words of an entry before its state: the key, and when it was last seen.
 const HEAD_WORDS: usize = 5;
 /// Place of the second when an entry was last seen; in a free entry, 0.
@@ -43,8 +44,11 @@ pub(super) struct Table {
     seed: u64,
     /// High half: bits of the hash; low half: number of the entry plus one; 0 is
     /// free. Its length is a power of two.
-    index: Vec<u64>,
-    pages: Vec<Page>,
+    index: Memory<u64>,
+    /// The first has [`FIRST_ENTRIES`], each of the others twice as many as the one before.
+    pages: Vec<Memory<u32>>,
+    /// Words from one entry to the next.
+    stride: usize,
     /// Entries that were ever used.
     used: usize,
     free: Vec<u32>,
@@ -59,36 +63,9 @@ pub(super) struct Table {
 pub(super) struct Sought {
     key: u128,
     hash: u64,
-    /// What its place in the index holds.
-    slot: u64,
-}
-
-/// Some entries, the first at the beginning of a cache line.
-#[derive(Debug)]
-struct Page {
-    words: Box<[u32]>,
-    /// Words before the first entry.
-    skip: usize,
-}
-
-impl Page {
-    fn new(words: usize) -> Self {
-        let words = vec![0; words + LINE_WORDS].into_boxed_slice();
-        let skip = words.as_ptr().addr() / 4 % LINE_WORDS;
-        let skip = (LINE_WORDS - skip) % LINE_WORDS;
-        Self { words, skip }
-    }
-}
-
-impl Clone for Page {
-    fn clone(&self) -> Self {
-        let mut page = Self::new(self.words.len() - LINE_WORDS);
-        let (from, to) = (self.words.get(self.skip..), page.words.get_mut(page.skip..));
-        if let (Some(from), Some(to)) = (from, to) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        }
-        page
-    }
+    /// The number of the entry, plus one, whose bits of the hash are the same; 0
+    /// where there is none or it was not sought.
+    guess: u32,
 }
 
 /// Words from one entry to the next: a part of a line that divides it, or whole
@@ -105,8 +82,9 @@ impl Table {
             life_secs,
             max: options.max_tracked.clamp(1, u32::MAX as usize / 2),
             seed: options.seed,
-            index: Vec::new(),
+            index: Memory::default(),
             pages: Vec::new(),
+            stride: stride(words),
             used: 0,
             free: Vec::new(),
             len: 0,
@@ -130,25 +108,53 @@ impl Table {
 
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
-        let page = PAGE_ENTRIES * stride(self.words) + LINE_WORDS;
-        self.index.capacity() * 8 + self.pages.len() * page * 4 + self.free.capacity() * 4
+        let mut left = self.used * self.stride;
+        let pages = self.pages.iter().map(|page| {
+            let used = left.min(page.len());
+            left -= used;
+            page.bytes(used)
+        });
+        pages.sum::<usize>() + self.index.bytes(self.index.len()) + self.free.capacity() * 4
     }
 
-    /// Looks up where a group may be.
+    /// The first step of a look-up.
     #[inline]
-    pub(super) fn seek(&self, key: u128) -> Sought {
-        let hash = self.hash(key);
-        let mask = self.index.len().wrapping_sub(1);
-        let slot = self.index.get(hash as usize & mask).copied().unwrap_or(0);
-        Sought { key, hash, slot }
+    pub(super) fn aim(&self, key: u128) -> Sought {
+        Sought { key, hash: self.hash(key), guess: 0 }
     }
 
-    /// Reads from each cache line of the entry that was found, so that it is
-    /// there when it is needed. What it gives means nothing.
+    /// Looks up where many may be, and reads from each line of the cache that will
+    /// be needed: memory is waited for once for each step, not for each group. Each
+    /// loop asks for memory alone; the next one uses it.
     #[inline]
-    pub(super) fn touch(&self, sought: &Sought) -> u32 {
-        let words = self.words_of((sought.slot as u32).wrapping_sub(1)).unwrap_or_default();
-        words.iter().step_by(LINE_WORDS).fold(0, |seen, word| seen ^ word)
+    pub(super) fn seek_all(&self, sought: &mut [Waiting]) {
+        let mut seen = 0;
+        for one in sought.iter() {
+            seen ^= self.index.at(one.sought.hash as usize & self.mask()).copied().unwrap_or(0);
+        }
+        for one in sought.iter_mut() {
+            self.seek(&mut one.sought);
+        }
+        for one in sought.iter() {
+            let words = self.words_of(one.sought.guess.wrapping_sub(1)).unwrap_or_default();
+            seen ^= words.iter().step_by(LINE_WORDS).fold(0, |seen, word| seen ^ u64::from(*word));
+        }
+        // What was read ahead must not look unused.
+        std::hint::black_box(seen);
+    }
+
+    /// Looks up in the index where the group may be.
+    #[inline]
+    fn seek(&self, sought: &mut Sought) {
+        let mask = self.mask();
+        let mut place = sought.hash as usize & mask;
+        while let Some(slot) = self.index.at(place).copied().filter(|slot| *slot != 0) {
+            if slot >> 32 == sought.hash >> 32 {
+                sought.guess = slot as u32;
+                return;
+            }
+            place = (place + 1) & mask;
+        }
     }
 
     /// The state of a group, zeros where it is new, and when a sighting at `at`
@@ -158,18 +164,17 @@ impl Table {
         let millis = at.as_millis();
         let secs = u32::try_from(millis.div_euclid(1000).max(1)).unwrap_or(u32::MAX);
         let mut when = When { millis, secs };
-        let Sought { key, hash, slot } = *sought;
-        // Entries may have moved since they were sought: the key decides.
-        let guess = (slot as u32).wrapping_sub(1);
-        let number = match slot >> 32 == hash >> 32 && self.key_of(guess) == Some(key) {
+        let Sought { key, hash, guess } = *sought;
+        // Entries may have gone since they were sought: the key decides.
+        let guess = guess.wrapping_sub(1);
+        let number = match self.key_of(guess) == Some(key) {
             true => guess,
             false => match self.find(key, hash) {
                 Some(number) => number,
                 None => self.insert(key, hash, secs),
             },
         };
-        let Self { pages, words, resets, .. } = self;
-        let entry = place(pages, *words, number);
+        let entry = place(&mut self.pages, (self.stride, self.words), number);
         let Some((head, state)) = entry.and_then(<[u32]>::split_first_chunk_mut::<HEAD_WORDS>)
         else {
             return (&mut [], when);
@@ -177,12 +182,17 @@ impl Table {
         let [.., last] = head;
         if *last > secs.saturating_add(MAX_DISORDER_SECS) {
             state.fill(0);
-            *resets += 1;
+            self.resets += 1;
         } else if *last > secs {
             when = When { millis: i64::from(*last) * 1000, secs: *last };
         }
         *last = when.secs;
         (state, when)
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        self.index.len().wrapping_sub(1)
     }
 
     /// Mixes a key with the seed (two multiplications of 64 bits, folded).
@@ -199,11 +209,11 @@ impl Table {
 
     #[inline]
     fn find(&self, key: u128, hash: u64) -> Option<u32> {
-        let mask = self.index.len().checked_sub(1)?;
+        let mask = self.mask();
         let tag = hash >> 32;
         let mut place = hash as usize & mask;
         loop {
-            let slot = *self.index.get(place)?;
+            let slot = *self.index.at(place)?;
             if slot == 0 {
                 return None;
             }
@@ -229,8 +239,9 @@ impl Table {
             Some(number) => number,
             None => {
                 let number = self.used as u32;
-                if self.used / PAGE_ENTRIES >= self.pages.len() {
-                    self.pages.push(Page::new(PAGE_ENTRIES * stride(self.words)));
+                if locate(number).0 >= self.pages.len() {
+                    let entries = (number + FIRST_ENTRIES) as usize;
+                    self.pages.push(Memory::new(entries * self.stride));
                 }
                 self.used += 1;
                 number
@@ -252,9 +263,9 @@ impl Table {
 
     /// Puts a number into the index, which has room.
     fn place(&mut self, hash: u64, number: u32) {
-        let mask = self.index.len().saturating_sub(1);
+        let mask = self.mask();
         let mut place = hash as usize & mask;
-        while let Some(slot) = self.index.get_mut(place) {
+        while let Some(slot) = self.index.at_mut(place) {
             if *slot == 0 {
                 *slot = hash >> 32 << 32 | u64::from(number + 1);
                 return;
@@ -265,7 +276,7 @@ impl Table {
 
     fn grow(&mut self) {
         let slots = (self.index.len() * 2).max(MIN_SLOTS);
-        self.index = vec![0; slots];
+        self.index = Memory::new(slots);
         for number in 0..self.used as u32 {
             if let Some(key) = self.key_of(number) {
                 let hash = self.hash(key);
@@ -310,9 +321,9 @@ impl Table {
     /// Takes an entry out and closes the gap in the index.
     fn remove(&mut self, number: u32) {
         let Some(key) = self.key_of(number) else { return };
-        let mask = self.index.len().saturating_sub(1);
+        let mask = self.mask();
         let mut place = self.hash(key) as usize & mask;
-        while let Some(slot) = self.index.get(place) {
+        while let Some(slot) = self.index.at(place) {
             if *slot == 0 {
                 return;
             }
@@ -323,20 +334,20 @@ impl Table {
         }
         let mut gap = place;
         let mut next = (place + 1) & mask;
-        while let Some(slot) = self.index.get(next).copied().filter(|slot| *slot != 0) {
+        while let Some(slot) = self.index.at(next).copied().filter(|slot| *slot != 0) {
             let home = self
                 .key_of((slot as u32).wrapping_sub(1))
                 .map_or(next, |key| self.hash(key) as usize & mask);
             // Whether `home` lies cyclically at or before the gap.
             if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
-                if let Some(to) = self.index.get_mut(gap) {
+                if let Some(to) = self.index.at_mut(gap) {
                     *to = slot;
                 }
                 gap = next;
             }
             next = (next + 1) & mask;
         }
-        if let Some(slot) = self.index.get_mut(gap) {
+        if let Some(slot) = self.index.at_mut(gap) {
             *slot = 0;
         }
         if let Some(last) = self.words_of_mut(number).and_then(|entry| entry.get_mut(LAST)) {
@@ -348,14 +359,13 @@ impl Table {
 
     #[inline]
     fn words_of(&self, number: u32) -> Option<&[u32]> {
-        let page = self.pages.get(number as usize / PAGE_ENTRIES)?;
-        let from = page.skip + number as usize % PAGE_ENTRIES * stride(self.words);
-        page.words.get(from..from + HEAD_WORDS + self.words)
+        let (page, within) = locate(number);
+        self.pages.get(page)?.some(within * self.stride, HEAD_WORDS + self.words)
     }
 
     #[inline]
     fn words_of_mut(&mut self, number: u32) -> Option<&mut [u32]> {
-        place(&mut self.pages, self.words, number)
+        place(&mut self.pages, (self.stride, self.words), number)
     }
 
     /// The key of an entry that is in use.
@@ -418,126 +428,25 @@ impl Table {
     }
 }
 
+/// The page of an entry, and its place there.
+#[inline]
+fn locate(number: u32) -> (usize, usize) {
+    // Of the number that no entry has no page has that many.
+    let number = number.saturating_add(FIRST_ENTRIES);
+    let size = number.ilog2();
+    ((size - FIRST_ENTRIES.ilog2()) as usize, (number - (1 << size)) as usize)
+}
+
 /// The words of an entry.
 #[inline]
-fn place(pages: &mut [Page], words: usize, number: u32) -> Option<&mut [u32]> {
-    let page = pages.get_mut(number as usize / PAGE_ENTRIES)?;
-    let from = page.skip + number as usize % PAGE_ENTRIES * stride(words);
-    page.words.get_mut(from..from + HEAD_WORDS + words)
+fn place(
+    pages: &mut [Memory<u32>],
+    (stride, words): (usize, usize),
+    number: u32,
+) -> Option<&mut [u32]> {
+    let (page, within) = locate(number);
+    pages.get_mut(page)?.some_mut(within * stride, HEAD_WORDS + words)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn table(max: usize, life_secs: Option<u32>) -> Table {
-        Table::new(1, life_secs, EngineOptions { max_tracked: max, ..EngineOptions::default() })
-    }
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_millis(secs * 1000)
-    }
-
-    fn count(table: &mut Table, key: u128, secs: i64) -> u32 {
-        let (state, _) = table.entry(&table.seek(key), at(secs));
-        state[0] += 1;
-        state[0]
-    }
-
-    proptest! {
-        #[test]
-        fn it_counts_like_a_map_until_entries_expire(
-            steps in proptest::collection::vec((0u128..40, 0i64..30), 0..400)
-        ) {
-            let mut table = table(1000, Some(60));
-            let mut model: HashMap<u128, (u32, i64)> = HashMap::new();
-            let mut now = 1_000_000;
-            for (key, pause) in steps {
-                now += pause;
-                let have = count(&mut table, key << 70 | key, now);
-                let (counted, last) = model.entry(key).or_insert((0, now));
-                // An entry that holds nothing any more may be gone or not.
-                if now - *last <= 60 {
-                    prop_assert!(have == *counted + 1, "{have} is not {counted} + 1");
-                }
-                (*counted, *last) = (have, now);
-            }
-            prop_assert!(table.len() <= 40);
-        }
-
-        #[test]
-        fn entries_stay_findable_while_others_go(keys in proptest::collection::vec(any::<u128>(), 1..300)) {
-            let mut table = table(64, None);
-            for (turn, key) in keys.iter().enumerate() {
-                count(&mut table, *key, turn as i64 + 1);
-                prop_assert!(table.len() <= 64);
-                let hash = table.hash(*key);
-                prop_assert!(table.find(*key, hash).is_some());
-            }
-            for number in 0..table.used as u32 {
-                if let Some(key) = table.key_of(number) {
-                    prop_assert_eq!(table.find(key, table.hash(key)), Some(number));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_million_groups_cost_little_more_than_their_words() {
-        let mut table = table(2_000_000, Some(60));
-        for key in 0..1_000_000u128 {
-            count(&mut table, key, 1000);
-        }
-        assert_eq!((table.len(), table.evicted()), (1_000_000, 0));
-        let each = table.bytes() as f64 / 1e6;
-        assert!(each < stride(1) as f64 * 4.0 + 24.0, "{each} bytes");
-    }
-
-    #[test]
-    fn what_has_expired_makes_room() {
-        let mut table = table(1_000_000, Some(60));
-        for round in 0..20 {
-            for key in 0..1000u128 {
-                count(&mut table, round * 1000 + key, 10_000 * (round as i64 + 1));
-            }
-        }
-        assert!(table.len() < 3000, "{} of 20000", table.len());
-        assert_eq!(table.evicted(), 0);
-    }
-
-    #[test]
-    fn old_lines_count_as_new_ones_and_a_clock_set_back_begins_anew() {
-        let mut table = table(10, Some(3600));
-        count(&mut table, 1, 10_000);
-        let (_, when) = table.entry(&table.seek(1), at(9_800));
-        assert_eq!(when, When { millis: 10_000_000, secs: 10_000 });
-        assert_eq!(count(&mut table, 1, 9_700), 2);
-        assert_eq!(count(&mut table, 1, 9_000), 1, "more than five minutes back");
-        assert_eq!(table.resets(), 1);
-        assert_eq!(count(&mut table, 1, 9_001), 2);
-    }
-
-    #[test]
-    fn saved_state_comes_back_and_damaged_state_does_not() {
-        let mut table = table(100, Some(3600));
-        for key in 0..50 {
-            count(&mut table, key, 10_000 + key as i64);
-        }
-        let mut bytes = Vec::new();
-        table.save(&mut bytes);
-        let mut rest = bytes.as_slice();
-        let mut back = table.restored(&mut rest).unwrap();
-        assert!(rest.is_empty());
-        assert_eq!(back.len(), 50);
-        assert_eq!(count(&mut back, 7, 10_100), 2);
-        for cut in 0..bytes.len() {
-            assert!(table.restored(&mut &bytes[..cut]).is_none(), "{cut}");
-        }
-        bytes[0] = 0xff;
-        assert!(table.restored(&mut bytes.as_slice()).is_none());
-    }
-}
+mod tests;

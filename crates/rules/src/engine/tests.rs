@@ -305,3 +305,57 @@ proptest::proptest! {
         proptest::prop_assert_eq!(hit.map_or((0, 0), |hit| (hit.first, hit.then)), (first, then));
     }
 }
+
+/// Scenarios of every rule and every sort of group, with few words each.
+const EVERY_RULE: [&str; 6] = [
+    "name = 'a'\ndescription = 'x'\nkind = 'leaky-bucket'\nfilter = 'outcome:failed'\ngroup_by = 'address'\ncapacity = 3\nleak = '10s'",
+    "name = 'b'\ndescription = 'x'\nkind = 'distinct'\nfilter = 'outcome:failed'\ngroup_by = 'network'\ndistinct = 'user'\ncount = 4\nwithin = '60s'",
+    "name = 'c'\ndescription = 'x'\nkind = 'sliding-window'\nfilter = 'user:*'\ngroup_by = 'user'\ncount = 7\nwithin = '30s'",
+    "name = 'd'\ndescription = 'x'\nkind = 'trigger'\nfilter = 'service:sshd user:u3'\ngroup_by = 'address'\nblackhole = '20s'",
+    "name = 'e'\ndescription = 'x'\nkind = 'sequence'\nfilter = 'service:sshd outcome:failed'\nthen = 'service:sshd outcome:accepted'\ngroup_by = 'address'\ncount = 2\nwithin = '60s'",
+    "name = 'f'\ndescription = 'x'\nkind = 'sliding-window'\nfilter = 'outcome:failed'\ngroup_by = 'address'\ncount = 9\nwithin = '100s'",
+];
+
+proptest::proptest! {
+    #[test]
+    fn hits_that_are_counted_together_make_what_they_make_one_by_one(
+        seen in proptest::collection::vec((0u32..60, 0u8..6, 0i64..900, proptest::bool::ANY), 1..700),
+        sizes in proptest::collection::vec(1usize..200, 1..5),
+        max_tracked in proptest::prop_oneof![2usize..40, 1000usize..1001],
+    ) {
+        let scenarios = EVERY_RULE.iter().map(|text| parse_scenario(text, "test").unwrap());
+        let options = EngineOptions { max_tracked, ..EngineOptions::default() };
+        let mut one = Engine::new(scenarios.collect(), options).unwrap();
+        let mut many = one.clone();
+        let mut hits = Vec::new();
+        for (turn, (source, user, secs, is_failed)) in seen.into_iter().enumerate() {
+            let source = match source % 3 {
+                0 => format!("2001:db8::{source:x}"),
+                _ => format!("198.51.{}.7", source),
+            };
+            let user = format!("u{user}");
+            // Some are out of order, some too late.
+            let mut sighting = failed(&source, &user, turn as i64 + secs);
+            sighting.outcome = Some(if is_failed { Outcome::Failed } else { Outcome::Accepted });
+            sighting.repeat = 1 + u32::from(secs % 17 == 0);
+            hits.extend(one.look(&sighting));
+        }
+        let mut expected = Vec::new();
+        for (place, hit) in hits.iter().enumerate() {
+            expected.extend(one.counter().count(hit).into_iter().map(|alert| (place, alert)));
+        }
+        let (mut found, mut from) = (Vec::new(), 0);
+        for size in sizes.iter().cycle() {
+            let rest = &hits[from..];
+            let part = &rest[..rest.len().min(*size)];
+            if part.is_empty() {
+                break;
+            }
+            many.counter().count_all(part, |place, alert| found.push((from + place, alert)));
+            from += part.len();
+        }
+        proptest::prop_assert_eq!(found, expected);
+        proptest::prop_assert_eq!(many.counter().save(), one.counter().save());
+        proptest::prop_assert_eq!(many.stats(), one.stats());
+    }
+}
