@@ -8,6 +8,7 @@
 use palisade_event::Timestamp;
 
 use super::LineContext;
+use super::lanes;
 use super::syslog;
 
 /// `Nov 20 20:07:` of RFC 3164.
@@ -116,7 +117,7 @@ impl SyslogClock {
             }
             _ => return None,
         };
-        let (host, rest) = rest.split_at_checked(first_space(rest)?)?;
+        let (host, rest) = rest.split_at_checked(place(b' ', rest)?)?;
         if host.is_empty() {
             return None;
         }
@@ -125,12 +126,14 @@ impl SyslogClock {
             // What most lines are of.
             [b's', b's', b'h', b'd', b'[', ..] => rest.split_at_checked(4)?,
             _ => {
-                let end = rest.iter().position(|b| matches!(b, b'[' | b':' | b' '))?;
+                let near = lanes::first(rest).and_then(|near| lanes::first_of(near, *b"[: "));
+                let end =
+                    near.or_else(|| rest.iter().position(|b| matches!(b, b'[' | b':' | b' ')))?;
                 rest.split_at_checked(end)?
             }
         };
         let after = match after.first()? {
-            b'[' => after.get(after.iter().position(|b| *b == b']')? + 1..)?,
+            b'[' => after.get(place(b']', after)? + 1..)?,
             _ => after,
         };
         let message = match after {
@@ -194,20 +197,19 @@ fn seconds(a: u8, b: u8) -> i64 {
     i64::from((a - b'0') * 10 + (b - b'0')) * 1000
 }
 
-/// The place of the first space. Most names of hosts are short.
+/// The place of a byte. Most names of hosts and numbers of processes are short.
 #[inline]
-fn first_space(text: &[u8]) -> Option<usize> {
-    const SPACES: u64 = 0x2020_2020_2020_2020;
+fn place(byte: u8, text: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     if let Some(start) = text.first_chunk::<8>() {
-        // A byte that is a space is 0 here; the lowest one is told exactly.
-        let zero = u64::from_le_bytes(*start) ^ SPACES;
+        // What is sought is 0 here; the lowest one is told exactly.
+        let zero = u64::from_le_bytes(*start) ^ (ONES * u64::from(byte));
         let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
         if found != 0 {
             return Some(found.trailing_zeros() as usize / 8);
         }
     }
-    memchr::memchr(b' ', text)
+    memchr::memchr(byte, text)
 }
 
 /// `.123456`: milliseconds, the rest is cut off; other forms are none.

@@ -10,6 +10,7 @@ mod event;
 mod format;
 mod frames;
 mod json;
+mod lanes;
 mod lines;
 mod network;
 mod peer;

@@ -130,11 +130,13 @@ pub(super) fn leading(text: &[u8]) -> Option<(Peer<'_>, &[u8])> {
 /// `TEXT HOST port N` or `HOST port N` or `HOST`: what is before the peer, and
 /// the peer.
 pub(super) fn trailing(text: &[u8]) -> Option<(&[u8], Peer<'_>)> {
-    let (rest, number) = match memmem::rfind(text, b" port ") {
-        Some(at) => match port(text.get(at + 6..)?) {
-            Some(number) => (text.get(..at)?, Some(number)),
-            None => (text, None),
-        },
+    // A number has no space in it: the last one is that of ` port `, or none is.
+    let with_port = || {
+        let (rest, digits) = text.split_at_checked(memchr::memrchr(b' ', text)? + 1)?;
+        Some((rest.strip_suffix(b" port ")?, port(digits)?))
+    };
+    let (rest, number) = match with_port() {
+        Some((rest, number)) => (rest, Some(number)),
         None => (text, None),
     };
     let (before, name) = match memchr::memrchr(b' ', rest) {

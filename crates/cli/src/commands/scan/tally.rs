@@ -224,10 +224,14 @@ impl Tally {
             *place = self.places.get(note.address);
         }
         let mut seen = 0;
+        let known = |place: &Option<usize>| place.and_then(|place| self.attackers.get(place));
+        // Nothing is decided by what is read here: that would wait for it.
+        for attacker in places.iter().filter_map(known) {
+            seen ^= attacker.failed ^ attacker.users.bound;
+        }
         for (place, note) in places.iter().zip(&notes) {
-            if let Some(attacker) = place.and_then(|place| self.attackers.get(place)) {
-                seen ^=
-                    attacker.failed ^ note.user.map_or(0, |(hash, _)| attacker.users.touch(hash));
+            if let (Some(attacker), Some((hash, _))) = (known(place), note.user) {
+                seen ^= attacker.users.touch(hash);
             }
         }
         // What was touched must not look unused.

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use memchr::{memchr, memrchr};
 use palisade_event::Timestamp;
 
+use crate::parser::lanes;
 use crate::parser::peer;
 use crate::parser::time::{LineClock, common};
 
@@ -110,7 +111,8 @@ pub(super) fn parse<'a>(
     let Some(rest) = rest.strip_prefix(b" ") else {
         return rest.is_empty().then_some((at, request));
     };
-    let end = rest.iter().take(10).position(|b| *b == b' ');
+    let near = lanes::first(rest).map(|near| lanes::before(near, b' ') as usize);
+    let end = near.filter(|near| *near < lanes::LANES);
     let end = end.or_else(|| memchr(b' ', rest)).unwrap_or(rest.len());
     let (bytes, rest) = rest.split_at_checked(end)?;
     request.bytes = bytes;
@@ -127,11 +129,11 @@ pub(super) fn parse<'a>(
 /// the line before: that, the address, and what follows from the quote on.
 #[inline]
 fn plain<'a>(line: &'a [u8], last: &LastTime) -> Option<(Timestamp, IpAddr, &'a [u8])> {
-    let end = line.iter().take(16).position(|b| *b == b' ')?;
-    let (address, rest) = line.split_at_checked(end)?;
-    let (at, rest) = last.begins(rest.strip_prefix(b" - - [")?)?;
+    let near = lanes::first(line)?;
+    let end = lanes::before(near, b' ');
+    let (at, rest) = last.begins(line.get(end as usize..)?.strip_prefix(b" - - [")?)?;
     let rest = rest.strip_prefix(b"] ").filter(|rest| rest.first() == Some(&b'"'))?;
-    Some((at, peer::ipv4(address)?.into(), rest))
+    Some((at, lanes::ipv4(near, end)?.into(), rest))
 }
 
 /// The first quote that follows `] `, which is where the request begins: a

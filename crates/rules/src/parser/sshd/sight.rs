@@ -7,6 +7,7 @@ use super::*;
 use crate::Sighting;
 use crate::parser::Sight;
 use crate::parser::clock::{Begin, Head, SyslogClock};
+use crate::parser::lanes;
 use std::net::IpAddr;
 
 /// Looks at one line of a syslog file, without its newline, and hands over what
@@ -99,9 +100,8 @@ struct Login<'a> {
 fn plain(message: &[u8]) -> Option<Plain<'_>> {
     match message.first()? {
         b'F' => {
-            let rest = message.strip_prefix(b"Failed password for ")?.strip_suffix(b" ssh2")?;
-            let (rest, source) = before_peer(rest)?;
-            let user = rest.strip_suffix(b" from ")?;
+            let (rest, source) = before_peer(message.strip_suffix(b" ssh2")?)?;
+            let user = rest.strip_prefix(b"Failed password for ")?.strip_suffix(b" from ")?;
             let user = after_any(user, &[b"invalid user ", b"illegal user "]).unwrap_or(user);
             Some(Plain::Login(Login {
                 kind: EventKind::AuthAttempted,
@@ -113,8 +113,8 @@ fn plain(message: &[u8]) -> Option<Plain<'_>> {
             }))
         }
         b'I' => {
-            let (rest, source) = before_peer(message.strip_prefix(b"Invalid user ")?)?;
-            let user = rest.strip_suffix(b" from ")?;
+            let (rest, source) = before_peer(message)?;
+            let user = rest.strip_prefix(b"Invalid user ")?.strip_suffix(b" from ")?;
             Some(Plain::Login(Login {
                 kind: EventKind::UserProbed,
                 source,
@@ -124,16 +124,16 @@ fn plain(message: &[u8]) -> Option<Plain<'_>> {
                 reason: None,
             }))
         }
-        b'C' => left_early(message.strip_prefix(b"Connection closed by ")?, CLOSED),
-        b'D' => left_early(message.strip_prefix(b"Disconnected from ")?, DISCONNECTED),
+        b'C' => left_early(message, b"Connection closed by ", CLOSED),
+        b'D' => left_early(message, b"Disconnected from ", DISCONNECTED),
         // With a port there is always a line `Disconnected from` too.
         b'R' => {
             let rest = message.strip_prefix(b"Received disconnect from ")?;
-            let end = rest.iter().take(16).position(|b| *b == b' ')?;
-            peer::ipv4(rest.get(..end)?)?;
-            let rest = rest.get(end..)?.strip_prefix(b" port ")?;
-            let digits = rest.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
-            u16::try_from(number(rest.get(..digits)?)?).ok()?;
+            let near = lanes::first(rest)?;
+            let end = lanes::before(near, b' ');
+            lanes::ipv4(near, end)?;
+            let rest = rest.get(end as usize..)?.strip_prefix(b" port ")?;
+            let (_, digits) = lanes::port_first(lanes::first(rest)?)?;
             (rest.get(digits) == Some(&b':') && rest.get(digits + 1) != Some(&b' '))
                 .then_some(Plain::Irrelevant)
         }
@@ -142,11 +142,11 @@ fn plain(message: &[u8]) -> Option<Plain<'_>> {
     }
 }
 
-/// `[authenticating user X |invalid user X ]ADDRESS port N [preauth]`.
+/// `BEGIN[authenticating user X |invalid user X ]ADDRESS port N [preauth]`.
 #[inline]
-fn left_early<'a>(text: &'a [u8], reason: &'static [u8]) -> Option<Plain<'a>> {
+fn left_early<'a>(text: &'a [u8], begin: &[u8], reason: &'static [u8]) -> Option<Plain<'a>> {
     let (who, source) = before_peer(text.strip_suffix(b" [preauth]")?)?;
-    let user = match who {
+    let user = match who.strip_prefix(begin)? {
         b"" => None,
         who => {
             let user = after_any(who, &[b"authenticating user ", b"invalid user "])?;
@@ -166,13 +166,12 @@ fn left_early<'a>(text: &'a [u8], reason: &'static [u8]) -> Option<Plain<'a>> {
 /// The IPv4 address of `TEXT ADDRESS port N`, and the text with its space.
 #[inline]
 fn before_peer(text: &[u8]) -> Option<(&[u8], IpAddr)> {
-    let digits = text.iter().rev().take(6).take_while(|b| b.is_ascii_digit()).count();
-    let (rest, port) = text.split_at_checked(text.len() - digits)?;
-    u16::try_from(number(port)?).ok()?;
-    let rest = rest.strip_suffix(b" port ")?;
-    let length = rest.iter().rev().take(16).position(|b| *b == b' ').unwrap_or(rest.len());
-    let (rest, address) = rest.split_at_checked(rest.len() - length)?;
-    Some((rest, peer::ipv4(address)?.into()))
+    let (_, digits) = lanes::port_last(lanes::last(text)?)?;
+    let rest = text.get(..text.len() - digits)?.strip_suffix(b" port ")?;
+    let near = lanes::last(rest)?;
+    let length = lanes::after(near, b' ');
+    let source = lanes::ipv4_last(near, length)?.into();
+    Some((rest.get(..rest.len() - length as usize)?, source))
 }
 
 #[cfg(test)]
