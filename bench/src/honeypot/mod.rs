@@ -4,6 +4,7 @@
 //!
 //! Clients and honeypot share the machine, so a rate is of both.
 
+mod bots;
 mod cipher;
 mod held;
 mod plugin;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -26,6 +27,9 @@ use crate::table::{number, print};
 
 /// Clients at the same time.
 const AT_ONCE: usize = 64;
+/// The same for SSH, where one client computes for as long as its server does: so
+/// many that neither waits for the other.
+const SSH_AT_ONCE: usize = 256;
 /// Clients that come all at the same moment in the rows about that.
 const PARALLEL: usize = 2_000;
 /// Telnet sessions of bots, all at the same time: a device makes them wait for
@@ -128,7 +132,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     for (protocol, target) in subject.targets.clone() {
         for kept in [false, true] {
             if !kept || protocol == Protocol::Http {
-                let load = Load { count: args.logins, at_once: AT_ONCE, kept };
+                let at_once = if protocol == Protocol::Ssh { SSH_AT_ONCE } else { AT_ONCE };
+                let load = Load { count: args.logins, at_once, kept };
                 rows.push(rate(&subject, protocol, target, load).await?);
             }
         }
@@ -244,11 +249,15 @@ async fn sessions(subject: &Subject) -> anyhow::Result<Row> {
     })
 }
 
+/// One of our addresses.
+fn address(from: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 1, 1, (1 + from % ADDRESSES) as u8)
+}
+
 /// Connects from one of our addresses.
 async fn dial(target: SocketAddr, from: usize) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    let address = Ipv4Addr::new(127, 1, 1, (1 + from % ADDRESSES) as u8);
-    socket.bind(SocketAddr::new(IpAddr::V4(address), 0))?;
+    socket.bind(SocketAddr::new(IpAddr::V4(address(from)), 0))?;
     let stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -271,29 +280,17 @@ async fn rate(
     Load { count, at_once, kept }: Load,
 ) -> anyhow::Result<Row> {
     let visits = if kept { count * 10 / KEPT_REQUESTS } else { count };
-    let (next, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let load = Load { count: visits, at_once, kept };
     let before = subject.cpu()?;
     let begun = Instant::now();
-    let mut clients = tokio::task::JoinSet::new();
-    for client in 0..at_once {
-        let (next, failed) = (Arc::clone(&next), Arc::clone(&failed));
-        clients.spawn(async move {
-            loop {
-                let visit = next.fetch_add(1, Ordering::Relaxed);
-                if visit >= visits {
-                    return;
-                }
-                let one = visit_once(protocol, target, client + visit, kept);
-                if !matches!(tokio::time::timeout(PATIENCE, one).await, Ok(Ok(()))) {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-    }
-    clients.join_all().await;
+    let lost = match protocol {
+        Protocol::Telnet | Protocol::Plugin => {
+            tokio::task::spawn_blocking(move || bots::run(target, load)).await??
+        }
+        Protocol::Ssh | Protocol::Http => crowd(protocol, target, load).await,
+    };
     let took = begun.elapsed();
     let each = if kept { KEPT_REQUESTS } else { 1 };
-    let lost = failed.load(Ordering::Relaxed);
     let done = (visits - lost) * each;
     let (what, aim) = match (protocol, kept) {
         (Protocol::Ssh, _) => ("ssh: connection, keys, wrong password", "4,000/s"),
@@ -304,7 +301,7 @@ async fn rate(
     };
     let together = at_once >= PARALLEL;
     Ok(Row {
-        what: if together { format!("{what}, {at_once} at once") } else { what.to_owned() },
+        what: format!("{what}, {at_once} at once"),
         // None is done where a client and a server have no cipher in common.
         a_second: (done > 0).then(|| done as f64 / took.as_secs_f64()),
         cpu: cpu_each(subject, before, done)?,
@@ -312,6 +309,29 @@ async fn rate(
         aim: if together { "0 lost" } else { aim },
         ..Row::default()
     })
+}
+
+/// Clients that are tasks; says how many failed.
+async fn crowd(protocol: Protocol, target: SocketAddr, load: Load) -> usize {
+    let (next, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..load.at_once {
+        let (next, failed) = (Arc::clone(&next), Arc::clone(&failed));
+        clients.spawn(async move {
+            loop {
+                let visit = next.fetch_add(1, Ordering::Relaxed);
+                if visit >= load.count {
+                    return;
+                }
+                let one = visit_once(protocol, target, client + visit, load.kept);
+                if !matches!(tokio::time::timeout(PATIENCE, one).await, Ok(Ok(()))) {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    clients.join_all().await;
+    failed.load(Ordering::Relaxed)
 }
 
 /// One visit from its connection to its end.
@@ -328,14 +348,7 @@ async fn visit_once(
             let let_in = ssh.login("root", &format!("password-{visit}")).await?;
             ensure!(!let_in, "let in");
         }
-        Protocol::Telnet | Protocol::Plugin => {
-            let mut read = Vec::new();
-            until(&mut stream, &mut read, &[b"ogin: ", b"sername: "]).await?;
-            stream.write_all(b"root\r\n").await?;
-            until(&mut stream, &mut read, &[b"assword: "]).await?;
-            stream.write_all(format!("password-{visit}\r\n").as_bytes()).await?;
-            until(&mut stream, &mut read, &[b"ncorrect", b"ailed", b"nvalid", b"denied"]).await?;
-        }
+        Protocol::Telnet | Protocol::Plugin => bail!("terminals are tried by bots"),
         Protocol::Http => {
             let mut read = Vec::new();
             for _ in 0..if kept { KEPT_REQUESTS } else { 1 } {

@@ -78,12 +78,17 @@ impl Ssh {
             let (iv, key, mac) = (derive(iv), derive(key), derive(mac));
             Cipher::new(algorithm, iv.as_ref(), key.as_ref(), mac.as_ref())
         };
-        ssh.send(&[21]).await?;
-        ensure!(ssh.packet().await?.first() == Some(&21), "no NEWKEYS");
-        (ssh.out, ssh.into) = (direction(*b"ACE")?, direction(*b"BDF")?);
+        // The last packet of the exchange and the first after it go in one write.
+        let mut last = ssh.out.seal(&[21], ssh.sent)?;
+        ssh.sent += 1;
+        ssh.out = direction(*b"ACE")?;
         let mut request = vec![5];
         string(&mut request, b"ssh-userauth");
-        ssh.send(&request).await?;
+        last.extend(ssh.out.seal(&request, ssh.sent)?);
+        ssh.sent += 1;
+        ssh.stream.write_all(&last).await?;
+        ensure!(ssh.packet().await?.first() == Some(&21), "no NEWKEYS");
+        ssh.into = direction(*b"BDF")?;
         let accepted = ssh.packet().await?;
         ensure!(accepted.first() == Some(&6), "no service");
         Ok(ssh)
