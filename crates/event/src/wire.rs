@@ -23,6 +23,8 @@ pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// worst case of JSON's `\u` escapes), and room for the rest.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
+/// Room for most events, in bytes, so that writing them takes no more.
+const USUAL_BYTES: usize = 512;
 /// Bytes of an id as text.
 const ID_BYTES: usize = 26;
 
@@ -122,8 +124,18 @@ pub fn kind_of(record: &[u8]) -> Option<EventKind> {
 /// Writes one event as JSON, the form it has in spools too.
 #[must_use]
 pub fn encode_event(event: &Event) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_BYTES);
+    encode_event_into(&mut out, event);
+    out
+}
+
+/// Appends one event as [`encode_event`] writes it.
+pub fn encode_event_into(out: &mut Vec<u8>, event: &Event) {
+    let before = out.len();
     // Writing to memory can only fail for map keys that are no strings; there are none.
-    serde_json::to_vec(event).unwrap_or_default()
+    if serde_json::to_writer(&mut *out, event).is_err() {
+        out.truncate(before);
+    }
 }
 
 /// Puts already encoded events into an envelope.

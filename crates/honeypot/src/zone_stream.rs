@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_event::wire::{MAX_EVENT_BYTES, decode_event, encode_event};
+use palisade_event::wire::{MAX_EVENT_BYTES, decode_event, encode_event_into};
 use palisade_event::{AnalyzerName, Event, EventKind};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub const MAX_FRAME_BYTES: usize = MAX_EVENT_BYTES + 16;
 /// Events that may be on their way without the parent having said that they
 /// are safe; then the zone waits, and so do the attackers.
 pub const MAX_UNCONFIRMED_EVENTS: u64 = 1_024;
+/// Bytes of the length before a frame.
+const LENGTH_BYTES: usize = 4;
 /// Most counters of one report, and most texts about the confinement.
 const MAX_ENTRIES: usize = 64;
 /// Longest name of a counter and longest text about a failure, in bytes.
@@ -111,8 +113,23 @@ impl FromZone {
     /// The frame of an event.
     #[must_use]
     pub fn encode_event(number: u64, event: &Event) -> Vec<u8> {
-        let record = encode_event(event);
-        frame(EVENT, &[&number.to_be_bytes(), &record])
+        let mut frame = Vec::new();
+        Self::encode_event_into(&mut frame, number, event);
+        frame
+    }
+
+    /// Appends the frame of an event to others.
+    pub fn encode_event_into(frames: &mut Vec<u8>, number: u64, event: &Event) {
+        let begin = frames.len();
+        frames.extend_from_slice(&[0, 0, 0, 0, EVENT]);
+        frames.extend_from_slice(&number.to_be_bytes());
+        encode_event_into(frames, event);
+        let length = frames.len() - begin - LENGTH_BYTES;
+        // A longer one than this is refused by the other side.
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        if let Some(place) = frames.get_mut(begin..begin + LENGTH_BYTES) {
+            place.copy_from_slice(&length);
+        }
     }
 
     /// The frame; of an event that is refused, one that is refused again.

@@ -28,8 +28,14 @@ use super::sandbox::{self, Reach};
 use super::{Start, descriptors};
 
 /// Events that wait for the stream to the parent. Few: they are lost with the
-/// process, those in the stream are not.
-pub(super) const OUTGOING_EVENTS: usize = 64;
+/// process, those in the stream are not. They are what comes in twice
+/// [`TELL_EVERY`] under the greatest load, else sessions would wait for it.
+pub(super) const OUTGOING_EVENTS: usize = 256;
+/// After some events were told, more are gathered for so long: a write and a
+/// wake of the parent for each event cost more than the event.
+const TELL_EVERY: Duration = Duration::from_millis(1);
+/// Room for frames that is kept from one write to the next, in bytes.
+const KEPT_BYTES: usize = 64 * 1024;
 /// How often the counters are told.
 const COUNTERS_EVERY: Duration = Duration::from_secs(2);
 /// How long the end waits for the parent to say that all events are safe.
@@ -241,7 +247,7 @@ impl Tell {
     async fn run(mut self, mut events: mpsc::Receiver<Event>) -> io::Result<()> {
         let mut ticks = tokio::time::interval(COUNTERS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut some = Vec::new();
+        let (mut some, mut frames) = (Vec::new(), Vec::new());
         loop {
             let room = self.room().await;
             tokio::select! {
@@ -249,12 +255,14 @@ impl Tell {
                     if count == 0 {
                         break;
                     }
-                    let mut frames = Vec::new();
+                    frames.clear();
+                    frames.shrink_to(KEPT_BYTES);
                     for event in some.drain(..) {
                         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
-                        frames.extend(FromZone::encode_event(number, &event));
+                        FromZone::encode_event_into(&mut frames, number, &event);
                     }
                     self.writer.write_all(&frames).await?;
+                    tokio::time::sleep(TELL_EVERY).await;
                 }
                 _ = ticks.tick() => self.tell_counters().await?,
             }
