@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -73,7 +74,7 @@ pub(crate) struct Anywhere;
 
 impl Host for Anywhere {
     fn visit(&self, sessions: &mut JoinSet<()>, visit: Visit) {
-        sessions.spawn(visit.run());
+        sessions.spawn(Box::new(visit).run());
     }
 
     fn coming(
@@ -85,7 +86,7 @@ impl Host for Anywhere {
             if let Some(visit) = coming.await {
                 // In a box: else the largest state of a visit is part of every
                 // wait for a header.
-                Box::pin(visit.run()).await;
+                Box::pin(Box::new(visit).run()).await;
             }
         });
     }
@@ -97,7 +98,7 @@ pub(crate) struct OnPluginThread(pub(crate) Rc<plugin::Local>);
 
 impl Host for OnPluginThread {
     fn visit(&self, sessions: &mut JoinSet<()>, visit: Visit) {
-        sessions.spawn_local(visit.run_plugin(Rc::clone(&self.0)));
+        sessions.spawn_local(Box::new(visit).run_plugin(Rc::clone(&self.0)));
     }
 
     fn coming(
@@ -108,7 +109,7 @@ impl Host for OnPluginThread {
         let local = Rc::clone(&self.0);
         sessions.spawn_local(async move {
             if let Some(visit) = coming.await {
-                Box::pin(visit.run_plugin(local)).await;
+                Box::pin(Box::new(visit).run_plugin(local)).await;
             }
         });
     }
@@ -121,16 +122,11 @@ pub(crate) struct Visit {
     peer: SocketAddr,
     local: SocketAddr,
     proxied: bool,
-    service: Service,
-    tls: Option<Tls>,
-    certificate: Option<Tls>,
-    category: Option<Category>,
-    zone: Arc<Zone>,
-    limits: Arc<Limits>,
+    /// Where it came in.
+    door: Arc<Listener>,
     end: CancellationToken,
-    // Both are given back when the visit is over.
-    _global: GlobalPermit,
-    _address: AddressPermit,
+    /// Given back when the visit is over.
+    permits: (GlobalPermit, AddressPermit),
 }
 
 impl Listener {
@@ -150,25 +146,26 @@ impl Listener {
                 return;
             }
         };
+        let this = Arc::new(self);
         let mut sessions = JoinSet::new();
-        let mut refusals = RefusalLog::new(self.kind);
+        let mut refusals = RefusalLog::new(this.kind);
         let mut backoff = MIN_BACKOFF;
         loop {
             tokio::select! {
                 biased;
                 () = end.cancelled() => break,
-                () = self.zone.out.closed() => break,
-                () = self.retire.cancelled() => break,
-                Some(ended) = sessions.join_next() => self.joined(ended),
+                () = this.zone.out.closed() => break,
+                () = this.retire.cancelled() => break,
+                Some(ended) = sessions.join_next() => this.joined(ended),
                 accepted = socket.accept() => match accepted {
                     Ok((socket, peer)) => {
                         backoff = MIN_BACKOFF;
-                        self.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
+                        this.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
                     }
                     Err(error) if is_clients_fault(&error) => {}
                     Err(error) => {
-                        self.zone.stats.accept_errors.increase();
-                        tracing::error!(%error, service = %self.kind, "cannot accept connections");
+                        this.zone.stats.accept_errors.increase();
+                        tracing::error!(%error, service = %this.kind, "cannot accept connections");
                         // The connection stays in the backlog: trying again at
                         // once would only burn the processor.
                         tokio::select! {
@@ -180,33 +177,33 @@ impl Listener {
                 },
             }
         }
-        if self.retire.is_cancelled() && !end.is_cancelled() {
+        if this.retire.is_cancelled() && !end.is_cancelled() {
             // Those who came before the port was given up are served.
             let now = |cx: &mut Context<'_>| Poll::Ready(socket.poll_accept(cx));
             while let Poll::Ready(Ok((socket, peer))) = poll_fn(now).await {
-                self.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
+                this.take(socket, peer, &end, (&mut sessions, &host), &mut refusals);
             }
         }
         drop(socket);
-        if self.retire.is_cancelled() {
+        if this.retire.is_cancelled() {
             // Another one lets in who comes now; these stay until they go.
             loop {
                 tokio::select! {
                     biased;
                     () = end.cancelled() => break,
-                    () = self.zone.out.closed() => break,
+                    () = this.zone.out.closed() => break,
                     ended = sessions.join_next() => match ended {
-                        Some(ended) => self.joined(ended),
+                        Some(ended) => this.joined(ended),
                         None => break,
                     },
                 }
             }
         }
         end.cancel();
-        let Self { zone, kind, .. } = self;
+        let (zone, kind) = (&this.zone, this.kind);
         let drained = tokio::time::timeout(shutdown, async {
             while let Some(ended) = sessions.join_next().await {
-                count_panic(&zone, ended);
+                count_panic(zone, ended);
             }
         });
         if drained.await.is_err() {
@@ -223,7 +220,7 @@ impl Listener {
 
     /// Gives a new connection its permits and its task, or turns it away.
     fn take(
-        &self,
+        self: &Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
         end: &CancellationToken,
@@ -237,11 +234,15 @@ impl Listener {
         let Some(global) = self.permits.global() else {
             return refuse(Refusal::Global);
         };
-        // Without a local address the connection is already gone.
-        let Ok(local) = socket.local_addr() else { return };
+        // Only who listens on all addresses has to ask which was meant. Without an
+        // answer the connection is already gone.
+        let local = match self.address.ip().is_unspecified() {
+            true => socket.local_addr().ok(),
+            false => Some(self.address),
+        };
+        let Some(local) = local else { return };
         let meant = (self.kind == ServiceKind::CatchAll).then(|| catch_all::meant(&socket, local));
         let local = meant.flatten().unwrap_or(local);
-        let _ = socket.set_nodelay(true);
         if self.proxy_protocol == ProxyMode::Required {
             if !self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip())) {
                 return refuse(Refusal::UntrustedProxy);
@@ -252,48 +253,22 @@ impl Listener {
         let Some(address) = self.permits.address(peer.ip()) else {
             return refuse(Refusal::PerAddress);
         };
-        let visit = self.visit(socket, Vec::new(), (peer, local), (global, address), end.clone());
+        let (early, door, end) = (Vec::new(), Arc::clone(self), end.clone());
+        let permits = (global, address);
+        let visit = Visit { socket, early, peer, local, proxied: false, door, end, permits };
         host.visit(sessions, visit);
-    }
-
-    fn visit(
-        &self,
-        socket: TcpStream,
-        early: Vec<u8>,
-        (peer, local): (SocketAddr, SocketAddr),
-        (global, address): (GlobalPermit, AddressPermit),
-        end: CancellationToken,
-    ) -> Visit {
-        Visit {
-            socket,
-            early,
-            peer,
-            local,
-            proxied: false,
-            service: self.service.clone(),
-            tls: self.tls.clone(),
-            certificate: self.certificate.clone(),
-            category: self.category.clone(),
-            zone: Arc::clone(&self.zone),
-            limits: Arc::clone(&self.limits),
-            end,
-            _global: global,
-            _address: address,
-        }
     }
 
     /// A connection that starts with a PROXY header: the visit begins when the header has said whose it is.
     fn proxied(
-        &self,
+        self: &Arc<Self>,
         mut socket: TcpStream,
         global: GlobalPermit,
         end: CancellationToken,
     ) -> impl Future<Output = Option<Visit>> + Send + 'static {
-        let parts = (self.service.clone(), self.tls.clone(), self.category.clone());
-        let certificate = self.certificate.clone();
-        let (zone, limits) = (Arc::clone(&self.zone), Arc::clone(&self.limits));
-        let permits = Arc::clone(&self.permits);
+        let door = Arc::clone(self);
         async move {
+            let stats = &door.zone.stats;
             let header = tokio::select! {
                 biased;
                 () = end.cancelled() => return None,
@@ -304,37 +279,22 @@ impl Listener {
                     (source, target, early)
                 }
                 Ok(Some((Header::Local { .. }, _))) => {
-                    zone.stats.proxy_checks.increase();
+                    stats.proxy_checks.increase();
                     return None;
                 }
                 Ok(None) | Err(_) => {
                     tracing::debug!("a trusted proxy sent no valid PROXY header");
-                    zone.stats.refused_counter(Refusal::ProxyHeader).increase();
+                    stats.refused_counter(Refusal::ProxyHeader).increase();
                     return None;
                 }
             };
-            let Some(address) = permits.address(peer.ip()) else {
+            let Some(address) = door.permits.address(peer.ip()) else {
                 tracing::debug!(address = %peer.ip(), "refused a proxied connection");
-                zone.stats.refused_counter(Refusal::PerAddress).increase();
+                stats.refused_counter(Refusal::PerAddress).increase();
                 return None;
             };
-            let (service, tls, category) = parts;
-            Some(Visit {
-                socket,
-                early,
-                peer,
-                local,
-                proxied: true,
-                service,
-                tls,
-                certificate,
-                category,
-                zone,
-                limits,
-                end,
-                _global: global,
-                _address: address,
-            })
+            let permits = (global, address);
+            Some(Visit { socket, early, peer, local, proxied: true, door, end, permits })
         }
     }
 }
@@ -361,19 +321,26 @@ async fn read_header(socket: &mut TcpStream) -> Option<(Header, Vec<u8>)> {
 }
 
 impl Visit {
-    /// The whole life of a session.
-    async fn run(self) {
-        let Self { socket, early, peer, local, .. } = self;
-        let Self { service, tls, category, zone, limits, end, proxied, .. } = self;
-        let _open = Open::new(&zone);
-        let mut session = Session::new(Arc::clone(&zone), category, peer, local);
+    /// Out of its box.
+    #[expect(clippy::boxed_local, reason = "the box is given back here, not at the visit's end")]
+    fn out(self: Box<Self>) -> Self {
+        *self
+    }
+
+    /// The whole life of a session. In a box: a future holds what it was given for
+    /// as long as it lives, and beside it what it makes of that.
+    async fn run(self: Box<Self>) {
+        let Self { socket, early, peer, local, proxied, door, end, permits: _permits } = self.out();
+        let zone = &door.zone;
+        let _open = Open::new(zone);
+        let mut session = Session::new(Arc::clone(zone), door.category.clone(), peer, local);
         // Behind a proxy the first packet is the proxy's.
-        let fingerprint = if proxied { None } else { first_packet(&zone, &socket) };
-        let mut stream = Stream::new(socket, early, &limits, end);
+        let fingerprint = if proxied { None } else { first_packet(zone, &socket) };
+        let mut stream = Stream::new(socket, early, &door.limits, end);
         let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
         let opened = session.emit(opened).await;
         let why = match opened {
-            Ok(()) => match caught(attend(&service, tls, &mut session, &mut stream)).await {
+            Ok(()) => match caught(Box::pin(attend(&door, &mut session, &mut stream))).await {
                 Ok(Ok(())) => Closed::Completed,
                 Ok(Err(why)) => why,
                 Err(Panicked) => {
@@ -394,63 +361,91 @@ impl Visit {
     }
 }
 
+/// What came of the begin of a visit to a plug-in.
+enum Begun {
+    /// Its script has its turn.
+    Serve(Rc<plugin::Visit>),
+    /// It is over already, and why.
+    Over(Box<Session>, Box<Stream>, Closed),
+}
+
 impl Visit {
-    /// The whole life of a session that a plug-in serves.
-    async fn run_plugin(self, local: Rc<plugin::Local>) {
-        let Self { socket, early, peer, local: here, .. } = self;
-        let Self { tls, certificate, category, zone, limits, end, proxied, .. } = self;
-        let _open = Open::new(&zone);
-        let mut session = Session::new(Arc::clone(&zone), category, peer, here);
-        local.plugin.begin(&mut session);
-        let fingerprint = if proxied { None } else { first_packet(&zone, &socket) };
-        let mut stream = Stream::new(socket, early, &limits, end);
-        let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
-        let mut begun = session.emit(opened).await.map(|()| true);
-        if let (Ok(_), Some(tls)) = (&begun, tls) {
-            begun = Box::pin(begin_tls(&tls, &mut session, &mut stream)).await;
-        }
-        let (session, stream, why) = match begun {
-            Ok(true) if !stream.is_misplaced() => {
-                let wire = Wire::Socket(Box::new(stream), certificate);
-                let visit = plugin::Visit::new(session, wire);
-                let why = match caught(plugin::serve(&local, &visit)).await {
+    /// The whole life of a session that a plug-in serves. Its begin and its end in
+    /// boxes: for most of it the script waits, and thousands may.
+    async fn run_plugin(self: Box<Self>, local: Rc<plugin::Local>) {
+        let Self { socket, early, peer, local: here, proxied, door, end, permits: _permits } =
+            self.out();
+        let _open = Open::new(&door.zone);
+        let ends = (peer, here);
+        let begun = begin_plugin(&door, &local, (socket, early, end), ends, proxied);
+        let over = match Box::pin(begun).await {
+            Begun::Serve(visit) => {
+                let why = match caught(Box::pin(plugin::serve(&local, &visit))).await {
                     Ok(ended) => ended.err().unwrap_or(Closed::Completed),
                     Err(Panicked) => {
-                        zone.stats.panics.increase();
+                        door.zone.stats.panics.increase();
                         tracing::error!(plugin = %local.plugin.name, "a plug-in made its host panic");
                         Closed::Error(io::Error::other("panicked"))
                     }
                 };
-                match visit.finish() {
-                    Some(parts) => {
-                        let (session, stream) = parts.into_session();
-                        (session, stream, why)
-                    }
-                    None => {
-                        // All calls of a script that has ended are over.
-                        zone.stats.panics.increase();
-                        tracing::error!(plugin = %local.plugin.name, "the session of a plug-in was lost");
-                        return;
-                    }
-                }
+                let Some(parts) = visit.finish() else {
+                    // All calls of a script that has ended are over.
+                    door.zone.stats.panics.increase();
+                    tracing::error!(plugin = %local.plugin.name, "the session of a plug-in was lost");
+                    return;
+                };
+                let (session, stream) = parts.into_session();
+                Box::pin(end_plugin(session, stream, why))
             }
-            Ok(true) => {
-                // No server answers without TLS where it is wanted.
-                let ended = record_misplaced(&mut session, &mut stream).await;
-                (session, Some(stream), ended.err().unwrap_or(Closed::Completed))
-            }
-            Ok(false) => (session, Some(stream), Closed::Completed),
-            Err(why) => (session, Some(stream), why),
+            Begun::Over(session, stream, why) => Box::pin(end_plugin(*session, Some(stream), why)),
         };
-        let (mut session, mut traffic) = (session, Traffic::default());
-        if let Some(mut stream) = stream {
-            if matches!(why, Closed::Completed) {
-                Box::pin(stream.linger()).await;
-            }
-            traffic = stream.traffic();
-        }
-        Box::pin(session.close(&why, traffic)).await;
+        over.await;
     }
+}
+
+/// Opens the session of a visit to a plug-in, and begins TLS where it is spoken.
+async fn begin_plugin(
+    door: &Listener,
+    local: &plugin::Local,
+    (socket, early, end): (TcpStream, Vec<u8>, CancellationToken),
+    (peer, here): (SocketAddr, SocketAddr),
+    proxied: bool,
+) -> Begun {
+    let zone = &door.zone;
+    let mut session = Session::new(Arc::clone(zone), door.category.clone(), peer, here);
+    local.plugin.begin(&mut session);
+    let fingerprint = if proxied { None } else { first_packet(zone, &socket) };
+    let mut stream = Box::new(Stream::new(socket, early, &door.limits, end));
+    let opened = fingerprint::record(session.event(EventKind::ConnectionOpened), fingerprint);
+    let mut begun = session.emit(opened).await.map(|()| true);
+    if let (Ok(_), Some(tls)) = (&begun, &door.tls) {
+        begun = begin_tls(tls, &mut session, &mut stream).await;
+    }
+    match begun {
+        Ok(true) if !stream.is_misplaced() => {
+            let wire = Wire::Socket(stream, door.certificate.clone());
+            Begun::Serve(plugin::Visit::new(session, wire))
+        }
+        Ok(true) => {
+            // No server answers without TLS where it is wanted.
+            let ended = record_misplaced(&mut session, &mut stream).await;
+            Begun::Over(Box::new(session), stream, ended.err().unwrap_or(Closed::Completed))
+        }
+        Ok(false) => Begun::Over(Box::new(session), stream, Closed::Completed),
+        Err(why) => Begun::Over(Box::new(session), stream, why),
+    }
+}
+
+/// Tells the end of a visit to a plug-in.
+async fn end_plugin(mut session: Session, stream: Option<Box<Stream>>, why: Closed) {
+    let mut traffic = Traffic::default();
+    if let Some(mut stream) = stream {
+        if matches!(why, Closed::Completed) {
+            stream.linger().await;
+        }
+        traffic = stream.traffic();
+    }
+    session.close(&why, traffic).await;
 }
 
 /// Begins TLS, and records what the client offers; whether it can be served.
@@ -465,18 +460,13 @@ async fn record_misplaced(session: &mut Session, stream: &mut Stream) -> Result<
 }
 
 /// Begins TLS where it is spoken, and serves.
-async fn attend(
-    service: &Service,
-    tls: Option<Tls>,
-    session: &mut Session,
-    stream: &mut Stream,
-) -> Result<(), Closed> {
-    if let Some(tls) = tls
-        && !Box::pin(begin_tls(&tls, session, stream)).await?
+async fn attend(door: &Listener, session: &mut Session, stream: &mut Stream) -> Result<(), Closed> {
+    if let Some(tls) = &door.tls
+        && !Box::pin(begin_tls(tls, session, stream)).await?
     {
         return Ok(());
     }
-    service.serve(session, stream).await
+    door.service.serve(session, stream).await
 }
 
 /// What the first packet of a connection says about its sender.
@@ -505,16 +495,13 @@ impl Drop for Open {
 /// A service panicked; the message is on stderr or wherever the hook puts it.
 struct Panicked;
 
-/// Runs `work` and turns a panic into a value, so that the session still ends in order.
-async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(move |cx| {
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(_) => std::task::Poll::Ready(Err(Panicked)),
-        }
+/// Runs `work` and turns a panic into a value, so that the session still ends in
+/// order. It comes in a box: a future that takes another holds room for it twice.
+fn caught<F: Future>(mut work: Pin<Box<F>>) -> impl Future<Output = Result<F::Output, Panicked>> {
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
     })
-    .await
 }
 
 /// A panic outside of a service: the session's end could not be said.

@@ -170,6 +170,8 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Each connection has it from here, without a call of its own.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     if let Err(error) = fingerprint::saved::keep(&socket) {
         tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
@@ -190,4 +192,21 @@ fn receive(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn short_answers_of_a_connection_are_sent_at_once() {
+        let listening = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listening.set_nonblocking(false).unwrap();
+        let client = TcpStream::connect(listening.local_addr().unwrap()).unwrap();
+        let (served, _) = listening.accept().unwrap();
+        assert!(served.nodelay().unwrap());
+        client.shutdown(Shutdown::Both).unwrap();
+    }
 }

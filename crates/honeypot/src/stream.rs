@@ -5,12 +5,14 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -340,7 +342,8 @@ impl Stream {
             return Ok(0);
         }
         if self.tls.is_some() {
-            return self.read_decrypted(buffer, room).await;
+            // In a box: else every session that waits has the room for it.
+            return Box::pin(self.read_decrypted(buffer, room)).await;
         }
         self.read_raw(buffer, room).await
     }
@@ -361,21 +364,20 @@ impl Stream {
         }
         loop {
             self.check()?;
-            match read_some(&self.socket, buffer, room) {
-                Ok(0) => return Err(Closed::ClientClosed),
-                Ok(count) => {
+            let socket = &mut self.socket;
+            match poll_fn(|cx| Poll::Ready(read_some(socket, cx, buffer, room))).await {
+                Poll::Ready(Ok(0)) => return Err(Closed::ClientClosed),
+                Poll::Ready(Ok(count)) => {
                     self.charge_in(count);
-                    // A client that always has bytes ready must not keep others waiting.
-                    tokio::task::consume_budget().await;
                     return Ok(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => {
                     if !self.ready(Ready::Read, wake).await? {
                         return Ok(0);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -391,7 +393,7 @@ impl Stream {
                 None => 0,
             };
             bytes = bytes.get(taken..).unwrap_or_default();
-            self.flush().await?;
+            Box::pin(self.flush()).await?;
         }
         while !bytes.is_empty() {
             if self.out_left == 0 {
@@ -437,31 +439,37 @@ impl Stream {
     }
 
     /// Waits for the socket, unless the zone ends or a deadline passes before;
-    /// `false` where `wake` did. Polls by hand: every held session has the room
-    /// for this wait.
-    async fn ready(&self, what: Ready, wake: Option<Instant>) -> Result<bool, Closed> {
+    /// `false` where `wake` did. Polls by hand, and what can be known before is
+    /// before the wait: every held session has the room for it.
+    fn ready(
+        &self,
+        what: Ready,
+        wake: Option<Instant>,
+    ) -> impl Future<Output = Result<bool, Closed>> + Send {
         let (until, late) = self.until();
         let (until, late) = match wake {
-            Some(wake) if wake < until => (wake, Ok(false)),
-            _ => (until, Err(late)),
+            Some(wake) if wake < until => (wake, None),
+            _ => (until, Some(late)),
         };
-        let mut end = pin!(self.end.cancelled());
-        let mut timer = pin!(tokio::time::sleep_until(until));
-        let mut late = Some(late);
-        poll_fn(move |cx| {
-            if end.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(Closed::Shutdown));
-            }
-            let ready = match what {
-                Ready::Read => self.socket.poll_read_ready(cx),
-                Ready::Write => self.socket.poll_write_ready(cx),
-            };
-            if let Poll::Ready(ready) = ready {
-                return Poll::Ready(ready.map(|()| true).map_err(Closed::from));
-            }
-            timer.as_mut().poll(cx).map(|()| late.take().unwrap_or(Err(Closed::Idle)))
-        })
-        .await
+        async move {
+            let mut late = late;
+            let mut end = pin!(self.end.cancelled());
+            let mut timer = pin!(tokio::time::sleep_until(until));
+            poll_fn(|cx| {
+                if end.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Closed::Shutdown));
+                }
+                let ready = match what {
+                    Ready::Read => self.socket.poll_read_ready(cx),
+                    Ready::Write => self.socket.poll_write_ready(cx),
+                };
+                if let Poll::Ready(ready) = ready {
+                    return Poll::Ready(ready.map(|()| true).map_err(Closed::from));
+                }
+                timer.as_mut().poll(cx).map(|()| late.take().map_or(Ok(false), Err))
+            })
+            .await
+        }
     }
 
     /// Whether the zone ends or a deadline has passed.
@@ -526,11 +534,17 @@ impl io::Write for Out<'_> {
 }
 
 /// One read through the stack into the heap, so that the heap holds what came
-/// and not what could have come.
-fn read_some(socket: &TcpStream, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
-    let mut stack = [0u8; READ_BYTES];
-    let stack = stack.get_mut(..room.min(READ_BYTES)).unwrap_or_default();
-    let count = socket.try_read(stack)?;
-    buffer.extend_from_slice(stack.get(..count).unwrap_or_default());
-    Ok(count)
+/// and not what could have come. Polls, and does not only try: after a read that
+/// left room the runtime knows that there is no more, without asking the system.
+fn read_some(
+    socket: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> Poll<io::Result<usize>> {
+    let mut stack = [MaybeUninit::uninit(); READ_BYTES];
+    let mut came = ReadBuf::uninit(stack.get_mut(..room.min(READ_BYTES)).unwrap_or_default());
+    std::task::ready!(Pin::new(socket).poll_read(cx, &mut came))?;
+    buffer.extend_from_slice(came.filled());
+    Poll::Ready(Ok(came.filled().len()))
 }

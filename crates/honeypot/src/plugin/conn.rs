@@ -41,8 +41,9 @@ pub(crate) enum Ended {
 /// What belongs to one visit; its script and its driver share it.
 #[derive(Debug)]
 pub(crate) struct Visit {
-    /// Taken out while something waits.
-    parts: RefCell<Option<Parts>>,
+    /// Taken out while something waits. In a box: what waits holds no second room
+    /// for them.
+    parts: RefCell<Option<Box<Parts>>>,
     ended: RefCell<Option<Ended>>,
     events: Cell<u32>,
     timeout: Cell<Option<Duration>>,
@@ -61,9 +62,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// The session, and the stream where there is one.
-    pub(crate) fn into_session(self) -> (Session, Option<Stream>) {
+    pub(crate) fn into_session(self) -> (Session, Option<Box<Stream>>) {
         match self.wire {
-            Wire::Socket(stream, _) => (self.session, Some(*stream)),
+            Wire::Socket(stream, _) => (self.session, Some(stream)),
             Wire::Dialog(_) | Wire::Nobody => (self.session, None),
         }
     }
@@ -72,7 +73,7 @@ impl Parts {
 /// The parts, taken out; they go back when this is dropped.
 pub(crate) struct Taken {
     visit: Rc<Visit>,
-    parts: Option<Parts>,
+    parts: Option<Box<Parts>>,
 }
 
 impl Taken {
@@ -114,7 +115,7 @@ impl DerefMut for Taken {
 impl Visit {
     pub(crate) fn new(session: Session, wire: Wire) -> Rc<Self> {
         Rc::new(Self {
-            parts: RefCell::new(Some(Parts { session, wire, buffer: Vec::new() })),
+            parts: RefCell::new(Some(Box::new(Parts { session, wire, buffer: Vec::new() }))),
             ended: RefCell::new(None),
             events: Cell::new(0),
             timeout: Cell::new(None),
@@ -140,7 +141,7 @@ impl Visit {
     /// The parts for good, after the script has ended.
     pub(crate) fn finish(&self) -> Option<Parts> {
         self.table.take();
-        self.parts.borrow_mut().take()
+        self.parts.borrow_mut().take().map(|parts| *parts)
     }
 
     /// Whether a call of the script waits.

@@ -2,12 +2,13 @@
 //! reference in docs/PLUGINS.md is written from it.
 
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use mlua::{Lua, LuaString, Table, UserDataMethods, Value, Variadic};
 use palisade_event::EventKind;
 
-use super::conn::{self, Conn};
+use super::conn::{self, Conn, Visit};
 use super::vm::Inside;
 use super::{tell, tools};
 
@@ -70,12 +71,10 @@ macro_rules! telling {
             let shared = Rc::clone(inside);
             let function = lua.create_async_function(move |$lua, $args: $type| {
                 let $inside = Rc::clone(&shared);
-                let visit = $inside.visit(&$lua);
-                async move {
-                    let $visit = visit?;
+                call($inside.visit(&$lua), |$visit| async move {
                     let _ = (&$lua, &$inside);
                     $body.await
-                }
+                })
             })?;
             table.raw_set($name, function)
         }
@@ -391,46 +390,53 @@ pub(crate) fn install(lua: &Lua, inside: &Rc<Inside>) -> mlua::Result<()> {
     Ok(())
 }
 
+/// A call of a script that may wait.
+type Call<T> = Pin<Box<dyn Future<Output = mlua::Result<T>>>>;
+
+/// A call that belongs to `visit`. In a box of its size: mlua holds room for a
+/// future twice, and each open session waits in one of them.
+fn call<T: 'static, F>(
+    visit: mlua::Result<Rc<Visit>>,
+    begin: impl FnOnce(Rc<Visit>) -> F,
+) -> Call<T>
+where
+    F: Future<Output = mlua::Result<T>> + 'static,
+{
+    match visit {
+        Ok(visit) => Box::pin(begin(visit)),
+        Err(error) => Box::pin(std::future::ready(Err(error))),
+    }
+}
+
 /// Registers the methods of `conn`.
 pub(crate) fn add_methods<M: UserDataMethods<Conn>>(methods: &mut M) {
     methods.add_async_method("read", |lua, conn, max: f64| {
-        let visit = conn.own(&lua);
-        async move { conn::read(lua, visit?, max).await }
+        call(conn.own(&lua), |visit| conn::read(lua, visit, max))
     });
     methods.add_async_method("read_exact", |lua, conn, n: f64| {
-        let visit = conn.own(&lua);
-        async move { conn::read_exact(lua, visit?, n).await }
+        call(conn.own(&lua), |visit| conn::read_exact(lua, visit, n))
     });
     methods.add_async_method("read_line", |lua, conn, max: Option<f64>| {
-        let visit = conn.own(&lua);
-        async move { conn::read_line(lua, visit?, max).await }
+        call(conn.own(&lua), |visit| conn::read_line(lua, visit, max))
     });
     methods.add_async_method("read_until", |lua, conn, (mark, max): (LuaString, f64)| {
-        let visit = conn.own(&lua);
-        async move { conn::read_to_mark(lua, visit?, mark, max).await }
+        call(conn.own(&lua), |visit| conn::read_to_mark(lua, visit, mark, max))
     });
     methods.add_async_method("peek", |lua, conn, n: f64| {
-        let visit = conn.own(&lua);
-        async move { conn::peek(lua, visit?, n).await }
+        call(conn.own(&lua), |visit| conn::peek(lua, visit, n))
     });
     methods.add_async_method("write", |lua, conn, texts: Variadic<LuaString>| {
-        let visit = conn.own(&lua);
-        async move { conn::write(visit?, texts).await }
+        call(conn.own(&lua), |visit| conn::write(visit, texts))
     });
     methods.add_async_method("sleep", |lua, conn, seconds: f64| {
-        let visit = conn.own(&lua);
-        async move { conn::sleep(visit?, seconds).await }
+        call(conn.own(&lua), |visit| conn::sleep(visit, seconds))
     });
     methods
         .add_method("timeout", |_, conn, seconds: Option<f64>| conn::set_timeout(&conn.0, seconds));
     methods.add_async_method("starttls", |lua, conn, ()| {
-        let visit = conn.own(&lua);
-        async move { conn::start_tls(lua, visit?).await }
+        call(conn.own(&lua), |visit| conn::start_tls(lua, visit))
     });
-    methods.add_async_method("close", |lua, conn, ()| {
-        let visit = conn.own(&lua);
-        async move { conn::close(visit?).await }
-    });
+    methods.add_async_method("close", |lua, conn, ()| call(conn.own(&lua), conn::close));
 }
 
 /// The reference in the form of Markdown, a table for each group.

@@ -113,7 +113,8 @@ pub(crate) async fn serve(local: &Local, visit: &Rc<Visit>) -> Result<(), Closed
         Err(Ended::Closed(why)) => Err(why),
         Err(Ended::Fault(fault)) => {
             if let Ok(mut parts) = visit.take() {
-                local.plugin.tell_fault(&mut parts.session, &fault).await?;
+                // In a box: else every session has the room for it.
+                Box::pin(local.plugin.tell_fault(&mut parts.session, &fault)).await?;
             }
             Err(Closed::Failed)
         }

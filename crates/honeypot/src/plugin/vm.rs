@@ -50,15 +50,19 @@ const TAKEN_OUT: &[&str] = &[
 /// The time that a script has.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
-    /// Since when it runs: by the clock and by the processor; for how long at most.
-    running: Cell<Option<(Instant, Duration, Duration)>>,
+    /// Since when it runs, and for how long at most.
+    running: Cell<Option<(Instant, Duration)>>,
+    /// What the thread had used of a processor at the first look: most turns end
+    /// before one, and are not to ask the system for it.
+    cpu: Cell<Option<Duration>>,
     calls: Cell<u32>,
     over: Cell<bool>,
 }
 
 impl Budget {
     fn begin(&self, longest: Duration) {
-        self.running.set(Some((Instant::now(), cpu_time(), longest)));
+        self.running.set(Some((Instant::now(), longest)));
+        self.cpu.set(None);
         self.calls.set(0);
         self.over.set(false);
     }
@@ -77,8 +81,10 @@ impl Budget {
         if !calls.is_multiple_of(LOOK_EVERY) {
             return false;
         }
-        let Some((since, cpu, longest)) = self.running.get() else { return false };
+        let Some((since, longest)) = self.running.get() else { return false };
         let passed = since.elapsed();
+        let cpu = self.cpu.get().unwrap_or_else(cpu_time);
+        self.cpu.set(Some(cpu));
         // The processor's time is asked for only when the clock says so.
         let over = passed > longest
             && (cpu_time().saturating_sub(cpu) > longest || passed > longest * MAX_WALL_FACTOR);

@@ -111,6 +111,8 @@ struct Exchange {
     theirs: Vec<u8>,
     ours: Vec<u8>,
     skip: bool,
+    /// Whether the client wants to hear of extensions (RFC 8308).
+    extensions: bool,
     group: Option<(Arc<Group>, [u32; 3])>,
 }
 
@@ -406,7 +408,8 @@ impl Transport {
         let profile = self.server.profile;
         let right = guessed(list::KEX, profile.kex) && guessed(list::HOST_KEY, profile.host_keys);
         let skip = offer.follows && !right;
-        let exchange = Exchange { names, theirs, ours, skip, group: None };
+        let extensions = offer.has(list::KEX, "ext-info-c");
+        let exchange = Exchange { names, theirs, ours, skip, extensions, group: None };
         self.stage = Stage::Exchange(Box::new(exchange));
         Ok(first.then(|| Box::new(offer)))
     }
@@ -506,8 +509,8 @@ impl Transport {
         self.sealer.seal(&message, &mut self.out);
         self.sealer.seal(&[NEWKEYS], &mut self.out);
         self.switch(exchange, &agreed.secret, hash).ok_or_else(invalid)?;
-        if first {
-            self.say_extensions(&exchange.theirs);
+        if first && exchange.extensions {
+            self.say_extensions();
         }
         for message in std::mem::take(&mut self.waiting) {
             self.sealer.seal(&message, &mut self.out);
@@ -546,10 +549,7 @@ impl Transport {
     }
 
     /// RFC 8308: which signatures of clients we take.
-    fn say_extensions(&mut self, theirs: &[u8]) {
-        if !Offer::parse(theirs).is_some_and(|offer| offer.has(list::KEX, "ext-info-c")) {
-            return;
-        }
+    fn say_extensions(&mut self) {
         let profile = self.server.profile;
         let mut message = vec![EXT_INFO];
         message.put_u32(1 + u32::from(profile.host_bound));

@@ -5,6 +5,7 @@
 
 pub(super) mod dh;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use p521::elliptic_curve::Generate as _;
@@ -230,7 +231,11 @@ impl Offer {
     fn digest(&self, parts: [usize; 4]) -> String {
         use md5::Digest as _;
         let text = parts.map(|index| self.list(index)).join(&b';');
-        md5::Md5::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = String::with_capacity(32);
+        for byte in md5::Md5::digest(&text) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 
     /// The lists with their names, for the record.
