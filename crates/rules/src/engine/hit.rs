@@ -7,11 +7,9 @@ use palisade_event::{EventKind, Outcome, Timestamp};
 
 use crate::Sighting;
 use crate::scenario::{
-    DistinctValue, Given, GroupBy, Kinds, Known, KnownService, MAX_SCENARIOS, Rule, Scenario, Test,
-    kind_bit,
+    DistinctValue, Given, GroupBy, Kinds, Known, KnownService, Rule, Scenario, ScenarioSet, Test,
+    kind_bit, with_places,
 };
-
-const _: () = assert!(MAX_SCENARIOS <= u64::BITS as usize);
 
 /// What counting needs of a sighting that some scenario looks at. Owns nothing
 /// and borrows nothing, so that it can wait for its turn.
@@ -23,10 +21,8 @@ pub struct Hit {
     pub source: Option<IpAddr>,
     /// How many times it happened.
     pub repeat: u32,
-    /// Scenarios whose filter matched, one bit each.
-    pub(super) first: u64,
-    /// Scenarios whose second filter matched.
-    pub(super) then: u64,
+    /// Filters that matched, by their places.
+    pub(super) matched: ScenarioSet,
     pub(super) user: Option<u64>,
     pub(super) path: u32,
     pub(super) has_path: bool,
@@ -52,8 +48,7 @@ impl Hit {
             at: Timestamp::from_millis(0),
             source: None,
             repeat,
-            first: 0,
-            then: 0,
+            matched: ScenarioSet::default(),
             user: None,
             path: 0,
             has_path: false,
@@ -93,12 +88,12 @@ pub struct Matcher {
     /// of [`Matcher::case`].
     cases: Vec<Case>,
     /// Scenarios that need the hash of the login name, of the path.
-    needs_user: u64,
-    needs_path: u64,
+    needs_user: ScenarioSet,
+    needs_path: ScenarioSet,
     /// Scenarios that count machines or sensors.
-    needs_place: u64,
+    needs_place: ScenarioSet,
     /// Scenarios that count faster who was banned before.
-    pub(super) weighs_known: u64,
+    pub(super) weighs_known: ScenarioSet,
 }
 
 /// Most services whose filters are worked out in advance; where scenarios name
@@ -110,10 +105,8 @@ const OUTCOMES: [Option<Outcome>; 3] = [None, Some(Outcome::Accepted), Some(Outc
 /// What filters say of all sightings of one kind, outcome and service.
 #[derive(Clone, Debug, Default)]
 struct Case {
-    /// Scenarios whose filter matches them all.
-    first: u64,
-    /// Scenarios whose second filter matches them all.
-    then: u64,
+    /// Filters that match them all.
+    matched: ScenarioSet,
     /// Those where that depends on more.
     open: Box<[Open]>,
 }
@@ -121,8 +114,8 @@ struct Case {
 /// A filter of which something is left to be looked at.
 #[derive(Clone, Debug)]
 struct Open {
-    bit: u64,
-    is_then: bool,
+    /// The place of the filter.
+    place: usize,
     test: Test,
 }
 
@@ -130,18 +123,16 @@ impl Case {
     fn new(scenarios: &[Scenario], known: &Known<'_>) -> Self {
         let mut case = Self::default();
         let mut open = Vec::new();
-        for (place, scenario) in scenarios.iter().enumerate() {
-            let bit = 1 << place;
+        for (place, second, scenario) in with_places(scenarios) {
             let then = match &scenario.rule {
-                Rule::Sequence { then, .. } => Some(&**then),
+                Rule::Sequence { then, .. } => second.map(|place| (place, &**then)),
                 _ => None,
             };
-            for (filter, is_then) in [(Some(&scenario.filter), false), (then, true)] {
-                match filter.map_or(Given::Never, |filter| filter.given(known)) {
+            for (place, filter) in std::iter::once((place, &scenario.filter)).chain(then) {
+                match filter.given(known) {
                     Given::Never => {}
-                    Given::Always if is_then => case.then |= bit,
-                    Given::Always => case.first |= bit,
-                    Given::If(test) => open.push(Open { bit, is_then, test }),
+                    Given::Always => case.matched.insert(place),
+                    Given::If(test) => open.push(Open { place, test }),
                 }
             }
         }
@@ -152,10 +143,12 @@ impl Case {
 
 impl Matcher {
     pub(super) fn new(scenarios: Arc<[Scenario]>) -> Self {
-        let (mut all, mut needs_user, mut needs_path, mut weighs_known) = (0, 0, 0, 0);
-        let mut needs_place = 0;
+        let mut all = 0;
+        let [mut needs_user, mut needs_path, mut needs_place, mut weighs_known] =
+            [ScenarioSet::default(); 4];
         let mut services: Vec<Box<[u8]>> = Vec::new();
-        for (place, scenario) in scenarios.iter().enumerate() {
+        for (place, second, scenario) in with_places(&scenarios) {
+            let places = std::iter::once(place).chain(second);
             all |= scenario.filter.kinds();
             let mut named = scenario.filter.services();
             if let Rule::Sequence { then, .. } = &scenario.rule {
@@ -168,16 +161,16 @@ impl Matcher {
                 _ => None,
             };
             if matches!(scenario.rule, Rule::Rate { weighs_known: true, .. }) {
-                weighs_known |= 1 << place;
+                weighs_known.insert(place);
             }
             if of == Some(DistinctValue::User) || scenario.group_by == GroupBy::User {
-                needs_user |= 1 << place;
+                places.clone().for_each(|place| needs_user.insert(place));
             }
             if of == Some(DistinctValue::Path) {
-                needs_path |= 1 << place;
+                places.clone().for_each(|place| needs_path.insert(place));
             }
             if matches!(of, Some(DistinctValue::Host | DistinctValue::Sensor)) {
-                needs_place |= 1 << place;
+                places.clone().for_each(|place| needs_place.insert(place));
             }
         }
         services.sort();
@@ -248,20 +241,19 @@ impl Matcher {
             return None;
         }
         let case = self.case(sighting)?;
-        let (mut first, mut then) = (case.first, case.then);
-        for Open { bit, is_then, test } in &case.open {
+        let mut matched = case.matched;
+        for Open { place, test } in &case.open {
             if test.holds(sighting) {
-                if *is_then { then |= bit } else { first |= bit }
+                matched.insert(*place);
             }
         }
-        let matched = first | then;
-        if matched == 0 {
+        if matched.is_empty() {
             return None;
         }
-        let user = sighting.user.filter(|_| matched & self.needs_user != 0).map(hash);
-        let path = (matched & self.needs_path != 0).then(|| sighting.path()).flatten();
+        let user = sighting.user.filter(|_| matched.meets(&self.needs_user)).map(hash);
+        let path = matched.meets(&self.needs_path).then(|| sighting.path()).flatten();
         let (mut host, mut sensor) = (0, 0);
-        if matched & self.needs_place != 0 {
+        if matched.meets(&self.needs_place) {
             // 0 is none; two that share a hash count as one.
             let short = |text: &[u8]| ((hash(text) >> 32) as u32).max(1);
             sensor = sighting.sensor.map_or(0, short);
@@ -271,8 +263,7 @@ impl Matcher {
             at: sighting.at,
             source: sighting.source.map(|source| source.to_canonical()),
             repeat: sighting.repeat.max(1),
-            first,
-            then,
+            matched,
             user,
             path: path.map_or(0, |path| (hash(path) >> 32) as u32),
             has_path: path.is_some(),

@@ -5,7 +5,7 @@
 //! scenarios count it. Each has a few words of 32 bits in the entry of a group.
 
 use crate::engine::hit::hash;
-use crate::scenario::{GroupBy, Rule, Scenario, kind_bit};
+use crate::scenario::{GroupBy, Rule, Scenario, ScenarioSet, kind_bit, with_places};
 
 use palisade_event::EventKind;
 
@@ -13,6 +13,8 @@ use palisade_event::EventKind;
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) scenario: usize,
+    /// The place of its second filter, where it has one; else the same.
+    pub(super) then: usize,
     /// Its words: from the first, to the one after the last.
     pub(super) from: usize,
     pub(super) to: usize,
@@ -92,8 +94,8 @@ impl SlotRule {
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) group_by: GroupBy,
-    /// The scenarios, one bit each.
-    pub(super) mask: u64,
+    /// The filters of its scenarios.
+    pub(super) filters: ScenarioSet,
     pub(super) slots: Vec<Slot>,
     /// Words of an entry.
     pub(super) words: usize,
@@ -104,7 +106,7 @@ pub(super) struct Part {
 /// Spreads scenarios over tables.
 pub(super) fn plan(scenarios: &[Scenario]) -> Vec<Part> {
     let mut parts: Vec<(Vec<u8>, Part)> = Vec::new();
-    for (place, scenario) in scenarios.iter().enumerate() {
+    for (place, second, scenario) in with_places(scenarios) {
         let key = scenario.filter.service().unwrap_or(b"").to_vec();
         // Decisions are counted by their own times, which in an old log come
         // after everything else.
@@ -118,7 +120,7 @@ pub(super) fn plan(scenarios: &[Scenario]) -> Vec<Part> {
         let index = found.unwrap_or_else(|| {
             let part = Part {
                 group_by: scenario.group_by,
-                mask: 0,
+                filters: ScenarioSet::default(),
                 slots: Vec::new(),
                 words: 0,
                 life_secs: Some(0),
@@ -129,10 +131,12 @@ pub(super) fn plan(scenarios: &[Scenario]) -> Vec<Part> {
         let Some((_, part)) = parts.get_mut(index) else { continue };
         let rule = SlotRule::of(&scenario.rule);
         let quiet_secs = scenario.blackhole.map_or(0, crate::scenario::Span::as_secs);
+        let then = second.unwrap_or(place);
         let (from, to) = (part.words, part.words + rule.words());
-        part.slots.push(Slot { scenario: place, from, to, rule, quiet_secs });
+        part.slots.push(Slot { scenario: place, then, from, to, rule, quiet_secs });
         part.words = to;
-        part.mask |= 1 << place;
+        part.filters.insert(place);
+        part.filters.insert(then);
         part.life_secs = part
             .life_secs
             .zip(rule.life_secs())

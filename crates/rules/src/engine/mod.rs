@@ -35,7 +35,7 @@ use state::{Change, When};
 use table::{Sought, Table};
 
 use crate::Sighting;
-use crate::scenario::{MAX_SCENARIOS, Rule, Scenario};
+use crate::scenario::{MAX_SCENARIOS, MAX_SEQUENCES, Rule, Scenario, ScenarioSet};
 
 /// Most sources that are tracked at once, all tables together; beyond them those
 /// that were not seen for longest go, counted.
@@ -73,6 +73,9 @@ pub enum EngineError {
     /// There are too many.
     #[error("{0} scenarios are too many; at most {MAX_SCENARIOS} can be used")]
     TooMany(usize),
+    /// Too many are sequences.
+    #[error("{0} sequences are too many; at most {MAX_SEQUENCES} can be used")]
+    TooManySequences(usize),
     /// Two have the same name.
     #[error("there are two scenarios named {0}")]
     Twice(String),
@@ -144,10 +147,13 @@ impl Counter {
         let mut alerts: Vec<(usize, Alert)> = Vec::new();
         for (batch, hits) in hits.chunks(TOGETHER).enumerate() {
             self.hits += hits.len() as u64;
-            for (part, table) in &mut self.parts {
+            let matched =
+                hits.iter().fold(ScenarioSet::default(), |all, hit| all.with(&hit.matched));
+            let wanted = |(part, _): &&mut (Part, Table)| part.filters.meets(&matched);
+            for (part, table) in self.parts.iter_mut().filter(wanted) {
                 let mut used = 0;
                 for (place, hit) in hits.iter().enumerate() {
-                    if (hit.first | hit.then) & part.mask != 0
+                    if hit.matched.meets(&part.filters)
                         && let Some(group) = Group::of(part.group_by, hit)
                         && let Some(one) = all.get_mut(used)
                     {
@@ -183,8 +189,7 @@ impl Counter {
         let mut alerts = Vec::new();
         self.hits += 1;
         for (part, table) in &mut self.parts {
-            let matched = (hit.first | hit.then) & part.mask;
-            if matched == 0 {
+            if !hit.matched.meets(&part.filters) {
                 continue;
             }
             let Some(group) = Group::of(part.group_by, hit) else { continue };
@@ -258,9 +263,9 @@ impl Part {
         tell: &mut impl FnMut(&Slot, &[u32], When, Change),
         alert: &mut impl FnMut(Alert),
     ) {
-        let matched = hit.first | hit.then;
+        let is_meant = |slot: &&Slot| hit.matched.has(slot.scenario) || hit.matched.has(slot.then);
         let (words, at) = table.entry(sought, hit.at);
-        for slot in self.slots.iter().filter(|slot| matched >> slot.scenario & 1 == 1) {
+        for slot in self.slots.iter().filter(is_meant) {
             let Some(words) = words.get_mut(slot.from..slot.to) else { continue };
             let change = slot.step(words, hit, at);
             tell(slot, words, at, change);
@@ -294,6 +299,11 @@ impl Engine {
     pub fn new(scenarios: Vec<Scenario>, options: EngineOptions) -> Result<Self, EngineError> {
         if scenarios.len() > MAX_SCENARIOS {
             return Err(EngineError::TooMany(scenarios.len()));
+        }
+        let is_sequence = |one: &&Scenario| matches!(one.rule, Rule::Sequence { .. });
+        let sequences = scenarios.iter().filter(is_sequence).count();
+        if sequences > MAX_SEQUENCES {
+            return Err(EngineError::TooManySequences(sequences));
         }
         for (index, scenario) in scenarios.iter().enumerate() {
             if scenarios.iter().take(index).any(|other| other.name == scenario.name) {
@@ -340,8 +350,8 @@ impl Engine {
     /// Where a hit counts for a scenario that weighs who was banned before: how
     /// many make an alert there.
     pub(crate) fn weigher(&self, hit: &Hit) -> Option<u32> {
-        let counts = hit.first & self.matcher.weighs_known;
-        let scenario = self.scenarios().get(counts.trailing_zeros() as usize)?;
+        let counts = hit.matched.within(&self.matcher.weighs_known);
+        let scenario = self.scenarios().get(counts.first()?)?;
         match scenario.rule {
             Rule::Rate { count, weighs_known: true, .. } => Some(count),
             _ => None,

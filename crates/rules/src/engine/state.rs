@@ -51,8 +51,8 @@ impl Slot {
             }
             SlotRule::Trigger => Change::Alert(hit.repeat),
             SlotRule::Sequence { within_secs, .. } => {
-                let bit = 1 << self.scenario;
-                sequence(state, at, hit, (hit.first & bit, hit.then & bit), within_secs)
+                let is = (hit.matched.has(self.scenario), hit.matched.has(self.then));
+                sequence(state, at, hit, is, within_secs)
             }
         };
         if let Change::Alert(_) = change {
@@ -218,14 +218,14 @@ fn sequence(
     state: &mut [u32],
     at: When,
     hit: &Hit,
-    (is_first, is_then): (u64, u64),
+    (is_first, is_then): (bool, bool),
     span: u32,
 ) -> Change {
     let Some(mut ring) = Ring::new(state) else { return Change::Lacks };
-    if is_then != 0 && ring.is_full(at.secs, span) {
+    if is_then && ring.is_full(at.secs, span) {
         return Change::Alert(*ring.put);
     }
-    if is_first != 0 {
+    if is_first {
         // After a pause longer than the span they are others: what is told is
         // how many there were in a row.
         if ring.newest().is_some_and(|newest| at.secs.saturating_sub(newest) > span) {
@@ -355,15 +355,15 @@ mod tests {
         let mut state = [0; 4];
         let mut see = |repeat, bits, secs| sequence(&mut state, at(secs), &hit(repeat), bits, 60);
         for secs in [100, 101, 102, 200, 220, 240, 260, 280] {
-            assert_eq!(see(1, (1, 0), secs), Change::Counted);
+            assert_eq!(see(1, (true, false), secs), Change::Counted);
         }
-        assert_eq!(see(1, (0, 1), 290), Change::Alert(5), "those before 200 are others");
+        assert_eq!(see(1, (false, true), 290), Change::Alert(5), "those before 200 are others");
         let mut state = [0; 4];
         let mut see = |repeat, bits, secs| sequence(&mut state, at(secs), &hit(repeat), bits, 60);
-        assert_eq!(see(100, (1, 0), 100), Change::Counted);
-        assert_eq!(see(1, (1, 0), 101), Change::Counted);
-        assert_eq!(see(1, (0, 1), 102), Change::Alert(101));
-        assert_eq!(see(1, (0, 1), 170), Change::Counted, "too long ago");
+        assert_eq!(see(100, (true, false), 100), Change::Counted);
+        assert_eq!(see(1, (true, false), 101), Change::Counted);
+        assert_eq!(see(1, (false, true), 102), Change::Alert(101));
+        assert_eq!(see(1, (false, true), 170), Change::Counted, "too long ago");
     }
 
     #[test]

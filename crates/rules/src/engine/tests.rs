@@ -224,6 +224,34 @@ fn scenarios_of_one_name_or_too_many_are_refused() {
     let twice = [shipped_scenarios().unwrap(), shipped_scenarios().unwrap()].concat();
     let error = Engine::new(twice, EngineOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "there are two scenarios named ssh-bruteforce");
+    let many = |count: usize| {
+        let of = |n| {
+            format!("name = 'x{n}'\ndescription = 'd'\nkind = 'trigger'\nfilter = 'service:s{n}'")
+        };
+        let scenarios = (0..count).map(|n| parse_scenario(&of(n), "test").unwrap()).collect();
+        Engine::new(scenarios, EngineOptions::default())
+    };
+    assert!(many(MAX_SCENARIOS).is_ok());
+    let sequences = |count: usize| {
+        let of = |n| {
+            format!(
+                "name = 'x{n}'\ndescription = 'd'\nkind = 'sequence'\nfilter = 'service:a'\nthen = 'service:b'\ncount = 1\nwithin = '1m'"
+            )
+        };
+        let scenarios = (0..count).map(|n| parse_scenario(&of(n), "test").unwrap()).collect();
+        Engine::new(scenarios, EngineOptions::default())
+    };
+    let mut most = sequences(MAX_SEQUENCES).unwrap();
+    let of = |service| Sighting {
+        source: "198.51.100.7".parse().ok(),
+        ..Sighting::new(EventKind::LineMatched, at(0), service)
+    };
+    assert_eq!(most.see(&of("a")), []);
+    assert_eq!(most.see(&of("b")).len(), MAX_SEQUENCES);
+    let error = sequences(MAX_SEQUENCES + 1).unwrap_err();
+    assert_eq!(error.to_string(), "65 sequences are too many; at most 64 can be used");
+    let error = many(MAX_SCENARIOS + 1).unwrap_err();
+    assert_eq!(error.to_string(), "193 scenarios are too many; at most 192 can be used");
 }
 
 proptest::proptest! {
@@ -294,16 +322,58 @@ proptest::proptest! {
             status,
             ..Sighting::new(kind, at(0), service)
         };
-        let (mut first, mut then) = (0u64, 0u64);
-        for (place, scenario) in engine.scenarios().iter().enumerate() {
-            first |= u64::from(scenario.filter.matches(&sighting)) << place;
-            if let crate::scenario::Rule::Sequence { then: second, .. } = &scenario.rule {
-                then |= u64::from(second.matches(&sighting)) << place;
+        let mut matched = ScenarioSet::default();
+        for (place, second, scenario) in crate::scenario::with_places(engine.scenarios()) {
+            if scenario.filter.matches(&sighting) {
+                matched.insert(place);
+            }
+            if let crate::scenario::Rule::Sequence { then, .. } = &scenario.rule
+                && then.matches(&sighting)
+            {
+                matched.insert(second.unwrap());
             }
         }
         let hit = engine.look(&sighting);
-        proptest::prop_assert_eq!(hit.map_or((0, 0), |hit| (hit.first, hit.then)), (first, then));
+        proptest::prop_assert_eq!(hit.map_or(Default::default(), |hit| hit.matched), matched);
     }
+}
+
+#[test]
+fn a_hundred_and_twenty_jails_count_beside_the_shipped_scenarios() {
+    let mut scenarios = shipped_scenarios().unwrap();
+    let shipped = scenarios.len();
+    for n in 0..120 {
+        let text = format!(
+            "name = 'jail-{n}'\ndescription = 'd'\nkind = 'rate'\nfilter = 'service:jail-{n}'\ngroup_by = 'address'\ncount = 3\nwithin = '10m'"
+        );
+        scenarios.push(parse_scenario(&text, "test").unwrap());
+    }
+    let mut one = Engine::new(scenarios, EngineOptions::default()).unwrap();
+    let mut many = one.clone();
+    let services: Vec<String> = (0..120).map(|n| format!("jail-{n}")).collect();
+    let mut hits = Vec::new();
+    for secs in 0..3 {
+        for (n, service) in services.iter().enumerate() {
+            let source = format!("198.51.100.{}", n % 7);
+            let sighting = Sighting {
+                source: source.parse().ok(),
+                ..Sighting::new(EventKind::LineMatched, at(secs), service)
+            };
+            hits.extend(one.look(&sighting));
+        }
+        hits.extend(one.look(&failed("203.0.113.9", "root", secs)));
+        hits.extend(one.look(&failed("203.0.113.9", "root", secs)));
+    }
+    let expected: Vec<(usize, Alert)> = (hits.iter().enumerate())
+        .flat_map(|(at, hit)| one.counter().count(hit).into_iter().map(move |alert| (at, alert)))
+        .collect();
+    let mut found = Vec::new();
+    many.counter().count_all(&hits, |place, alert| found.push((place, alert)));
+    assert_eq!(found, expected);
+    let alerts: Vec<usize> = found.iter().map(|(_, alert)| alert.scenario).collect();
+    // The sixth failed login at sshd is the last hit of all.
+    let wanted: Vec<usize> = (shipped..shipped + 120).chain([0]).collect();
+    assert_eq!(alerts, wanted);
 }
 
 /// Scenarios of every rule and every sort of group, with few words each.

@@ -4,6 +4,7 @@ use super::hit::Matcher;
 use super::state::Change;
 use super::{Alert, Counter};
 use crate::Sighting;
+use crate::scenario::{ScenarioSet, with_places};
 
 /// What one scenario made of a sighting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,11 +73,11 @@ pub(super) fn explain(
             }
         });
     }
-    let matched = hit.map_or(0, |hit| hit.first | hit.then);
-    let traces = traces.into_iter().zip(matcher.scenarios()).enumerate();
-    let traces = traces.map(|(scenario, (trace, rules))| {
+    let matched = hit.map_or(ScenarioSet::default(), |hit| hit.matched);
+    let traces = traces.into_iter().zip(with_places(matcher.scenarios()));
+    let traces = traces.map(|(trace, (scenario, then, rules))| {
         trace.unwrap_or_else(|| {
-            if matched >> scenario & 1 == 1 {
+            if matched.has(scenario) || then.is_some_and(|then| matched.has(then)) {
                 return Trace::NoGroup { scenario };
             }
             let unmet = rules.filter.unmet(sighting).unwrap_or_default().to_owned();

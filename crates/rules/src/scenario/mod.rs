@@ -10,6 +10,7 @@ mod field;
 mod file;
 mod filter;
 mod given;
+mod set;
 mod shipped;
 mod span;
 
@@ -24,11 +25,15 @@ pub use file::{ScenarioError, parse_scenario};
 pub use filter::SightingFilter;
 pub(crate) use filter::{Kinds, Test, kind_bit};
 pub(crate) use given::{Given, Known, KnownService};
+pub use set::ScenarioSet;
+pub(crate) use set::with_places;
 pub use shipped::{SHIPPED_SCENARIOS, Shipped, shipped_for, shipped_scenarios};
 pub use span::{ParseSpanError, Span};
 
 /// Most scenarios of one engine: one bit each of what a sighting has matched.
-pub const MAX_SCENARIOS: usize = 64;
+pub const MAX_SCENARIOS: usize = 192;
+/// Most of them that are sequences, which have two filters.
+pub const MAX_SEQUENCES: usize = 64;
 /// Most sightings of a sliding window or a sequence; each tracked source holds
 /// the times of all but the last.
 pub const MAX_WINDOW_COUNT: u32 = 256;

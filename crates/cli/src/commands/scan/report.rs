@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_event::{DecisionTarget, Timestamp, Untrusted};
-use palisade_rules::scenario::Rule;
+use palisade_rules::scenario::{Rule, ScenarioSet};
 use palisade_rules::{Alert, Matcher, Scenario, Verdict, alert_reason};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -43,8 +43,8 @@ pub(super) struct Judged {
 struct Row {
     /// Its place among the sums.
     place: usize,
-    /// Places of scenarios, one bit each.
-    scenarios: u64,
+    /// The scenarios that it set off.
+    scenarios: ScenarioSet,
     /// Seconds of the longest ban.
     ban_secs: Option<u64>,
 }
@@ -70,11 +70,11 @@ impl Report {
         judged: Vec<Judged>,
         (problems, skipped): (Vec<String>, Vec<String>),
     ) -> Self {
-        let mut about: HashMap<IpAddr, (u64, Option<u64>)> = HashMap::new();
+        let mut about: HashMap<IpAddr, (ScenarioSet, Option<u64>)> = HashMap::new();
         for Judged { alert, verdict, .. } in &judged {
             let Some(address) = palisade_rules::alert_address(alert) else { continue };
             let (places, secs) = about.entry(address).or_default();
-            *places |= 1 << alert.scenario;
+            places.insert(alert.scenario);
             if let Verdict::Decided(decision) = verdict
                 && !decision.simulated
             {
@@ -168,7 +168,7 @@ impl Report {
     /// The names of the scenarios that an attacker set off.
     fn names_of(&self, row: &Row) -> Vec<&str> {
         (0..self.matcher.scenarios().len())
-            .filter(|place| row.scenarios >> place & 1 == 1)
+            .filter(|place| row.scenarios.has(*place))
             .map(|place| self.name(place))
             .collect()
     }
