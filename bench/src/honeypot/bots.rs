@@ -11,7 +11,11 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{Load, PATIENCE, address};
+use super::rate::{Load, prompts};
+use super::subject::Protocol;
+use super::talk::address;
+use super::telnet::Options;
+use super::tries::{PATIENCE, STEP, Tries};
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 4_096;
@@ -22,35 +26,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most clients that are told of at once.
 const EVENTS: usize = 1_024;
 
-/// What a client waits for.
-#[derive(Clone, Copy)]
-enum Prompt {
-    Name,
-    Password,
-    Refusal,
-}
-
-impl Prompt {
-    /// Any of these texts is it.
-    fn texts(self) -> &'static [&'static [u8]] {
-        match self {
-            Self::Name => &[b"ogin: ", b"sername: "],
-            Self::Password => &[b"assword: "],
-            Self::Refusal => &[b"ncorrect", b"ailed", b"nvalid", b"denied"],
-        }
-    }
-}
+/// What a client waits for: its place among [`prompts`], the last is the refusal.
+type Prompt = usize;
 
 /// One client at a time; its token is its place in the list.
 struct Place {
     stream: Option<TcpStream>,
     visit: usize,
     prompt: Prompt,
+    /// Of telnet; elsewhere bytes are text.
+    options: Option<Options>,
     /// What came since the last prompt.
     read: Vec<u8>,
-    /// What is said, put together here.
+    /// What is said, put together here; answers about options wait in it.
     say: Vec<u8>,
     begun: Instant,
+    /// Since when the present prompt is waited for.
+    waits: Instant,
 }
 
 /// Whether a visit goes on.
@@ -60,27 +52,31 @@ enum Next {
 }
 
 /// All of them.
-struct Crowd {
+struct Crowd<'a> {
     poll: Poll,
+    protocol: Protocol,
     target: SocketAddrV4,
     places: Vec<Place>,
-    /// Visits that are still to begin, those under way, and those that failed.
-    left: usize,
+    tries: &'a Tries,
+    /// Visits under way.
     open: usize,
-    lost: usize,
 }
 
-/// Has all of them try a password; says how many got no answer. Blocks.
+/// Has all of them try a password. Blocks.
 ///
 /// # Errors
 /// The system does not tell of sockets.
-pub(super) fn run(target: SocketAddr, load: Load) -> io::Result<usize> {
+pub(super) fn run(
+    protocol: Protocol,
+    target: SocketAddr,
+    load: Load,
+    tries: &Tries,
+) -> io::Result<()> {
     let SocketAddr::V4(target) = target else {
         return Err(io::Error::other("only an address of IPv4 can be tried"));
     };
     let places = (0..load.at_once).map(|_| Place::new()).collect();
-    let (poll, left) = (Poll::new()?, load.count);
-    let mut crowd = Crowd { poll, target, places, left, open: 0, lost: 0 };
+    let mut crowd = Crowd { poll: Poll::new()?, protocol, target, places, tries, open: 0 };
     (0..load.at_once).for_each(|index| crowd.begin(index));
     let mut events = Events::with_capacity(EVENTS);
     let mut looked = Instant::now();
@@ -95,21 +91,21 @@ pub(super) fn run(target: SocketAddr, load: Load) -> io::Result<usize> {
             crowd.give_up();
         }
     }
-    Ok(crowd.lost)
+    Ok(())
 }
 
-impl Crowd {
+impl Crowd<'_> {
     /// Begins the next visit at a place, if there is one.
     fn begin(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
-        while self.left > 0 {
-            self.left -= 1;
-            match place.connect(self.target, self.left, (&self.poll, index)) {
+        while let Some(visit) = self.tries.next() {
+            place.options = (self.protocol == Protocol::Telnet).then(Options::default);
+            match place.connect(self.target, visit, (&self.poll, index)) {
                 Ok(()) => {
                     self.open += 1;
                     return;
                 }
-                Err(_) => self.lost += 1,
+                Err(error) => self.tries.failed(format!("connecting: {error}")),
             }
         }
     }
@@ -117,10 +113,13 @@ impl Crowd {
     /// Something has come.
     fn serve(&mut self, Token(index): Token) {
         let Some(place) = self.places.get_mut(index) else { return };
-        match place.go_on() {
+        match place.go_on(self.protocol) {
             Ok(Next::Wait) => return,
-            Ok(Next::Done) => {}
-            Err(_) => self.lost += 1,
+            Ok(Next::Done) => self.tries.succeeded(),
+            Err(error) => {
+                let (what, _) = place.waits_for(self.protocol);
+                self.tries.failed(format!("{what}: {error}"));
+            }
         }
         self.end(index);
     }
@@ -136,9 +135,15 @@ impl Crowd {
     /// Ends those that wait for too long.
     fn give_up(&mut self) {
         for index in 0..self.places.len() {
-            let late = |place: &Place| place.stream.is_some() && place.begun.elapsed() > PATIENCE;
-            if self.places.get(index).is_some_and(late) {
-                self.lost += 1;
+            let Some(place) = self.places.get(index) else { return };
+            // Until the first prompt it may be connecting still.
+            let limit = if place.prompt == 0 { PATIENCE } else { STEP };
+            if place.stream.is_some() && place.waits.elapsed() > limit {
+                let (what, _) = place.waits_for(self.protocol);
+                self.tries.failed(format!("{what}: nothing within {} s", limit.as_secs()));
+                self.end(index);
+            } else if place.stream.is_some() && place.begun.elapsed() > PATIENCE {
+                self.tries.failed(format!("not done within {} s", PATIENCE.as_secs()));
                 self.end(index);
             }
         }
@@ -147,8 +152,13 @@ impl Crowd {
 
 impl Place {
     fn new() -> Self {
-        let (read, say) = (Vec::new(), Vec::new());
-        Self { stream: None, visit: 0, prompt: Prompt::Name, read, say, begun: Instant::now() }
+        let (read, say, now) = (Vec::new(), Vec::new(), Instant::now());
+        Self { stream: None, visit: 0, prompt: 0, options: None, read, say, begun: now, waits: now }
+    }
+
+    /// The prompt that is waited for: what it is, and its texts.
+    fn waits_for(&self, protocol: Protocol) -> (&'static str, &'static [&'static [u8]]) {
+        prompts(protocol).get(self.prompt).copied().unwrap_or_default()
     }
 
     fn connect(
@@ -168,44 +178,53 @@ impl Place {
         let mut stream = TcpStream::from_std(socket.into());
         poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
         self.stream = Some(stream);
-        (self.visit, self.prompt, self.begun) = (visit, Prompt::Name, Instant::now());
+        (self.visit, self.prompt, self.begun) = (visit, 0, Instant::now());
+        self.waits = self.begun;
         self.read.clear();
+        self.say.clear();
         Ok(())
     }
 
     /// Reads what came, and answers it.
-    fn go_on(&mut self) -> io::Result<Next> {
+    fn go_on(&mut self, protocol: Protocol) -> io::Result<Next> {
         let Some(stream) = &mut self.stream else { return Ok(Next::Wait) };
         loop {
             let mut buffer = [0; READ_BYTES];
             let count = match stream.read(&mut buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(io::Error::other("it hung up")),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Wait),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.read.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            let bytes = buffer.get(..count).unwrap_or_default();
+            match &mut self.options {
+                Some(options) => options.take(bytes, &mut self.read, &mut self.say),
+                None => self.read.extend_from_slice(bytes),
+            }
+            let (_, texts) = prompts(protocol).get(self.prompt).copied().unwrap_or_default();
             let is_there = |text: &&[u8]| self.read.windows(text.len()).any(|part| part == *text);
-            if self.prompt.texts().iter().any(is_there) {
+            if texts.iter().any(is_there) {
                 self.read.clear();
-                self.say.clear();
-                match self.prompt {
-                    Prompt::Name => {
-                        self.say.extend_from_slice(b"root\r\n");
-                        self.prompt = Prompt::Password;
-                    }
-                    Prompt::Password => {
-                        write!(self.say, "password-{}\r\n", self.visit)?;
-                        self.prompt = Prompt::Refusal;
-                    }
-                    Prompt::Refusal => return Ok(Next::Done),
-                }
+                let ftp = protocol == Protocol::Ftp;
+                let text = match self.prompt {
+                    0 if ftp => "USER root\r\n".to_owned(),
+                    0 => "root\r\n".to_owned(),
+                    1 if ftp => format!("PASS password-{}\r\n", self.visit),
+                    1 => format!("password-{}\r\n", self.visit),
+                    _ => return Ok(Next::Done),
+                };
+                (self.prompt, self.waits) = (self.prompt + 1, Instant::now());
+                // Before the answers about options, as `Talk` says it.
+                self.say.splice(..0, text.into_bytes());
+            }
+            if !self.say.is_empty() {
                 // So few bytes are taken at once, or the connection is broken.
                 stream.write_all(&self.say)?;
+                self.say.clear();
             }
             if self.read.len() > MAX_PROMPT_BYTES {
-                return Err(io::ErrorKind::InvalidData.into());
+                return Err(io::Error::other("it says too much"));
             }
             // Short of the room: there was no more, and the next bytes are told of.
             if count < READ_BYTES {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use tokio::io::AsyncReadExt as _;
 
-use super::subject::{Protocol, Subject};
-use super::{Args, PATIENCE, Row, dial, plugin, visit_once};
+use super::row::Row;
+use super::subject::{Plugins, Protocol, Subject};
+use super::talk::dial;
+use super::tries::{self, Lost, PATIENCE, STEP, step};
+use super::{Args, plugin, rate};
 
 /// How often it is changed.
 const RELOADS: usize = 20;
@@ -23,24 +26,26 @@ const CLIENTS: usize = 8;
 /// # Errors
 /// The honeypots do not start, or a change is not used.
 pub(super) async fn row(args: &Args) -> anyhow::Result<Row> {
-    let subject = Subject::ours("never", args.held, 1)?;
+    let subject = Subject::ours("never", args.held, Plugins { count: 1, ftp: false })?;
     let target = *subject.targets.get(&Protocol::Plugin).context("no plug-in serves")?;
     let home = subject.home().context("not ours")?.to_owned();
-    let (done, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let done = Arc::new(AtomicUsize::new(0));
     let end = Arc::new(AtomicBool::new(false));
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..CLIENTS {
-        let (done, lost, end) = (Arc::clone(&done), Arc::clone(&lost), Arc::clone(&end));
+        let (done, end) = (Arc::clone(&done), Arc::clone(&end));
         clients.spawn(async move {
-            let mut visit = client;
+            let (mut visit, mut lost) = (client, Lost::new());
             while !end.load(Ordering::Relaxed) {
                 visit += CLIENTS;
-                let one = visit_once(Protocol::Plugin, target, visit, false);
-                match tokio::time::timeout(PATIENCE, one).await {
-                    Ok(Ok(())) => done.fetch_add(1, Ordering::Relaxed),
-                    _ => lost.fetch_add(1, Ordering::Relaxed),
-                };
+                match tries::visit(rate::once(Protocol::Plugin, target, visit, "", 1)).await {
+                    Ok(()) => {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(why) => tries::count(&mut lost, why, 1),
+                }
             }
+            lost
         });
     }
     let begun = Instant::now();
@@ -49,15 +54,20 @@ pub(super) async fn row(args: &Args) -> anyhow::Result<Row> {
     }
     let took = begun.elapsed() / u32::try_from(RELOADS).unwrap_or(1);
     end.store(true, Ordering::Relaxed);
-    clients.join_all().await;
+    let mut why = Lost::new();
+    for (reason, how_often) in clients.join_all().await.into_iter().flatten() {
+        tries::count(&mut why, reason, how_often);
+    }
     Ok(Row {
-        what: format!(
-            "plug-in changed {RELOADS} times under load, {} connections, each used after {} ms",
+        what: format!("plug-in changed {RELOADS} times under load"),
+        how: format!(
+            ", {} connections, each used after {} ms",
             done.load(Ordering::Relaxed),
             took.as_millis()
         ),
-        lost: Some(lost.load(Ordering::Relaxed)),
+        lost: Some(why.values().sum()),
         aim: "nobody lost",
+        why,
         ..Row::default()
     })
 }
@@ -69,9 +79,13 @@ async fn change(home: &Path, target: SocketAddr, round: usize) -> anyhow::Result
     loop {
         let mut stream = dial(target, round).await?;
         let mut said = Vec::new();
-        while !said.ends_with(b"login: ") {
-            ensure!(stream.read_buf(&mut said).await? > 0, "it hung up");
-        }
+        step("a greeting", STEP, async {
+            while !said.ends_with(b"login: ") {
+                ensure!(stream.read_buf(&mut said).await? > 0, "it hung up");
+            }
+            Ok(())
+        })
+        .await?;
         if said.starts_with(format!("host{round} ").as_bytes()) {
             return Ok(());
         }

@@ -1,13 +1,17 @@
 //! What bots type after a telnet login, line after line.
 
-use anyhow::ensure;
-use tokio::io::AsyncWriteExt as _;
+use std::time::Duration;
+
 use tokio::net::TcpStream;
 
-use super::until;
+use super::talk::Talk;
 
 /// Lines of an automated session: recognition, dropper, persistence.
 const COMMANDS: &str = include_str!("../../../crates/honeypot/examples/session.txt");
+/// How long a command may take: some wait for servers that do not answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The prompt that our settings ask for.
+const PROMPT: &[u8] = b"# ";
 
 /// How many lines that is.
 pub(super) fn commands() -> usize {
@@ -15,27 +19,17 @@ pub(super) fn commands() -> usize {
 }
 
 /// Logs in and types everything, each line after the prompt of the last.
-pub(super) async fn run(mut stream: TcpStream) -> anyhow::Result<()> {
-    let mut read = Vec::new();
-    until(&mut stream, &mut read, &[b"ogin: "]).await?;
-    stream.write_all(b"root\r\n").await?;
-    until(&mut stream, &mut read, &[b"assword: "]).await?;
-    stream.write_all(b"admin\r\n").await?;
-    prompt(&mut stream).await?;
+pub(super) async fn run(stream: TcpStream) -> anyhow::Result<()> {
+    let mut talk = Talk::telnet(stream);
+    talk.patience = PATIENCE;
+    talk.until("asking for a name", &[b"ogin: "]).await?;
+    talk.say("root\r\n").await?;
+    talk.until("asking for a password", &[b"assword: "]).await?;
+    talk.say("admin\r\n").await?;
+    talk.until_end("a shell", PROMPT).await?;
     for line in COMMANDS.lines() {
-        stream.write_all(line.as_bytes()).await?;
-        stream.write_all(b"\r\n").await?;
-        prompt(&mut stream).await?;
-    }
-    Ok(())
-}
-
-/// Reads until the shell waits.
-async fn prompt(stream: &mut TcpStream) -> anyhow::Result<()> {
-    use tokio::io::AsyncReadExt as _;
-    let mut read = Vec::new();
-    while !read.ends_with(b"# ") {
-        ensure!(read.len() < 1024 * 1024 && stream.read_buf(&mut read).await? > 0, "it hung up");
+        talk.say(&format!("{line}\r\n")).await?;
+        talk.until_end("the next prompt", PROMPT).await?;
     }
     Ok(())
 }

@@ -11,9 +11,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::cipher::{Algorithm, Cipher};
+use super::tries::{STEP, step};
 
 const VERSION: &[u8] = b"SSH-2.0-OpenSSH_9.6";
-const KEX: &[u8] = b"curve25519-sha256,curve25519-sha256@libssh.org";
+/// Without its old name, curve25519-sha256@libssh.org: OpenCanary takes a client that
+/// says `libssh` together with its version for another one, and hangs up.
+const KEX: &[u8] = b"curve25519-sha256";
 const HOST_KEYS: &[u8] = b"ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
 const GCM: &[u8] = b"aes128-gcm@openssh.com";
 const CIPHERS: &[u8] = b"aes128-gcm@openssh.com,aes128-ctr";
@@ -41,8 +44,8 @@ impl Ssh {
         hello.extend(ssh.out.seal(&ours, ssh.sent)?);
         ssh.sent += 1;
         ssh.stream.write_all(&hello).await?;
-        let server = ssh.line().await?;
-        let theirs = ssh.packet().await?;
+        let server = step("its version", STEP, ssh.line()).await?;
+        let theirs = step("its algorithms", STEP, ssh.packet()).await?;
         ensure!(theirs.first() == Some(&20), "no KEXINIT");
         let random = SystemRandom::new();
         let failed = |_| anyhow::anyhow!("x25519");
@@ -51,7 +54,7 @@ impl Ssh {
         let mut init = vec![30];
         string(&mut init, public.as_ref());
         ssh.send(&init).await?;
-        let reply = ssh.packet().await?;
+        let reply = step("its keys", STEP, ssh.packet()).await?;
         ensure!(reply.first() == Some(&31), "no answer to the key exchange");
         let mut rest = reply.get(1..).unwrap_or_default();
         let host_key = take(&mut rest)?;
@@ -87,10 +90,10 @@ impl Ssh {
         last.extend(ssh.out.seal(&request, ssh.sent)?);
         ssh.sent += 1;
         ssh.stream.write_all(&last).await?;
-        ensure!(ssh.packet().await?.first() == Some(&21), "no NEWKEYS");
+        let news = step("new keys", STEP, ssh.packet()).await?;
+        ensure!(news.first() == Some(&21), "no NEWKEYS");
         ssh.into = direction(*b"BDF")?;
-        let accepted = ssh.packet().await?;
-        ensure!(accepted.first() == Some(&6), "no service");
+        step("the service of logins", STEP, ssh.accepted()).await?;
         Ok(ssh)
     }
 
@@ -103,13 +106,31 @@ impl Ssh {
         request.push(0);
         string(&mut request, password.as_bytes());
         self.send(&request).await?;
+        step("an answer to the password", STEP, async {
+            match self.answer().await? {
+                51 => Ok(false),
+                52 => Ok(true),
+                other => bail!("message {other} instead"),
+            }
+        })
+        .await
+    }
+
+    /// Waits until logins may begin.
+    async fn accepted(&mut self) -> anyhow::Result<()> {
+        let answer = self.answer().await?;
+        ensure!(answer == 6, "message {answer} instead");
+        Ok(())
+    }
+
+    /// The number of the next message that is no banner, nor tells what the server
+    /// can do besides, nor is to be ignored.
+    async fn answer(&mut self) -> anyhow::Result<u8> {
         loop {
             match self.packet().await?.first() {
-                Some(51) => return Ok(false),
-                Some(52) => return Ok(true),
-                // A banner, or what the server can do besides.
-                Some(53 | 7) => {}
-                other => bail!("message {other:?} instead of an answer to a password"),
+                Some(2 | 4 | 7 | 53) => {}
+                Some(number) => return Ok(*number),
+                None => bail!("an empty message"),
             }
         }
     }
@@ -130,7 +151,7 @@ impl Ssh {
     }
 
     async fn more(&mut self) -> anyhow::Result<()> {
-        ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the server hung up");
+        ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "it hung up");
         Ok(())
     }
 

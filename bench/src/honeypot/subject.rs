@@ -2,6 +2,7 @@
 //! or another one that runs already.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,14 +22,16 @@ pub(super) enum Protocol {
     Ssh,
     Telnet,
     Http,
+    Ftp,
     Plugin,
 }
 
 impl Protocol {
-    const ALL: [(&'static str, Self); 4] = [
+    const ALL: [(&'static str, Self); 5] = [
         ("ssh", Self::Ssh),
         ("telnet", Self::Telnet),
         ("http", Self::Http),
+        ("ftp", Self::Ftp),
         ("plugin", Self::Plugin),
     ];
 
@@ -60,6 +63,15 @@ impl Drop for Ours {
     }
 }
 
+/// Plug-ins of ours.
+#[derive(Clone, Copy)]
+pub(super) struct Plugins {
+    /// Of the measured kind.
+    pub(super) count: usize,
+    /// Whether the shipped one for FTP is there.
+    pub(super) ftp: bool,
+}
+
 /// CPU seconds that both processes have used.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cpu {
@@ -71,14 +83,14 @@ impl Subject {
     /// Ours, freshly started, or the one that is named. `accept` is whom it lets in.
     pub(super) fn open(args: &Args, accept: &str) -> anyhow::Result<Self> {
         if args.target.is_empty() {
-            return Self::ours(accept, args.held, 1);
+            return Self::ours(accept, args.held, Plugins { count: 1, ftp: true });
         }
         let mut targets = Targets::new();
         for text in &args.target {
             let (name, address) =
                 text.split_once('=').context("a target is PROTOCOL=ADDRESS:PORT")?;
             let known = Protocol::ALL.iter().find(|(known, _)| *known == name);
-            let (_, protocol) = known.context("protocols are ssh, telnet, http and plugin")?;
+            let (_, protocol) = known.context("protocols are ssh, telnet, http, ftp and plugin")?;
             targets.insert(*protocol, address.parse()?);
         }
         Ok(Self { targets, zone: args.pid, agent: None, ours: None })
@@ -90,9 +102,14 @@ impl Subject {
     }
 
     /// Ours with so many plug-ins, which hold `held` connections and some more.
-    pub(super) fn ours(accept: &str, held: usize, plugins: usize) -> anyhow::Result<Self> {
+    pub(super) fn ours(accept: &str, held: usize, plugins: Plugins) -> anyhow::Result<Self> {
         let home = tempfile::tempdir_in(".")?;
-        let plugin = plugin::write(home.path(), plugins)?;
+        let mut plugin = plugin::write(home.path(), plugins.count)?;
+        // What is printed does not tell plug-ins apart, so its port is known before.
+        let ftp = plugins.ftp.then(free).transpose()?;
+        if let Some(ftp) = ftp {
+            let _ = writeln!(plugin, "[[honeypot.plugin]]\nname = \"ftp\"\nport = {}", ftp.port());
+        }
         let connections = held + 4_000;
         // Who is let in is held, and lighttpd, which is the router's, hangs up after
         // five seconds without a request; nginx after 75.
@@ -148,16 +165,15 @@ http = {{ requests = 1000, site = "{site}" }}
                 if let Some(address) = line.strip_prefix(&format!("honeypot {name} on ")) {
                     // Of many plug-ins any is as good as another; runs of ports are not asked.
                     if let Ok(address) = address.parse() {
-                        targets.insert(protocol, address);
+                        let is_ftp = Some(address) == ftp;
+                        targets.insert(if is_ftp { Protocol::Ftp } else { protocol }, address);
                     }
                 }
             }
         }
         let log = std::fs::read_to_string(home.path().join("log")).unwrap_or_default();
-        ensure!(
-            ready && targets.len() + 1 >= Protocol::ALL.len(),
-            "palisade did not start its honeypots: {log}"
-        );
+        let wanted = 3 + usize::from(plugins.count > 0) + usize::from(plugins.ftp);
+        ensure!(ready && targets.len() >= wanted, "palisade did not start its honeypots: {log}");
         let zone = child_of(ours.0.id()).context("the honeypots have no process of their own")?;
         let agent = Some(ours.0.id());
         Ok(Self { targets, zone: Some(zone), agent, ours: Some((ours, home)) })
@@ -167,6 +183,11 @@ http = {{ requests = 1000, site = "{site}" }}
         let of = |pid: Option<u32>| pid.map_or(Ok(0.0), |pid| process::usage(pid).map(|all| all.0));
         Ok(Cpu { zone: of(self.zone)?, agent: of(self.agent)? })
     }
+}
+
+/// A port of loopback that nobody has now.
+fn free() -> anyhow::Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// The first process that another has started: that of the honeypots.
