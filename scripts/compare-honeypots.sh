@@ -33,6 +33,7 @@ chmod 755 "$home"
 record=$home/record
 : > "$record"
 pid=""
+client=""
 stop() {
     [ -n "$pid" ] || return 0
     kill "$pid" 2>/dev/null || true
@@ -45,6 +46,10 @@ stop() {
     pid=""
 }
 end() {
+    if [ -n "$client" ]; then
+        # With the honeypots of ours that it has started.
+        kill $(ps -o pid= --ppid "$client") "$client" 2>/dev/null || true
+    fi
     stop
     cd /
     rm -rf --one-file-system "$home"
@@ -150,10 +155,14 @@ capabilities:
 CONF
 }
 
-# Runs the client, whose own failure is one of the row.
+# Runs the client, in the background, so that a signal ends it too. Where it fails
+# the rest goes on.
 measure() {
     cd "$home"
-    "$bench" honeypot --record "$record" --idle --logins "$logins" --held "$held" "$@" || echo "the client failed"
+    "$bench" honeypot --record "$record" --idle --logins "$logins" --held "$held" "$@" &
+    client=$!
+    wait "$client" || echo "the client failed"
+    client=""
 }
 # Another one: what it is called, how it starts, the page to ask for, and where it
 # listens. It is started anew for each: memory that was used once stays, and so do
