@@ -10,7 +10,7 @@
 # usage: scripts/order-functions.sh [SECONDS OF REST]
 set -eu
 cd "$(dirname "$0")/.."
-rest=${1:-300}
+rest=${1:-240}
 program=$PWD/target/release/palisade
 bench=$PWD/target/release/palisade-bench
 order=$PWD/crates/cli/functions.order
