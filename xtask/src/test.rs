@@ -1,4 +1,4 @@
-//! All tests, as `cargo test` runs them, but one test program more at a time than
+//! All tests, as `cargo test` runs them, but as many test programs at a time as
 //! there are processors: most of ours wait for processes and networks, and one
 //! after the other would leave the machine idle. A crate's tests from outside are
 //! one program (one link); each of its modules runs as a process of its own, and
@@ -72,7 +72,7 @@ pub(crate) fn run(with_browser: bool) -> anyhow::Result<()> {
         programs.splice(0..0, pages()?);
     }
     let all = programs.len();
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let (left, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {
