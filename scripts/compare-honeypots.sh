@@ -113,6 +113,11 @@ CONF
 }
 
 start_heralding() {
+    # Its SSH does not share a port with connections that are not quite over.
+    for _ in $(seq 130); do
+        ss -tanH "sport = :2422" | grep -q . || break
+        sleep 1
+    done
     chroot --userspec=65534:65534 --groups= "$home/root" /usr/bin/env -i HOME=/h PATH=/usr/bin:/bin LC_ALL=C.UTF-8 \
         sh -c 'cd /h && exec /heralding/bin/heralding -c heralding.yml -l log' > "$home/out" 2>&1 &
     pid=$!

@@ -17,6 +17,9 @@ use super::{AT_ONCE, Args};
 /// How long memory is left to settle.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// How long one may take to open: less than the half minute after which some hang
+/// up, so that those before are still held when no more are taken.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Most of what is read of a held connection at once.
 const MAX_READ: usize = 64 * 1024;
 
@@ -163,7 +166,7 @@ async fn open(
                 let protocol = protocols.get(place % protocols.len().max(1));
                 let Some(protocol) = protocol.copied() else { break };
                 let Some(target) = targets.get(&protocol) else { break };
-                match tries::visit(Held::open(&args, protocol, *target, place)).await {
+                match tries::visit(PATIENCE, Held::open(&args, protocol, *target, place)).await {
                     Ok(one) => {
                         tries.succeeded();
                         opened.push((protocol, one));

@@ -10,7 +10,7 @@ use super::row::Row;
 use super::ssh::Ssh;
 use super::subject::{Protocol, Subject};
 use super::talk::{Talk, dial, request};
-use super::tries::{self, Tries};
+use super::tries::{self, PATIENCE, Tries};
 use super::{AT_ONCE, Args, PARALLEL, bots, cpu_each};
 
 /// Requests of a connection that is kept open.
@@ -97,7 +97,12 @@ async fn crowd(
         clients.spawn(async move {
             while let Some(visit) = tries.next() {
                 let requests = if load.kept { KEPT_REQUESTS } else { 1 };
-                match tries::visit(once(protocol, target, client + visit, &path, requests)).await {
+                match tries::visit(
+                    PATIENCE,
+                    once(protocol, target, client + visit, &path, requests),
+                )
+                .await
+                {
                     Ok(()) => tries.succeeded(),
                     Err(why) => tries.failed(why),
                 }

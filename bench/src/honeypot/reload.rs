@@ -38,7 +38,9 @@ pub(super) async fn row(args: &Args) -> anyhow::Result<Row> {
             let (mut visit, mut lost) = (client, Lost::new());
             while !end.load(Ordering::Relaxed) {
                 visit += CLIENTS;
-                match tries::visit(rate::once(Protocol::Plugin, target, visit, "", 1)).await {
+                match tries::visit(PATIENCE, rate::once(Protocol::Plugin, target, visit, "", 1))
+                    .await
+                {
                     Ok(()) => {
                         done.fetch_add(1, Ordering::Relaxed);
                     }
