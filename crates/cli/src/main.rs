@@ -84,7 +84,7 @@ fn dispatch(cli: args::Cli) -> anyhow::Result<ExitCode> {
         }) => return commands::import::strongmonitor::run(file, output.as_deref(), *within),
         _ => {}
     }
-    if matches!(cli.command, Command::Agent(_)) {
+    if matches!(cli.command, Command::Agent(_) | Command::Scan(_)) {
         memory::give_back_at_once();
     }
     let mut settings = settings::Settings::load(&cli.global)?;

@@ -1,4 +1,4 @@
-//! Memory of the agent, which runs on the smallest machines.
+//! Memory of the agent and of scans, which run on the smallest machines.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt as _;
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
 /// Has free memory given back at once: with 100,000 bans that is 9 MB less, and
-/// an agent that waits for lines is not slower. The allocator reads its settings
+/// an agent that waits for lines is not slower; a scan takes 17 MB instead of 21 in
+/// the same time. The allocator reads its settings
 /// when a process begins, so this one begins again, as the same process.
 pub(crate) fn give_back_at_once() {
     if std::env::var_os(PURGE_DELAY).is_some() {
@@ -21,5 +22,5 @@ pub(crate) fn give_back_at_once() {
     }
     let error = command.args(arguments).env(PURGE_DELAY, "0").exec();
     // It works as well with more memory.
-    eprintln!("palisade: the agent cannot begin with less memory: {error}");
+    eprintln!("palisade: it cannot begin with less memory: {error}");
 }
