@@ -4,9 +4,8 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
@@ -21,7 +20,8 @@ use super::disk::{Disk, Failure, Kind, PAGE};
 const TTL: Duration = Duration::from_secs(60);
 /// Bytes that the disk says it has.
 const CAPACITY: u64 = 64 << 30;
-const THREADS: usize = 2;
+/// More than ever write at the same time, so that reading never waits for writing.
+const THREADS: usize = 8;
 const TYPE_BITS: u32 = 0o170_000;
 const TYPE_SOCKET: u32 = 0o140_000;
 const TYPE_FILE: u32 = 0o100_000;
@@ -34,6 +34,35 @@ pub(super) fn lock(disk: &SharedDisk) -> MutexGuard<'_, Disk> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long a write and a sync take; not at all at first.
+#[derive(Default)]
+pub(super) struct Pace {
+    millis: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Pace {
+    /// From now on; what waits already waits as long as that in all.
+    pub(super) fn set(&self, millis: u64) {
+        *self.millis.lock().unwrap_or_else(PoisonError::into_inner) = millis;
+        self.changed.notify_all();
+    }
+
+    /// What a slow disk does before it has written.
+    fn take_time(&self) {
+        let began = Instant::now();
+        let mut millis = self.millis.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = Duration::from_millis(*millis).saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.changed.wait_timeout(millis, left);
+            millis = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 /// A mounted disk; unmounted when dropped.
 pub(super) struct Mounted(Option<BackgroundSession>);
 
@@ -42,17 +71,12 @@ impl Mounted {
         Self::slow(disk, at, Arc::default())
     }
 
-    /// One where each write and each sync takes so many milliseconds, as the
-    /// number says at that time.
-    pub(super) fn slow(
-        disk: &SharedDisk,
-        at: &Path,
-        delay: Arc<AtomicU64>,
-    ) -> anyhow::Result<Self> {
+    /// One where each write and each sync takes as long as the pace says.
+    pub(super) fn slow(disk: &SharedDisk, at: &Path, pace: Arc<Pace>) -> anyhow::Result<Self> {
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("powercut".into())];
         config.n_threads = Some(THREADS);
-        let fuse = Fuse { disk: Arc::clone(disk), delay };
+        let fuse = Fuse { disk: Arc::clone(disk), pace };
         let session = Session::new(fuse, at, &config)?;
         Ok(Self(Some(session.spawn()?)))
     }
@@ -78,7 +102,7 @@ impl Drop for Mounted {
 
 struct Fuse {
     disk: SharedDisk,
-    delay: Arc<AtomicU64>,
+    pace: Arc<Pace>,
 }
 
 impl From<Failure> for Errno {
@@ -126,15 +150,6 @@ fn attr(disk: &Disk, number: u64) -> Result<FileAttr, Failure> {
 impl Fuse {
     fn disk(&self) -> MutexGuard<'_, Disk> {
         lock(&self.disk)
-    }
-
-    /// What a slow disk does before it has written.
-    fn take_time(&self) {
-        let millis = self.delay.load(Ordering::Relaxed);
-        if millis > 0 {
-            #[allow(clippy::disallowed_methods, reason = "a thread of the file system's own")]
-            std::thread::sleep(Duration::from_millis(millis));
-        }
     }
 
     fn made(
@@ -326,7 +341,7 @@ impl Filesystem for Fuse {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.take_time();
+        self.pace.take_time();
         match self.disk().write(ino.0, offset, data) {
             Ok(()) => reply.written(data.len() as u32),
             Err(failure) => reply.error(failure.into()),
@@ -338,12 +353,12 @@ impl Filesystem for Fuse {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.take_time();
+        self.pace.take_time();
         done(self.disk().sync(ino.0), reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.take_time();
+        self.pace.take_time();
         done(self.disk().sync(ino.0), reply);
     }
 

@@ -3,11 +3,10 @@
 
 use std::io::BufRead as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::disk::Disk;
-use super::mount::Mounted;
+use super::mount::{Mounted, Pace};
 
 /// Where it is mounted.
 #[derive(clap::Args)]
@@ -19,14 +18,14 @@ pub(crate) struct Args {
 /// Mounts it until standard input ends. Each line there says how many
 /// milliseconds a write and a sync take from then on.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let delay = Arc::new(AtomicU64::new(0));
+    let pace = Arc::new(Pace::default());
     let disk = Arc::new(Mutex::new(Disk::new()));
-    let mounted = Mounted::slow(&disk, &args.at, Arc::clone(&delay))?;
+    let mounted = Mounted::slow(&disk, &args.at, Arc::clone(&pace))?;
     println!("mounted");
     for line in std::io::stdin().lock().lines() {
-        delay.store(line?.trim().parse()?, Ordering::Relaxed);
+        pace.set(line?.trim().parse()?);
     }
-    delay.store(0, Ordering::Relaxed);
+    pace.set(0);
     mounted.unmount()
 }
 
@@ -84,9 +83,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let at = home.path().join("store");
         std::fs::create_dir(&at).unwrap();
-        let delay = Arc::new(AtomicU64::new(0));
+        let pace = Arc::new(Pace::default());
         let disk = Arc::new(Mutex::new(Disk::new()));
-        let Ok(mounted) = Mounted::slow(&disk, &at, Arc::clone(&delay)) else {
+        let Ok(mounted) = Mounted::slow(&disk, &at, Arc::clone(&pace)) else {
             eprintln!(
                 "skipped: no file system can be mounted here (that takes root and /dev/fuse)"
             );
@@ -98,7 +97,7 @@ mod tests {
         let mut accepted = offer(&hub, 0).await.unwrap();
         until(&hub, "first", |status| status.store.events == BATCH).await;
 
-        delay.store(SLOW_MILLIS, Ordering::Relaxed);
+        pace.set(SLOW_MILLIS);
         let mut number = 1;
         loop {
             match offer(&hub, number).await {
@@ -124,7 +123,7 @@ mod tests {
         let Aggregated::Count { count: stored } = count(hub.clone()).await else { panic!() };
         assert!((BATCH..=accepted).contains(&stored), "{stored}");
 
-        delay.store(0, Ordering::Relaxed);
+        pace.set(0);
         until(&hub, "again", |status| {
             status.spool.pending_records == 0 && status.store.state == StoreState::Ok
         })

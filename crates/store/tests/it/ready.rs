@@ -303,6 +303,14 @@ proptest! {
         upkeep(&store, now + HOUR);
         ask(&[&store], &oracle, &questions)?;
         upkeep(&store, now + 2 * HOUR);
+        // What no question needed since it was damaged is still there, and only that.
+        let found = engine(&store).check_ready().unwrap();
+        prop_assert!(found.iter().all(|line| line.ends_with("are damaged")), "{:?}", found);
+        prop_assert!(found.is_empty() || !damages.is_empty(), "{:?}", found);
+        for day in std::fs::read_dir(dir.path().join("days")).unwrap() {
+            let name = day.unwrap().file_name();
+            engine(&store).rebuild_ready(name.to_str().unwrap().parse().unwrap()).unwrap();
+        }
         prop_assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
         ask(&[&store], &oracle, &questions[..5])?;
     }
@@ -664,6 +672,27 @@ fn what_takes_too_much_memory_is_counted_share_by_share_and_refused_past_that() 
     let refused = limited(2_000).aggregate(&Query::ALL, &top(Field::Session, 10));
     let Err(QueryError::Unsupported(reason)) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("too many different values"), "{reason}");
+}
+
+#[test]
+fn damage_that_no_question_met_is_found_by_a_check_and_mended_by_a_rebuild() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), &eager(), 0..1000);
+    upkeep(&store, TODAY);
+    drop(store);
+    let path = &files(dir.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let store = open(dir.path(), &eager());
+    upkeep(&store, TODAY);
+    let found = engine(&store).check_ready().unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("are damaged"), "{found:?}");
+    for day in [TODAY, TODAY - DAY] {
+        engine(&store).rebuild_ready(Timestamp::from_millis(day).day()).unwrap();
+    }
+    assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
 }
 
 #[test]

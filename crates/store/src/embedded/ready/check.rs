@@ -8,8 +8,9 @@ use super::{Ask, build, keep};
 use crate::query::Query;
 
 /// Counts every answer of a day anew and says, a sentence each, which are not as
-/// kept. Queries never use what has another segment, size or checksum; this
-/// finds what no checksum can.
+/// kept. Queries never use what has another segment, size or checksum, and count
+/// it anew once they need it; this finds what they did not need yet, and what no
+/// checksum can.
 ///
 /// # Errors
 /// Where the events cannot be read.
@@ -49,7 +50,8 @@ pub(crate) fn check(store: &Embedded, day: Day) -> Result<Vec<String>, TantivyEr
                 let section = same.and_then(|same| fresh.sections.get(same));
                 if section.map(Vec::as_slice) != file.raw_section(place) {
                     let fields: Vec<&str> = row.fields.iter().map(|field| field.name()).collect();
-                    found.push(format!("{name}: counts of '{text}' by {fields:?} differ"));
+                    let what = if file.is_whole(place) { "differ" } else { "are damaged" };
+                    found.push(format!("{name}: counts of '{text}' by {fields:?} {what}"));
                 }
             }
         }

@@ -201,8 +201,12 @@ impl File {
         self.bytes.get(start..start.checked_add(usize::try_from(row.len).ok()?)?)
     }
 
-    /// One answer; `None` where its section is damaged.
-    pub(super) fn section(&self, place: usize) -> Option<Section<'_>> {
+    /// Whether a section is as its checksum says; looked at once a process.
+    pub(super) fn is_whole(&self, place: usize) -> bool {
+        self.crc_fits(place).unwrap_or(false)
+    }
+
+    fn crc_fits(&self, place: usize) -> Option<bool> {
         let row = self.table.questions.get(place)?;
         let bytes = self.raw_section(place)?;
         let start = self.body as u64 + row.at;
@@ -219,10 +223,16 @@ impl File {
             };
             crc == Some(row.crc)
         });
-        if !whole {
+        Some(*whole)
+    }
+
+    /// One answer; `None` where its section is damaged.
+    pub(super) fn section(&self, place: usize) -> Option<Section<'_>> {
+        if !self.is_whole(place) {
             return None;
         }
-        Section::open(bytes, &row.fields, row.unit_ms)
+        let row = self.table.questions.get(place)?;
+        Section::open(self.raw_section(place)?, &row.fields, row.unit_ms)
     }
 }
 
