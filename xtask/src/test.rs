@@ -37,6 +37,9 @@ struct Profile {
     test: bool,
 }
 
+/// Lines of a failed program that are printed again in the end.
+const LAST_LINES: usize = 40;
+
 /// A program with tests, or a module of one.
 struct Program {
     name: String,
@@ -89,9 +92,15 @@ pub(crate) fn run(with_browser: bool) -> anyhow::Result<()> {
         }
     });
     let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let failed: Vec<&str> =
-        ended.iter().filter(|one| !one.passed).map(|one| one.name.as_str()).collect();
+    let failed: Vec<&Ended> = ended.iter().filter(|one| !one.passed).collect();
     if !failed.is_empty() {
+        // What was printed an hour ago is not looked for again.
+        for Ended { name, output, .. } in &failed {
+            let lines: Vec<&str> = output.lines().collect();
+            let last = lines.len().saturating_sub(LAST_LINES);
+            eprintln!("\n{name}, its last lines:\n{}", lines.get(last..).unwrap_or(&[]).join("\n"));
+        }
+        let failed: Vec<&str> = failed.iter().map(|one| one.name.as_str()).collect();
         bail!("tests failed in {}", failed.join(", "));
     }
     let status = cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]).status()?;
