@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -69,10 +70,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ];
     for (name, path, parser) in logs {
         let lines = count_lines(path)?;
-        for threads in [1, cores] {
-            if let Some(row) = scan(name, path, lines, parser, threads)? {
-                rows.push(row);
-            }
+        let rows_of = [(1, "table"), (cores, "table"), (1, "json")];
+        for (threads, format) in rows_of {
+            rows.extend(scan(name, path, lines, (parser, threads, format))?);
         }
     }
     let lines = count_lines(&auth)?;
@@ -121,11 +121,27 @@ fn measure(command: &mut Command) -> anyhow::Result<Took> {
         let mut output = Vec::new();
         std::io::Read::read_to_end(&mut out, &mut output).map(|_| output)
     });
+    let ended = AtomicBool::new(false);
+    let (status, wall, (cpu, peak_kib)) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| watch(pid, &ended));
+        let status = child.wait();
+        let wall = begin.elapsed();
+        ended.store(true, Ordering::Relaxed);
+        (status, wall, watch.join().unwrap_or_default())
+    });
+    let status = status?;
+    let output = reader.join().map_err(|_| anyhow::anyhow!("the reader failed"))??;
+    // grep says 1 where nothing was found.
+    if !status.success() && output.is_empty() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(Took { wall, cpu, peak_kib, output })
+}
+
+/// CPU seconds and the most memory of a process, in KiB, until it has ended.
+fn watch(pid: u32, ended: &AtomicBool) -> (f64, u64) {
     let (mut cpu, mut peak_kib) = (0.0, 0);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
+    while !ended.load(Ordering::Relaxed) {
         if let Ok((seconds, ..)) = crate::process::usage(pid) {
             cpu = seconds;
         }
@@ -135,14 +151,8 @@ fn measure(command: &mut Command) -> anyhow::Result<Took> {
         peak_kib = peak_kib.max(kib.unwrap_or(0));
         #[allow(clippy::disallowed_methods, reason = "a watch on another process, no task")]
         std::thread::sleep(Duration::from_millis(2));
-    };
-    let wall = begin.elapsed();
-    let output = reader.join().map_err(|_| anyhow::anyhow!("the reader failed"))??;
-    // grep says 1 where nothing was found.
-    if !status.success() && output.is_empty() {
-        bail!("{command:?} ended with {status}");
     }
-    Ok(Took { wall, cpu, peak_kib, output })
+    (cpu, peak_kib)
 }
 
 /// The middle of several runs, by time.
@@ -166,36 +176,42 @@ fn row(what: &str, log: &str, lines: usize, took: &Took, found: String) -> Vec<S
     ]
 }
 
-/// `palisade scan`; `None` where this binary has no such parser.
+/// `palisade scan`; `None` where this binary has no such parser. What it found is
+/// told of the one that tells all of it.
 fn scan(
     log: &str,
     path: &Path,
     lines: usize,
-    parser: &str,
-    threads: usize,
+    (parser, threads, format): (&str, usize, &str),
 ) -> anyhow::Result<Option<Vec<String>>> {
     let binary = binary()?;
     let command = || {
         let mut command = Command::new(&binary);
         command
-            .args(["scan", "--quiet", "--format", "json", "--zone", "UTC", "--parser", parser])
+            .args(["scan", "--quiet", "--format", format, "--zone", "UTC", "--parser", parser])
             .args(["--now", "2026-11-20T00:00:00Z", "--threads", &threads.to_string()])
             .arg(path);
         command
     };
     let Ok(took) = middle(|| measure(&mut command())) else { return Ok(None) };
-    let report: serde_json::Value = serde_json::from_slice(&took.output)?;
+    let found = if format == "json" { found(&took.output)? } else { String::new() };
+    let all = if format == "json" { ", everything as JSON" } else { "" };
+    let what =
+        format!("palisade scan, {threads} thread{}{all}", if threads == 1 { "" } else { "s" });
+    Ok(Some(row(&what, log, lines, &took, found)))
+}
+
+fn found(report: &[u8]) -> anyhow::Result<String> {
+    let report: serde_json::Value = serde_json::from_slice(report)?;
     let length =
         |name: &str| report.get(name).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
-    let found = format!(
+    Ok(format!(
         "{} attackers, {} alerts, {} decisions, {} break-ins",
         length("attackers"),
         length("alerts"),
         length("decisions"),
         length("break_ins")
-    );
-    let what = format!("palisade scan, {threads} thread{}", if threads == 1 { "" } else { "s" });
-    Ok(Some(row(&what, log, lines, &took, found)))
+    ))
 }
 
 /// Another program, where it is installed.

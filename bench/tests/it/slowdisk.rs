@@ -35,7 +35,7 @@ fn a_write_waits_until_the_disk_is_let_go_and_what_was_written_is_there() {
 
     // An hour a write, from the first that has to wait on.
     writeln!(pace, "3600000").unwrap();
-    let (ended, written) = mpsc::channel();
+    let (ended, written) = mpsc::sync_channel(0);
     let writer = std::thread::spawn({
         let path = path.clone();
         move || {

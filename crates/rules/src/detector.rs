@@ -14,7 +14,7 @@ use crate::allowlist::{Allowlist, Spared, Suspect};
 use crate::engine::{Alert, Engine, Group, Hit};
 use crate::evidence::Evidence;
 use crate::fail2ban::weight_of_known;
-use crate::policy::{Outcome, Policy};
+use crate::policy::{Grounds, Outcome, Policy};
 use crate::scenario::{Rule, Scenario, Simulation, Switches};
 use crate::{Sighting, Trace};
 
@@ -36,20 +36,19 @@ pub enum Verdict {
     Decided(Box<Decision>),
 }
 
-impl Verdict {
+impl std::fmt::Display for Verdict {
     /// In a few words.
-    #[must_use]
-    pub fn text(&self) -> String {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Alerted => "alert only".to_owned(),
-            Self::Spared(entry) => format!("allowed by {entry}"),
+            Self::Alerted => f.write_str("alert only"),
+            Self::Spared(entry) => write!(f, "allowed by {entry}"),
             Self::Withheld(name) => {
-                format!("withheld: the allowed name {name} has not been resolved")
+                write!(f, "withheld: the allowed name {name} has not been resolved")
             }
-            Self::InForce(until) => format!("in force until {until}"),
+            Self::InForce(until) => write!(f, "in force until {until}"),
             Self::Decided(decision) => {
                 let simulated = if decision.simulated { ", simulated" } else { "" };
-                format!("{} for {} s{simulated}", decision.kind, decision.duration_secs)
+                write!(f, "{} for {} s{simulated}", decision.kind, decision.duration_secs)
             }
         }
     }
@@ -81,7 +80,7 @@ impl Finding {
             .with("group", Untrusted::from(self.alert.group.to_string()))
             .with("count", i64::from(self.alert.count))
             .with("reason", Untrusted::from(self.reason.as_str()))
-            .with("verdict", Untrusted::from(self.verdict.text()))
+            .with("verdict", Untrusted::from(self.verdict.to_string()))
             .with("simulated", self.simulation.is_on());
         if !self.evidence.is_empty() {
             event = event.with("evidence", Untrusted::from(join_ids(&self.evidence)));
@@ -198,16 +197,7 @@ impl Detector {
         let mut waiting: VecDeque<Alert> = alerts.into();
         while let Some(alert) = waiting.pop_front() {
             let finding = self.one(alert, user, asn);
-            if let Verdict::Decided(decision) = &finding.verdict
-                && !decision.simulated
-            {
-                let sighting = Sighting {
-                    source: finding.alert.source,
-                    asn,
-                    ..Sighting::new(EventKind::DecisionMade, decision.from, "palisade")
-                };
-                waiting.extend(self.engine.see(&sighting));
-            }
+            waiting.extend(self.next_alerts(&finding.alert, &finding.verdict, asn));
             findings.push(finding);
             if findings.len() >= MAX_FINDINGS {
                 break;
@@ -216,50 +206,111 @@ impl Detector {
         findings
     }
 
-    fn one(&mut self, alert: Alert, user: Option<&[u8]>, asn: Option<u32>) -> Finding {
-        let matcher = self.engine.matcher();
-        let evidence = match alert.group {
-            Group::Address(address) => self.evidence.of(|source| source == address),
-            Group::Network(net) => self.evidence.of(|source| net.contains(&source)),
-            Group::User(_) | Group::Asn(_) => {
-                self.evidence.of(|source| Some(source) == alert.source)
-            }
-        };
-        let scenario = matcher.scenarios().get(alert.scenario);
-        let simulation = self.simulation.get(alert.scenario).copied();
-        let simulation = simulation.unwrap_or(Simulation::Off);
-        let name = scenario.map_or("", |scenario| scenario.name.as_str());
-        let last = evidence.last().map_or(0, |id| id.as_u128()).to_be_bytes();
-        let group = alert.group.to_string();
-        let id = EventId::derived(alert.at, &[b"alert", name.as_bytes(), group.as_bytes(), &last]);
-        let (reason, verdict) = match scenario {
-            None => (String::new(), Verdict::Alerted),
-            Some(scenario) => {
-                let reason = alert_reason(scenario, &alert);
-                let suspect = Suspect {
-                    target: Policy::target(&alert),
+    /// Like [`Self::judge`] for one alert, where nothing else than the verdicts is
+    /// wanted.
+    pub fn verdicts(
+        &mut self,
+        alert: Alert,
+        user: Option<&[u8]>,
+        mut each: impl FnMut(Alert, Verdict),
+    ) {
+        let verdict = self.verdict(&alert, user, None, |evidence, scenario| {
+            let evidence = evidence_of(evidence, &alert);
+            let id = alert_id(scenario, &alert, &evidence);
+            Grounds { alert: id, reason: alert_reason(scenario, &alert), evidence }
+        });
+        let next = self.next_alerts(&alert, &verdict, None);
+        each(alert, verdict);
+        for Finding { alert, verdict, .. } in self.judge(next, user, None) {
+            each(alert, verdict);
+        }
+    }
+
+    /// The alerts that a verdict leads to.
+    fn next_alerts(&mut self, alert: &Alert, verdict: &Verdict, asn: Option<u32>) -> Vec<Alert> {
+        match verdict {
+            Verdict::Decided(decision) if !decision.simulated => {
+                let sighting = Sighting {
                     source: alert.source,
-                    user,
                     asn,
-                    broke_in: matches!(scenario.rule, Rule::Sequence { .. }),
+                    ..Sighting::new(EventKind::DecisionMade, decision.from, "palisade")
                 };
-                let verdict = match self.allowlist.check(&suspect, alert.at) {
-                    Spared::By(entry) => Verdict::Spared(entry),
-                    Spared::Unknown(name) if scenario.decision.is_some() => Verdict::Withheld(name),
-                    Spared::Unknown(_) | Spared::No => {
-                        let what = (scenario, simulation);
-                        match self.policy.decide(&alert, what, &reason, (id, &evidence)) {
-                            Outcome::Nothing => Verdict::Alerted,
-                            Outcome::InForce(until) => Verdict::InForce(until),
-                            Outcome::Decided(decision) => Verdict::Decided(decision),
-                        }
-                    }
-                };
-                (reason, verdict)
+                self.engine.see(&sighting)
             }
+            _ => Vec::new(),
+        }
+    }
+
+    fn one(&mut self, alert: Alert, user: Option<&[u8]>, asn: Option<u32>) -> Finding {
+        let evidence = evidence_of(&self.evidence, &alert);
+        let matcher = self.engine.matcher();
+        let scenario = matcher.scenarios().get(alert.scenario);
+        let (id, reason) = match scenario {
+            Some(scenario) => {
+                (alert_id(scenario, &alert, &evidence), alert_reason(scenario, &alert))
+            }
+            None => (EventId::derived(alert.at, &[b"alert"]), String::new()),
         };
+        let verdict = self.verdict(&alert, user, asn, |_, _| Grounds {
+            alert: id,
+            reason: reason.clone(),
+            evidence: evidence.clone(),
+        });
+        let simulation = self.simulation_of(&alert);
         Finding { id, alert, reason, evidence, verdict, simulation }
     }
+
+    fn simulation_of(&self, alert: &Alert) -> Simulation {
+        self.simulation.get(alert.scenario).copied().unwrap_or(Simulation::Off)
+    }
+
+    /// What becomes of one alert.
+    fn verdict(
+        &mut self,
+        alert: &Alert,
+        user: Option<&[u8]>,
+        asn: Option<u32>,
+        grounds: impl FnOnce(&Evidence, &Scenario) -> Grounds,
+    ) -> Verdict {
+        let matcher = self.engine.matcher();
+        let Some(scenario) = matcher.scenarios().get(alert.scenario) else {
+            return Verdict::Alerted;
+        };
+        let suspect = Suspect {
+            target: Policy::target(alert),
+            source: alert.source,
+            user,
+            asn,
+            broke_in: matches!(scenario.rule, Rule::Sequence { .. }),
+        };
+        match self.allowlist.check(&suspect, alert.at) {
+            Spared::By(entry) => return Verdict::Spared(entry),
+            Spared::Unknown(name) if scenario.decision.is_some() => return Verdict::Withheld(name),
+            Spared::Unknown(_) | Spared::No => {}
+        }
+        let what = (scenario, self.simulation_of(alert));
+        match self.policy.decide(alert, what, || grounds(&self.evidence, scenario)) {
+            Outcome::Nothing => Verdict::Alerted,
+            Outcome::InForce(until) => Verdict::InForce(until),
+            Outcome::Decided(decision) => Verdict::Decided(decision),
+        }
+    }
+}
+
+/// Events that show what an alert is about.
+fn evidence_of(evidence: &Evidence, alert: &Alert) -> Vec<EventId> {
+    match alert.group {
+        Group::Address(address) => evidence.of(|source| source == address),
+        Group::Network(net) => evidence.of(|source| net.contains(&source)),
+        Group::User(_) | Group::Asn(_) => evidence.of(|source| Some(source) == alert.source),
+    }
+}
+
+/// The id of the event of an alert, the same however often it is derived.
+fn alert_id(scenario: &Scenario, alert: &Alert, evidence: &[EventId]) -> EventId {
+    let last = evidence.last().map_or(0, |id| id.as_u128()).to_be_bytes();
+    let (name, group) = (scenario.name.as_str(), alert.group.to_string());
+    EventId::derived(alert.at, &[b"alert", name.as_bytes(), group.as_bytes(), &last])
 }
 
 /// What an alert says, in words of our own: never text of an attacker.

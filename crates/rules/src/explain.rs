@@ -273,7 +273,7 @@ fn alert(finding: &Finding, name: impl Fn(usize) -> String) -> ExplainedAlert {
         scenario: name(finding.alert.scenario),
         group: finding.alert.group.to_string(),
         reason: finding.reason.clone(),
-        verdict: finding.verdict.text(),
+        verdict: finding.verdict.to_string(),
         decision,
     }
 }

@@ -40,7 +40,7 @@ pub use parser::{
     Parser, ReadLine, Ruleset, RulesetError, SHIPPED_PARSERS, Sight, SyslogClock, SyslogFrames,
     UnknownFormat, parse_sshd, parse_sshd_message, received, sight_sshd,
 };
-pub use policy::{MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig};
+pub use policy::{Grounds, MAX_OFFENDERS, Outcome as PolicyOutcome, Policy, PolicyConfig};
 pub use scenario::{Scenario, Simulation, Switches};
 pub use sighting::Sighting;
 pub use strongmonitor::{StrongMonitor, read_strongmonitor};

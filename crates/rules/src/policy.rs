@@ -81,6 +81,18 @@ pub enum Outcome {
     Decided(Box<Decision>),
 }
 
+/// What a decision is made on. It costs more than most decisions about alerts,
+/// which are that nothing changes; so it is made when it is needed.
+#[derive(Clone, Debug)]
+pub struct Grounds {
+    /// The event of the alert.
+    pub alert: EventId,
+    /// Why, in words of our own.
+    pub reason: String,
+    /// Events that show it.
+    pub evidence: Vec<EventId>,
+}
+
 /// A number from 0 to 1 that depends on the target and its bans alone.
 fn chance(target: &DecisionTarget, bans: u32) -> f64 {
     let hash = stable_hash(format!("{target} {bans}").as_bytes()) >> 11;
@@ -117,14 +129,13 @@ impl Policy {
         }
     }
 
-    /// Decides about an alert that nothing speaks against. `id` is the event of
-    /// the alert.
+    /// Decides about an alert that nothing speaks against. `grounds` is asked where
+    /// something is decided.
     pub fn decide(
         &mut self,
         alert: &Alert,
         (scenario, simulation): (&Scenario, Simulation),
-        reason: &str,
-        (id, evidence): (EventId, &[EventId]),
+        grounds: impl FnOnce() -> Grounds,
     ) -> Outcome {
         let Some((kind, target)) = scenario.decision.clone().zip(Self::target(alert)) else {
             return Outcome::Nothing;
@@ -144,7 +155,7 @@ impl Policy {
                         (scenario, simulation),
                         (kind, target),
                         offence.bans.saturating_sub(1),
-                        (reason, id, evidence),
+                        grounds(),
                     );
                 }
                 let forget = offence.until.plus_millis(self.config.forget.as_millis());
@@ -152,7 +163,7 @@ impl Policy {
             }
             _ => 0,
         };
-        self.made(alert, (scenario, simulation), (kind, target), bans, (reason, id, evidence))
+        self.made(alert, (scenario, simulation), (kind, target), bans, grounds())
     }
 
     /// The decision after so many earlier ones, remembered.
@@ -162,7 +173,7 @@ impl Policy {
         (scenario, simulation): (&Scenario, Simulation),
         (kind, target): (DecisionType, DecisionTarget),
         bans: u32,
-        (reason, id, evidence): (&str, EventId, &[EventId]),
+        Grounds { alert: id, reason, evidence }: Grounds,
     ) -> Outcome {
         let base = scenario.ban.unwrap_or(self.config.ban);
         let decision = Decision {
@@ -177,7 +188,7 @@ impl Policy {
             scenario: scenario.name.clone(),
             reason: reason.into(),
             alert: id,
-            evidence: evidence.to_vec(),
+            evidence,
             simulated: simulation.is_on(),
         };
         if !simulation.is_on() {
@@ -347,7 +358,8 @@ mod tests {
     fn decide(policy: &mut Policy, scenario: &Scenario, address: &str, secs: i64) -> Outcome {
         let id = EventId::from_u128(7);
         let simulation = scenario.simulation.into();
-        policy.decide(&alert(address, secs), (scenario, simulation), "because", (id, &[]))
+        let grounds = || Grounds { alert: id, reason: "because".to_owned(), evidence: Vec::new() };
+        policy.decide(&alert(address, secs), (scenario, simulation), grounds)
     }
 
     fn secs(outcome: Outcome) -> u64 {

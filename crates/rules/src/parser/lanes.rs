@@ -7,6 +7,8 @@
 
 use std::net::Ipv4Addr;
 
+use wide::u8x16;
+
 /// Bytes that are looked at together.
 pub(super) const LANES: usize = 16;
 
@@ -22,35 +24,23 @@ pub(super) fn last(text: &[u8]) -> Option<u128> {
     text.last_chunk::<LANES>().map(|bytes| u128::from_le_bytes(*bytes))
 }
 
-const ONES: u64 = u64::MAX / 255;
-const LOW: u64 = ONES * 0x7f;
-const HIGH: u64 = ONES * 0x80;
-
-/// A bit for each byte of both halves whose high bit `found` leaves set.
 #[inline]
-fn bits(lanes: u128, found: impl Fn(u64) -> u64) -> u32 {
-    // The product moves all eight bits to its highest byte.
-    let eight = |half| ((found(half) & HIGH) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    (eight(lanes as u64) | eight((lanes >> 64) as u64) << 8) as u32
+fn bytes(lanes: u128) -> u8x16 {
+    u8x16::new(lanes.to_le_bytes())
 }
 
 /// A bit for each byte that is this one.
 #[inline]
 fn is(lanes: u128, byte: u8) -> u32 {
-    bits(lanes, |half| {
-        let differ = half ^ (ONES * u64::from(byte));
-        !(((differ & LOW) + LOW) | differ)
-    })
+    bytes(lanes).simd_eq(u8x16::splat(byte)).to_bitmask()
 }
 
 /// A bit for each byte that is a decimal digit.
 #[inline]
 fn is_digit(lanes: u128) -> u32 {
-    bits(lanes, |half| {
-        let low = half & LOW;
-        // A sum reaches the high bit from `0` on, and from what follows `9` on.
-        (low + ONES * 0x50) & !(low + ONES * 0x46) & !half
-    })
+    let number = bytes(lanes) - u8x16::splat(b'0');
+    // What is not above nine is its own minimum with it.
+    number.min(u8x16::splat(9)).simd_eq(number).to_bitmask()
 }
 
 /// A bit above those of all bytes.
@@ -224,6 +214,13 @@ mod tests {
             text in r"[0-9.]{0,15}|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}",
         ) {
             let lanes = first(&bytes).unwrap();
+            let bit = |is: &dyn Fn(&u8) -> bool| {
+                bytes.iter().rev().fold(0, |all, byte| all << 1 | u32::from(is(byte)))
+            };
+            for byte in [bytes[7], bytes[15], b' ', b'.', 0, 0xff] {
+                prop_assert_eq!(is(lanes, byte), bit(&|b| *b == byte));
+            }
+            prop_assert_eq!(is_digit(lanes), bit(&u8::is_ascii_digit));
             let place = |byte| bytes.iter().position(|b| *b == byte);
             prop_assert_eq!(before(lanes, b' ') as usize, place(b' ').unwrap_or(16));
             let back = bytes.iter().rev().position(|b| *b == b' ');

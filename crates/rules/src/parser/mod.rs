@@ -16,6 +16,7 @@ mod network;
 mod peer;
 mod reader;
 pub mod ruleset;
+mod search;
 mod sshd;
 mod syslog;
 mod time;

@@ -7,9 +7,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use memchr::memmem;
 use palisade_event::{Endpoint, Transport};
 
+use super::search;
 use super::syslog::number;
 
 /// Longest name in DNS (RFC 1035), in bytes.
@@ -149,7 +149,7 @@ pub(super) fn trailing(text: &[u8]) -> Option<(&[u8], Peer<'_>)> {
 
 /// `[HOST]:N` at the start, and what follows it.
 pub(super) fn bracketed(text: &[u8]) -> Option<(Peer<'_>, &[u8])> {
-    let close = memmem::find(text, b"]:")?;
+    let close = search::find(text, b"]:")?;
     let peer = host(text.get(1..close)?).filter(|_| text.first() == Some(&b'['))?;
     let after = text.get(close + 2..)?;
     let digits = after.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -159,7 +159,7 @@ pub(super) fn bracketed(text: &[u8]) -> Option<(Peer<'_>, &[u8])> {
 
 /// `TEXT from HOST…`: splits at the last ` from `.
 pub(super) fn last_from(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memmem::rfind(text, b" from ")?;
+    let at = search::rfind(text, b" from ")?;
     Some((text.get(..at)?, text.get(at + 6..)?))
 }
 

@@ -32,7 +32,7 @@ fn show(detector: &Detector, findings: Vec<Finding>, out: &mut String) {
             scenario.name,
             finding.alert.group,
             finding.alert.count,
-            finding.verdict.text()
+            finding.verdict
         )
         .unwrap();
     }

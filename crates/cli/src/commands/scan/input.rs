@@ -233,12 +233,58 @@ fn unpacked(mut file: Counted) -> anyhow::Result<Box<dyn Read + Send>> {
     })
 }
 
+/// Bytes of a log. What was once made room for is used again and not cleared.
+#[derive(Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Buffer {
+    pub(super) fn used(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    /// Reads until so many are used; `false` where there is nothing more.
+    fn fill(&mut self, from: &mut dyn Read, size: usize) -> io::Result<bool> {
+        if self.bytes.len() < size {
+            self.bytes.reserve_exact(size - self.bytes.len());
+            self.bytes.resize(size, 0);
+        }
+        while let Some(free) = self.bytes.get_mut(self.used..size).filter(|free| !free.is_empty()) {
+            match from.read(free) {
+                Ok(0) => return Ok(false),
+                Ok(read) => self.used += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has these instead.
+    fn set(&mut self, bytes: &[u8]) {
+        if self.bytes.len() < bytes.len() {
+            self.bytes.resize(bytes.len(), 0);
+        }
+        self.used = bytes.len();
+        if let Some(free) = self.bytes.get_mut(..bytes.len()) {
+            free.copy_from_slice(bytes);
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.bytes.copy_within(count.min(self.used)..self.used, 0);
+        self.used = self.used.saturating_sub(count);
+    }
+}
+
 /// Whole lines of a log, many at once.
 pub(super) struct Chunks {
     inner: Box<dyn Read + Send>,
     packed: Arc<AtomicU64>,
     /// Read and not handed out.
-    rest: Vec<u8>,
+    rest: Buffer,
     ended: bool,
     /// Why it ended before its end; told once what was read before is handed out.
     failed: Option<io::Error>,
@@ -266,11 +312,10 @@ impl Chunks {
     }
 
     fn new(inner: Box<dyn Read + Send>, packed: Arc<AtomicU64>) -> Self {
-        let rest = Vec::with_capacity(CHUNK_BYTES);
         Self {
             inner,
             packed,
-            rest,
+            rest: Buffer::default(),
             ended: false,
             failed: None,
             skipping: false,
@@ -286,31 +331,29 @@ impl Chunks {
 
     /// Fills the buffer up to a size.
     fn fill(&mut self, size: usize) -> io::Result<()> {
-        let missing = size.saturating_sub(self.rest.len());
-        if self.ended || missing == 0 {
+        if self.ended {
             return Ok(());
         }
-        let before = self.rest.len();
-        self.rest.reserve_exact(missing);
-        let read = self.inner.by_ref().take(missing as u64).read_to_end(&mut self.rest);
-        self.bytes += (self.rest.len() - before) as u64;
-        self.ended = self.rest.len() < size;
-        read.map(|_| ())
+        let before = self.rest.used;
+        let more = self.rest.fill(&mut *self.inner, size);
+        self.bytes += (self.rest.used - before) as u64;
+        self.ended = !matches!(more, Ok(true));
+        more.map(|_| ())
     }
 
     /// The beginning of the log, which is handed out again.
     fn peek(&mut self) -> anyhow::Result<&[u8]> {
         self.fill(SAMPLE_BYTES).context("cannot read the file")?;
-        let whole = memchr::memrchr(b'\n', &self.rest).filter(|_| !self.ended);
-        Ok(self.rest.get(..whole.unwrap_or(self.rest.len())).unwrap_or_default())
+        let rest = self.rest.used();
+        let whole = memchr::memrchr(b'\n', rest).filter(|_| !self.ended);
+        Ok(rest.get(..whole.unwrap_or(rest.len())).unwrap_or_default())
     }
 
     /// The next lines, into a buffer that is used again. `None` at the end.
     ///
     /// # Errors
     /// The file cannot be read further; what was read before was handed out.
-    pub(super) fn next(&mut self, mut into: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
-        into.clear();
+    pub(super) fn next(&mut self, mut into: Buffer) -> io::Result<Option<Buffer>> {
         let mut size = CHUNK_BYTES;
         loop {
             if let Err(error) = self.fill(size) {
@@ -318,25 +361,25 @@ impl Chunks {
                 self.failed = Some(error);
             }
             if self.skipping {
-                match memchr::memchr(b'\n', &self.rest) {
+                match memchr::memchr(b'\n', self.rest.used()) {
                     Some(end) => {
-                        self.rest.drain(..=end);
+                        self.rest.drop_first(end + 1);
                         self.skipping = false;
                         continue;
                     }
-                    None => self.rest.clear(),
+                    None => self.rest.used = 0,
                 }
                 if self.ended {
                     return self.failed.take().map_or(Ok(None), Err);
                 }
                 continue;
             }
-            if self.rest.is_empty() {
+            if self.rest.used == 0 {
                 return self.failed.take().map_or(Ok(None), Err);
             }
-            let end = match memchr::memrchr(b'\n', &self.rest) {
+            let end = match memchr::memrchr(b'\n', self.rest.used()) {
                 Some(last) => last + 1,
-                None if self.ended => self.rest.len(),
+                None if self.ended => self.rest.used,
                 None if size < MAX_LINE_BYTES => {
                     size = MAX_LINE_BYTES;
                     continue;
@@ -344,13 +387,13 @@ impl Chunks {
                 None => {
                     self.too_long += 1;
                     self.skipping = true;
-                    self.rest.clear();
+                    self.rest.used = 0;
                     continue;
                 }
             };
             std::mem::swap(&mut into, &mut self.rest);
-            self.rest.extend_from_slice(into.get(end..).unwrap_or_default());
-            into.truncate(end);
+            self.rest.set(into.used().get(end..).unwrap_or_default());
+            into.used = end;
             return Ok(Some(into));
         }
     }
@@ -368,8 +411,10 @@ mod tests {
         let counted = Counted { inner: Box::new(io::Cursor::new(bytes)), read: Arc::default() };
         let mut chunks = Chunks::new(unpacked(counted).unwrap(), Arc::default());
         let mut all = Vec::new();
-        while let Some(chunk) = chunks.next(Vec::new()).unwrap() {
-            all.push(chunk);
+        let mut buffer = Buffer::default();
+        while let Some(chunk) = chunks.next(buffer).unwrap() {
+            all.push(chunk.used().to_vec());
+            buffer = chunk;
         }
         (all, chunks.too_long)
     }
@@ -413,9 +458,9 @@ mod tests {
         let cut = gz.get_ref().clone();
         let counted = Counted { inner: Box::new(io::Cursor::new(cut)), read: Arc::default() };
         let mut chunks = Chunks::new(unpacked(counted).unwrap(), Arc::default());
-        assert_eq!(chunks.next(Vec::new()).unwrap().unwrap(), lines);
-        assert!(chunks.next(Vec::new()).is_err());
-        assert!(chunks.next(Vec::new()).unwrap().is_none());
+        assert_eq!(chunks.next(Buffer::default()).unwrap().unwrap().used(), lines);
+        assert!(chunks.next(Buffer::default()).is_err());
+        assert!(chunks.next(Buffer::default()).unwrap().is_none());
     }
 
     #[test]

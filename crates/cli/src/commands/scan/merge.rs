@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use palisade_event::Timestamp;
-use palisade_rules::{Detector, Finding, Hit};
+use palisade_rules::{Detector, Hit};
 
 use super::input::Source;
+use super::pieces::Pieces;
 use super::report::Judged;
 use super::tally::Tally;
 use super::work::{Answer, Counts, Lane, NamedHit, Read, Reading, Workers};
@@ -27,7 +28,7 @@ const GATHERED: usize = 1024;
 #[derive(Default)]
 pub(super) struct Scanned {
     pub(super) tally: Tally,
-    pub(super) judged: Vec<Judged>,
+    pub(super) judged: Pieces<Judged>,
     /// What was read of each log, in the order in which they were given.
     pub(super) logs: Vec<LogRead>,
 }
@@ -75,12 +76,14 @@ impl Stream {
         }
     }
 
-    /// Goes on to the next chunk that has something where this one is used up.
-    fn advance(&mut self) {
+    /// Goes on to the next chunk that has something where this one is used up, whose
+    /// memory is `spare` then.
+    fn advance(&mut self, spare: &mut Spare) {
         while self.taken >= self.current.hits.len() {
             let Some(counts) = self.waiting.remove(&self.next) else { return };
             self.next += 1;
-            (self.current, self.taken) = (counts, 0);
+            spare.give(std::mem::replace(&mut self.current, counts).hits);
+            self.taken = 0;
         }
         self.look();
     }
@@ -103,6 +106,26 @@ impl Stream {
     /// Chunks that came or will come.
     fn ahead(&self) -> u64 {
         self.asked + self.waiting.len() as u64 + u64::from(self.has_hit())
+    }
+}
+
+/// Memory of chunks that are counted, for those to come.
+#[derive(Default)]
+struct Spare(Vec<Vec<Hit>>);
+
+impl Spare {
+    /// What more chunks than this leave is not kept.
+    const MOST: usize = 8;
+
+    fn give(&mut self, mut hits: Vec<Hit>) {
+        hits.clear();
+        if hits.capacity() > 0 && self.0.len() < Self::MOST {
+            self.0.push(hits);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Hit> {
+        self.0.pop().unwrap_or_default()
     }
 }
 
@@ -135,7 +158,7 @@ impl Gathered {
     }
 
     /// Counts what was taken.
-    fn count(&mut self, detector: &mut Detector, judged: &mut Vec<Judged>) {
+    fn count(&mut self, detector: &mut Detector, judged: &mut Pieces<Judged>) {
         count(detector, &self.hits, (&self.users, 0), judged);
         self.hits.clear();
         self.users.clear();
@@ -148,19 +171,16 @@ fn count(
     detector: &mut Detector,
     hits: &[Hit],
     (users, first): (&[NamedHit], usize),
-    judged: &mut Vec<Judged>,
+    judged: &mut Pieces<Judged>,
 ) {
     let mut alerts = Vec::new();
     detector.engine_mut().counter().count_all(hits, |place, alert| alerts.push((place, alert)));
     for (place, alert) in alerts {
         let user = users.binary_search_by_key(&(first + place), |(at, _)| *at).ok();
         let user = user.and_then(|at| users.get(at)).map(|(_, user)| user);
-        let findings = detector.judge(vec![alert], user.map(|user| &**user), None);
-        judged.extend(findings.into_iter().map(|Finding { alert, verdict, .. }| Judged {
-            alert,
-            verdict,
-            user: user.cloned(),
-        }));
+        detector.verdicts(alert, user.map(|user| &**user), |alert, verdict| {
+            judged.push(Judged { alert, verdict, user: user.cloned() });
+        });
     }
 }
 
@@ -179,7 +199,7 @@ pub(super) fn scan(
     let tally = std::thread::scope(|scope| {
         let mut workers = Workers::start(scope, &matcher, threads, most);
         let mut streams: Vec<Stream> = Vec::new();
-        let mut gathered = Gathered::default();
+        let (mut gathered, mut spare) = (Gathered::default(), Spare::default());
         let (mut begun, mut in_work, mut done) = (0, 0, 0);
         loop {
             streams.retain(|stream| !stream.has_ended());
@@ -220,10 +240,10 @@ pub(super) fn scan(
                     let hits = hits.get(stream.taken..).unwrap_or_default();
                     count(detector, hits, (users, stream.taken), &mut scanned.judged);
                     stream.taken = stream.current.hits.len();
-                    stream.advance();
+                    stream.advance(&mut spare);
                     continue;
                 }
-                step(&mut streams, next, &mut gathered);
+                step(&mut streams, next, &mut gathered, &mut spare);
                 if gathered.hits.len() >= GATHERED {
                     gathered.count(detector, &mut scanned.judged);
                 }
@@ -235,13 +255,13 @@ pub(super) fn scan(
                 let wanted = streams.iter_mut().filter(|stream| stream.end.is_none());
                 let wanted = wanted.filter(|stream| stream.ahead() < each || stream.ahead() == 0);
                 let Some(stream) = wanted.min_by_key(|stream| stream.ahead()) else { break };
-                workers.ask(&stream.lane);
+                workers.ask(&stream.lane, spare.take());
                 stream.asked += 1;
                 in_work += 1;
             }
             let Some(answer) = workers.answer() else { break };
             in_work -= 1;
-            let packed = receive(answer, &mut streams, &mut scanned.logs);
+            let packed = receive(answer, &mut streams, &mut scanned.logs, &mut spare);
             done += packed;
             let name = streams.first().and_then(|stream| sources.get(stream.lane.source));
             progress(name.map_or("", |source| source.name.as_str()), done);
@@ -250,8 +270,10 @@ pub(super) fn scan(
         workers.end()
     });
     // A line that is out of order may have made an alert that is.
-    if !scanned.judged.is_sorted_by_key(|one| one.alert.at) {
-        scanned.judged.sort_by_key(|one| one.alert.at);
+    if !scanned.judged.iter().is_sorted_by_key(|one| one.alert.at) {
+        let mut judged: Vec<Judged> = std::mem::take(&mut scanned.judged).into_iter().collect();
+        judged.sort_by_key(|one| one.alert.at);
+        judged.into_iter().for_each(|one| scanned.judged.push(one));
     }
     match tally {
         Some(tally) => scanned.tally = tally,
@@ -274,7 +296,7 @@ fn begins(streams: &[Stream], at: Timestamp) -> bool {
 }
 
 /// Takes what is next from the log whose next hit is the oldest.
-fn step(streams: &mut [Stream], next: Option<&Source>, gathered: &mut Gathered) {
+fn step(streams: &mut [Stream], next: Option<&Source>, gathered: &mut Gathered, spare: &mut Spare) {
     let Some(first) = (0..streams.len()).min_by_key(|place| streams.get(*place).map(|s| s.at))
     else {
         return;
@@ -290,12 +312,12 @@ fn step(streams: &mut [Stream], next: Option<&Source>, gathered: &mut Gathered) 
         .min();
     if let Some(stream) = streams.get_mut(first) {
         gathered.take(stream, until);
-        stream.advance();
+        stream.advance(spare);
     }
 }
 
 /// Takes an answer in. Gives how many bytes of the file it adds.
-fn receive(answer: Answer, streams: &mut [Stream], logs: &mut [LogRead]) -> u64 {
+fn receive(answer: Answer, streams: &mut [Stream], logs: &mut [LogRead], spare: &mut Spare) -> u64 {
     let Answer { source, place, what, packed } = answer;
     let stream = streams.iter_mut().find(|stream| stream.lane.source == source);
     let (Some(stream), Some(log)) = (stream, logs.get_mut(source)) else { return 0 };
@@ -317,7 +339,7 @@ fn receive(answer: Answer, streams: &mut [Stream], logs: &mut [LogRead]) -> u64 
             stream.end = Some(stream.end.map_or(place, |end| end.min(place)));
         }
     }
-    stream.advance();
+    stream.advance(spare);
     let more = packed.saturating_sub(log.packed);
     log.packed = log.packed.max(packed);
     more

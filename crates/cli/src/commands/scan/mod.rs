@@ -141,6 +141,7 @@ pub(crate) fn run(settings: &Settings, args: &ScanArgs) -> anyhow::Result<ExitCo
     let matcher = detector.engine().matcher();
     // What was counted is not needed any more.
     drop(detector);
+    crate::code::give_back_once();
     let report = Report::new(matcher, read, tally, judged, (problems, skipped));
     match args.format {
         ReportFormat::Table => report.print(args.top),

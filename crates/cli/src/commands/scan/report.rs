@@ -1,7 +1,6 @@
 //! The report of a scan: a table, JSON, or a page.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -9,11 +8,12 @@ use std::sync::Arc;
 
 use palisade_event::{DecisionTarget, Timestamp, Untrusted};
 use palisade_rules::scenario::{Rule, ScenarioSet};
-use palisade_rules::{Alert, Matcher, Scenario, Verdict, alert_reason};
+use palisade_rules::{Alert, Group, Matcher, Scenario, Verdict, alert_reason};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::pieces::Pieces;
 use super::ranked;
 use super::tally::{Attacker, Names, Tally};
 use crate::out;
@@ -56,7 +56,7 @@ pub(super) struct Report {
     files: Vec<FileRead>,
     tally: Tally,
     rows: Vec<Row>,
-    judged: Vec<Judged>,
+    judged: Pieces<Judged>,
     problems: Vec<String>,
     /// Files of folders that are no logs.
     skipped: Vec<String>,
@@ -67,36 +67,34 @@ impl Report {
         matcher: Arc<Matcher>,
         files: Vec<FileRead>,
         tally: Tally,
-        judged: Vec<Judged>,
+        judged: Pieces<Judged>,
         (problems, skipped): (Vec<String>, Vec<String>),
     ) -> Self {
-        let mut about: HashMap<IpAddr, (ScenarioSet, Option<u64>)> = HashMap::new();
-        for Judged { alert, verdict, .. } in &judged {
-            let Some(address) = palisade_rules::alert_address(alert) else { continue };
-            let (places, secs) = about.entry(address).or_default();
-            places.insert(alert.scenario);
+        let all = tally.attackers().len();
+        let mut rows: Vec<Row> = (0..all)
+            .map(|place| Row { place, scenarios: ScenarioSet::default(), ban_secs: None })
+            .collect();
+        for Judged { alert, verdict, .. } in judged.iter() {
+            let place = palisade_rules::alert_address(alert).and_then(|of| tally.place_of(of));
+            let Some(row) = place.and_then(|place| rows.get_mut(place)) else { continue };
+            row.scenarios.insert(alert.scenario);
             if let Verdict::Decided(decision) = verdict
                 && !decision.simulated
             {
-                *secs = Some(secs.unwrap_or(0).max(decision.duration_secs));
+                row.ban_secs = Some(row.ban_secs.unwrap_or(0).max(decision.duration_secs));
             }
         }
-        let mut rows: Vec<Row> = (tally.attackers().iter().enumerate())
-            .filter_map(|(place, what)| {
-                let known = about.get(&what.address);
-                if known.is_none() && !what.is_suspect() {
-                    return None;
-                }
-                let (scenarios, ban_secs) = known.copied().unwrap_or_default();
-                Some(Row { place, scenarios, ban_secs })
-            })
-            .collect();
+        rows.retain(|row| {
+            let what = tally.attackers().get(row.place);
+            row.scenarios != ScenarioSet::default() || what.is_some_and(Attacker::is_suspect)
+        });
         let weighed = |row: &Row| {
             let what = tally.attackers().get(row.place);
-            let weight = what.map(|what| (what.failed, what.failed + what.probes + what.requests));
+            let weight =
+                what.map(|what| (what.failed(), what.failed() + what.probes() + what.requests()));
             (Reverse(weight), what.map(|what| what.address))
         };
-        rows.sort_unstable_by_key(weighed);
+        rows.sort_by_cached_key(weighed);
         Self { matcher, files, tally, rows, judged, problems, skipped }
     }
 
@@ -128,7 +126,7 @@ impl Report {
     }
 
     fn failed(&self) -> u64 {
-        self.attackers().map(|(_, what)| what.failed).sum()
+        self.attackers().map(|(_, what)| what.failed()).sum()
     }
 
     fn span(&self) -> String {
@@ -184,9 +182,9 @@ impl Report {
         let rows = self.attackers().take(top).map(|(row, what)| {
             vec![
                 what.address.to_string(),
-                what.failed.to_string(),
-                what.probes.to_string(),
-                what.requests.to_string(),
+                what.failed().to_string(),
+                what.probes().to_string(),
+                what.requests().to_string(),
                 users(what, &self.tally.names, SHOWN_USERS),
                 what.first.to_string(),
                 what.last.to_string(),
@@ -274,9 +272,9 @@ impl Report {
         for (row, what) in self.attackers() {
             let text = [
                 what.address.to_string(),
-                what.failed.to_string(),
-                what.probes.to_string(),
-                what.requests.to_string(),
+                what.failed().to_string(),
+                what.probes().to_string(),
+                what.requests().to_string(),
                 users(what, &self.tally.names, super::tally::KEPT_USERS),
                 what.first.to_string(),
                 what.last.to_string(),
@@ -345,7 +343,7 @@ struct AttackerJson<'a> {
     probes: u64,
     requests: u64,
     users_tried: u64,
-    users: Vec<Untrusted>,
+    users: Vec<Name<'a>>,
     first_seen: Timestamp,
     last_seen: Timestamp,
     scenarios: Vec<&'a str>,
@@ -357,10 +355,31 @@ struct AttackerJson<'a> {
 struct AlertJson<'a> {
     at: Timestamp,
     scenario: &'a str,
-    group: String,
+    group: Shown<&'a Group>,
     count: u32,
     reason: String,
-    verdict: String,
+    verdict: Shown<&'a Verdict>,
+}
+
+/// Text that is written as it is made.
+struct Shown<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A login name as [`Untrusted`] is written.
+struct Name<'a>(&'a [u8]);
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => Untrusted::from(self.0).serialize(serializer),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -382,14 +401,12 @@ impl Serialize for Report {
         let attackers = || {
             self.attackers().map(|(row, what)| AttackerJson {
                 address: what.address,
-                attempts: what.failed,
-                accepted: what.accepted,
-                probes: what.probes,
-                requests: what.requests,
+                attempts: what.failed(),
+                accepted: what.accepted(),
+                probes: what.probes(),
+                requests: what.requests(),
                 users_tried: what.users.count(),
-                users: (what.users.names(&self.tally.names).into_iter())
-                    .map(Untrusted::from)
-                    .collect(),
+                users: what.users.names(&self.tally.names).into_iter().map(Name).collect(),
                 first_seen: what.first,
                 last_seen: what.last,
                 scenarios: self.names_of(row),
@@ -412,11 +429,11 @@ impl Serialize for Report {
             self.judged.iter().map(|Judged { alert, verdict, .. }| AlertJson {
                 at: alert.at,
                 scenario: self.name(alert.scenario),
-                group: alert.group.to_string(),
+                group: Shown(&alert.group),
                 count: alert.count,
                 reason: (self.scenario(alert.scenario))
                     .map_or_else(String::new, |scenario| alert_reason(scenario, alert)),
-                verdict: verdict.text(),
+                verdict: Shown(verdict),
             })
         };
         let decisions = || {

@@ -18,6 +18,8 @@ const EXACT_USERS: usize = 64;
 pub(super) const KEPT_USERS: usize = 8;
 /// Longest part of a login name that is kept, in bytes.
 const MAX_USER_BYTES: usize = 64;
+/// Places that a list of names grows by.
+const MORE_USERS: usize = 8;
 /// Most addresses; more are counted and left out.
 const MAX_ADDRESSES: usize = 2_000_000;
 
@@ -52,13 +54,21 @@ impl Places {
     }
 }
 
-/// Login names by their hash: those that some address shows.
+/// What a login name is told by: two that share it count as one.
+#[inline]
+fn hash(user: &[u8]) -> u32 {
+    (FixedState::default().hash_one(user) >> 32) as u32
+}
+
+/// Login names by their hash: those that some address shows. `None` where two
+/// share it: neither is shown, whichever came first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names(HashMap<u64, Box<[u8]>, FixedState>);
+pub(super) struct Names(HashMap<u32, Option<Box<[u8]>>, FixedState>);
 
 impl Names {
-    fn keep(&mut self, hash: u64, kept: &[u8]) {
-        self.0.entry(hash).or_insert_with(|| kept.into());
+    fn keep(&mut self, hash: u32, kept: &[u8]) {
+        let known = self.0.entry(hash).or_insert_with(|| Some(kept.into()));
+        known.take_if(|known| **known != *kept);
     }
 
     fn merge(&mut self, other: Self) {
@@ -67,7 +77,8 @@ impl Names {
             return;
         }
         for (hash, name) in other.0 {
-            self.0.entry(hash).or_insert(name);
+            let known = self.0.entry(hash).or_insert_with(|| name.clone());
+            known.take_if(|known| name.as_ref() != Some(known));
         }
     }
 }
@@ -103,7 +114,7 @@ struct Note {
     times: u32,
     what: What,
     /// Its hash, and the bytes that would be kept.
-    user: Option<(u64, (u32, u32))>,
+    user: Option<(u32, (u32, u32))>,
 }
 
 /// What a sighting is counted as.
@@ -113,6 +124,25 @@ enum What {
     Accepted,
     Probe,
     Request,
+}
+
+/// How many of each. Which it is differs from one sighting to the next, so that
+/// it is a place and not a choice: a processor takes the wrong one of four often.
+#[derive(Clone, Copy, Debug, Default)]
+struct Each([u64; 4]);
+
+impl Each {
+    #[inline]
+    fn of(&self, what: What) -> u64 {
+        self.0.get(what as usize).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    fn add(&mut self, what: What, times: u64) {
+        if let Some(count) = self.0.get_mut(what as usize) {
+            *count += times;
+        }
+    }
 }
 
 impl What {
@@ -130,14 +160,7 @@ impl What {
 #[derive(Clone, Debug)]
 pub(super) struct Attacker {
     pub(super) address: IpAddr,
-    /// Failed logins.
-    pub(super) failed: u64,
-    /// Successful logins.
-    pub(super) accepted: u64,
-    /// Names probed, connections without a login.
-    pub(super) probes: u64,
-    /// Requests to web servers.
-    pub(super) requests: u64,
+    counts: Each,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     pub(super) users: Users,
@@ -145,44 +168,48 @@ pub(super) struct Attacker {
 
 impl Attacker {
     fn new(address: IpAddr, at: Timestamp) -> Self {
-        Self {
-            address,
-            failed: 0,
-            accepted: 0,
-            probes: 0,
-            requests: 0,
-            first: at,
-            last: at,
-            users: Users::default(),
-        }
+        Self { address, counts: Each::default(), first: at, last: at, users: Users::default() }
+    }
+
+    /// Failed logins.
+    pub(super) fn failed(&self) -> u64 {
+        self.counts.of(What::Failed)
+    }
+
+    /// Successful logins.
+    pub(super) fn accepted(&self) -> u64 {
+        self.counts.of(What::Accepted)
+    }
+
+    /// Names probed, connections without a login.
+    pub(super) fn probes(&self) -> u64 {
+        self.counts.of(What::Probe)
+    }
+
+    /// Requests to web servers.
+    pub(super) fn requests(&self) -> u64 {
+        self.counts.of(What::Request)
     }
 
     /// Whether anything of it is what an attacker does.
     pub(super) fn is_suspect(&self) -> bool {
-        self.failed > 0 || self.probes > 0
+        self.failed() > 0 || self.probes() > 0
     }
 
     #[inline]
     fn add(&mut self, note: &Note, text: &[u8], names: &mut Names) {
         self.first = self.first.min(note.at);
         self.last = self.last.max(note.at);
-        let count = match note.what {
-            What::Failed => &mut self.failed,
-            What::Accepted => &mut self.accepted,
-            What::Probe => &mut self.probes,
-            What::Request => &mut self.requests,
-        };
-        *count += u64::from(note.times);
+        self.counts.add(note.what, u64::from(note.times));
         if let Some((hash, (from, to))) = note.user {
             self.users.note(hash, text.get(from as usize..to as usize).unwrap_or_default(), names);
         }
     }
 
     fn merge(&mut self, other: Self) {
-        self.failed += other.failed;
-        self.accepted += other.accepted;
-        self.probes += other.probes;
-        self.requests += other.requests;
+        for what in [What::Failed, What::Accepted, What::Probe, What::Request] {
+            self.counts.add(what, other.counts.of(what));
+        }
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.users.merge(other.users);
@@ -207,7 +234,7 @@ impl Tally {
         let user = sighting.user.filter(|_| !matches!(what, What::Accepted)).map(|user| {
             let from = self.waiting.text.len() as u32;
             self.waiting.text.extend_from_slice(user.get(..MAX_USER_BYTES).unwrap_or(user));
-            (FixedState::default().hash_one(user), (from, self.waiting.text.len() as u32))
+            (hash(user), (from, self.waiting.text.len() as u32))
         });
         self.waiting.notes.push(Note { address, at, times: sighting.repeat, what, user });
         if self.waiting.notes.len() >= TOGETHER {
@@ -227,7 +254,7 @@ impl Tally {
         let known = |place: &Option<usize>| place.and_then(|place| self.attackers.get(place));
         // Nothing is decided by what is read here: that would wait for it.
         for attacker in places.iter().filter_map(known) {
-            seen ^= attacker.failed ^ attacker.users.bound;
+            seen ^= attacker.failed() as u32 ^ attacker.users.bound;
         }
         for (place, note) in places.iter().zip(&notes) {
             if let (Some(attacker), Some((hash, _))) = (known(place), note.user) {
@@ -261,6 +288,11 @@ impl Tally {
         self.places.insert(attacker.address, place);
         self.attackers.push(attacker);
         place
+    }
+
+    /// The place of what an address did.
+    pub(super) fn place_of(&self, address: IpAddr) -> Option<usize> {
+        self.places.get(address)
     }
 
     /// What each address did.
@@ -298,23 +330,23 @@ impl Tally {
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     /// The name before this one; many try the same one again.
-    last: Option<u64>,
+    last: Option<u32>,
     /// Hashes from here on are not kept: there are enough smaller ones.
-    bound: u64,
+    bound: u32,
     /// In their order. The texts of the first [`KEPT_USERS`] are kept.
-    hashes: Vec<u64>,
+    hashes: Vec<u32>,
 }
 
 impl Default for Users {
     fn default() -> Self {
-        Self { last: None, bound: u64::MAX, hashes: Vec::new() }
+        Self { last: None, bound: u32::MAX, hashes: Vec::new() }
     }
 }
 
 impl Users {
     /// Notes a name by its hash; `kept` is the part of it that would be kept.
     #[inline]
-    fn note(&mut self, hash: u64, kept: &[u8], names: &mut Names) {
+    fn note(&mut self, hash: u32, kept: &[u8], names: &mut Names) {
         if self.last == Some(hash) || hash >= self.bound {
             return;
         }
@@ -326,7 +358,7 @@ impl Users {
 
     /// Reads where a name would be looked for; means nothing.
     #[inline]
-    fn touch(&self, hash: u64) -> u64 {
+    fn touch(&self, hash: u32) -> u32 {
         if self.last == Some(hash) || hash >= self.bound {
             return 0;
         }
@@ -335,7 +367,7 @@ impl Users {
 
     /// The place of a hash that was not there.
     #[inline]
-    fn insert(&mut self, hash: u64) -> Option<usize> {
+    fn insert(&mut self, hash: u32) -> Option<usize> {
         let place = self.hashes.binary_search(&hash).err()?;
         if place >= EXACT_USERS {
             return None;
@@ -343,9 +375,13 @@ impl Users {
         if self.hashes.len() >= EXACT_USERS {
             self.hashes.pop();
         }
+        if self.hashes.len() == self.hashes.capacity() {
+            // There are many such lists: what is twice as long is half empty.
+            self.hashes.reserve_exact(MORE_USERS);
+        }
         self.hashes.insert(place, hash);
         if self.hashes.len() >= EXACT_USERS {
-            self.bound = self.hashes.last().copied().unwrap_or(u64::MAX);
+            self.bound = self.hashes.last().copied().unwrap_or(u32::MAX);
         }
         Some(place)
     }
@@ -360,7 +396,7 @@ impl Users {
     pub(super) fn count(&self) -> u64 {
         match self.hashes.last() {
             Some(largest) if self.hashes.len() >= EXACT_USERS => {
-                let part = (*largest as f64 + 1.0) / (u64::MAX as f64);
+                let part = (f64::from(*largest) + 1.0) / f64::from(u32::MAX);
                 ((EXACT_USERS - 1) as f64 / part).round() as u64
             }
             _ => self.hashes.len() as u64,
@@ -370,8 +406,7 @@ impl Users {
     /// Some of them, in the order of the alphabet.
     pub(super) fn names<'n>(&self, names: &'n Names) -> Vec<&'n [u8]> {
         let kept = self.hashes.iter().take(KEPT_USERS);
-        let mut names: Vec<&[u8]> =
-            kept.filter_map(|hash| names.0.get(hash).map(|name| &**name)).collect();
+        let mut names: Vec<&[u8]> = kept.filter_map(|hash| names.0.get(hash)?.as_deref()).collect();
         names.sort_unstable();
         names
     }
@@ -387,8 +422,7 @@ mod tests {
         let (mut users, mut names) = (Users::default(), Names::default());
         range.for_each(|n| {
             let name = format!("user{n}");
-            let hash = FixedState::default().hash_one(name.as_bytes());
-            users.note(hash, name.as_bytes(), &mut names);
+            users.note(hash(name.as_bytes()), name.as_bytes(), &mut names);
         });
         (users, names)
     }
@@ -406,6 +440,25 @@ mod tests {
         assert_eq!(parts.hashes, whole.hashes);
         assert_eq!(parts.names(&known), whole.names(&names));
         assert_eq!(whole.names(&names).len(), KEPT_USERS);
+    }
+
+    #[test]
+    fn of_two_names_that_cannot_be_told_apart_neither_is_shown() {
+        let keep = |all: &[(u32, &[u8])]| {
+            let mut names = Names::default();
+            all.iter().for_each(|(hash, name)| names.keep(*hash, name));
+            names
+        };
+        let users = Users { hashes: vec![3, 7], ..Users::default() };
+        let one = keep(&[(7, b"root"), (3, b"admin"), (7, b"root")]);
+        assert_eq!(users.names(&one), [&b"admin"[..], b"root"]);
+        let both = keep(&[(7, b"root"), (7, b"git"), (7, b"root"), (3, b"admin")]);
+        assert_eq!(users.names(&both), [b"admin"]);
+        let mut merged = one;
+        merged.merge(keep(&[(7, b"git")]));
+        assert_eq!(merged, both);
+        merged.merge(keep(&[(7, b"git"), (3, b"admin")]));
+        assert_eq!(merged, both);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use palisade_agent::LogFormat;
 use palisade_event::{EventKind, Outcome};
 use palisade_rules::{Hit, LineContext, LineReader, Matcher};
 
-use super::input::Chunks;
+use super::input::{Buffer, Chunks};
 use super::tally::Tally;
 
 /// Bytes of a log under attack for each hit, roughly.
@@ -97,8 +97,16 @@ pub(super) enum Read {
     Failed(std::io::Error),
 }
 
+/// The next chunk of a log is wanted; the memory is for its hits.
+type Job = (Arc<Lane>, Vec<Hit>);
+
 /// Takes the next chunk of a log and looks at it.
-fn work(lane: &Lane, matcher: &Matcher, tally: &mut Tally, buffer: &mut Vec<u8>) -> Answer {
+fn work(
+    (lane, mut hits): Job,
+    matcher: &Matcher,
+    tally: &mut Tally,
+    buffer: &mut Buffer,
+) -> Answer {
     let mut reading = lane.reading.lock().unwrap_or_else(PoisonError::into_inner);
     let place = reading.taken;
     reading.taken += 1;
@@ -110,9 +118,9 @@ fn work(lane: &Lane, matcher: &Matcher, tally: &mut Tally, buffer: &mut Vec<u8>)
             // The time of a line must not depend on which chunks a thread had
             // before.
             let mut reader = LineReader::new(lane.format.clone(), lane.cx.clone());
-            let hits = Vec::with_capacity(chunk.len() / BYTES_A_HIT);
+            hits.reserve(chunk.used().len() / BYTES_A_HIT);
             let mut counts = Counts { hits, ..Counts::default() };
-            parse(&chunk, &mut reader, matcher, tally, &mut counts);
+            parse(chunk.used(), &mut reader, matcher, tally, &mut counts);
             *buffer = chunk;
             Read::Counts(counts)
         }
@@ -126,10 +134,10 @@ fn work(lane: &Lane, matcher: &Matcher, tally: &mut Tally, buffer: &mut Vec<u8>)
 #[expect(clippy::large_enum_variant, reason = "there is one in a scan")]
 pub(super) enum Workers<'scope> {
     /// The caller, when it waits for an answer.
-    Caller { matcher: Arc<Matcher>, tally: Tally, buffer: Vec<u8>, jobs: VecDeque<Arc<Lane>> },
+    Caller { matcher: Arc<Matcher>, tally: Tally, buffer: Buffer, jobs: VecDeque<Job> },
     /// Threads.
     Threads {
-        give: SyncSender<Arc<Lane>>,
+        give: SyncSender<Job>,
         answers: Receiver<Answer>,
         threads: Vec<ScopedJoinHandle<'scope, Tally>>,
     },
@@ -148,19 +156,19 @@ impl<'scope> Workers<'scope> {
             return Self::Caller {
                 matcher: Arc::clone(matcher),
                 tally: Tally::default(),
-                buffer: Vec::new(),
+                buffer: Buffer::default(),
                 jobs: VecDeque::new(),
             };
         }
-        let (give, jobs) = sync_channel::<Arc<Lane>>(most);
+        let (give, jobs) = sync_channel::<Job>(most);
         let (answer, answers) = sync_channel::<Answer>(most);
         let jobs = Arc::new(Mutex::new(jobs));
         let thread = || {
             let (jobs, answer, matcher) = (Arc::clone(&jobs), answer.clone(), Arc::clone(matcher));
             scope.spawn(move || {
-                let (mut tally, mut buffer) = (Tally::default(), Vec::new());
-                while let Some(lane) = take(&jobs) {
-                    if answer.send(work(&lane, &matcher, &mut tally, &mut buffer)).is_err() {
+                let (mut tally, mut buffer) = (Tally::default(), Buffer::default());
+                while let Some(job) = take(&jobs) {
+                    if answer.send(work(job, &matcher, &mut tally, &mut buffer)).is_err() {
                         break;
                     }
                 }
@@ -171,12 +179,13 @@ impl<'scope> Workers<'scope> {
         Self::Threads { give, answers, threads }
     }
 
-    /// Asks for the next chunk of a log.
-    pub(super) fn ask(&mut self, lane: &Arc<Lane>) {
+    /// Asks for the next chunk of a log, whose hits go to memory that is there.
+    pub(super) fn ask(&mut self, lane: &Arc<Lane>, hits: Vec<Hit>) {
+        let job = (Arc::clone(lane), hits);
         match self {
-            Self::Caller { jobs, .. } => jobs.push_back(Arc::clone(lane)),
+            Self::Caller { jobs, .. } => jobs.push_back(job),
             // Where nobody is left to do it, there will be no answer either.
-            Self::Threads { give, .. } => drop(give.send(Arc::clone(lane))),
+            Self::Threads { give, .. } => drop(give.send(job)),
         }
     }
 
@@ -184,8 +193,8 @@ impl<'scope> Workers<'scope> {
     pub(super) fn answer(&mut self) -> Option<Answer> {
         match self {
             Self::Caller { matcher, tally, buffer, jobs } => {
-                let lane = jobs.pop_front()?;
-                Some(work(&lane, matcher, tally, buffer))
+                let job = jobs.pop_front()?;
+                Some(work(job, matcher, tally, buffer))
             }
             Self::Threads { answers, .. } => answers.recv().ok(),
         }

@@ -109,7 +109,7 @@ pub(super) fn departure(message: &[u8]) -> Class<'_> {
 pub(super) fn disconnecting(text: &[u8]) -> Class<'_> {
     const CHANGED: &[u8] = b": Change of username or service not allowed: ";
     let split = |at: usize| Some((text.get(..at)?, text.get(at + 2..)?));
-    let found = match (memmem::find(text, CHANGED), memmem::rfind(text, CHANGED)) {
+    let found = match (search::find(text, CHANGED), search::rfind(text, CHANGED)) {
         // The new name is part of this reason, so the reason begins at the
         // first of them, unless the old name contains the words too.
         (Some(first), Some(last)) if first == last => split(first),
@@ -118,7 +118,9 @@ pub(super) fn disconnecting(text: &[u8]) -> Class<'_> {
             return Class::Fact(Fact { ambiguous: true, ..fact });
         }
         // No other reason quotes the client: the last "port N: " is the real one.
-        _ => memmem::rfind_iter(text, b": ").filter_map(split).find(|(who, _)| ends_with_port(who)),
+        _ => {
+            search::last_places(text, b": ").filter_map(split).find(|(who, _)| ends_with_port(who))
+        }
     };
     let Some((who, reason)) = found else { return Class::Unparsed };
     left(who, reason, BareLine::BeforeLogin)
@@ -126,7 +128,7 @@ pub(super) fn disconnecting(text: &[u8]) -> Class<'_> {
 
 /// ` port N` and nothing after it.
 pub(super) fn ends_with_port(text: &[u8]) -> bool {
-    memmem::rfind(text, b" port ").and_then(|at| text.get(at + 6..)).and_then(number).is_some()
+    search::rfind(text, b" port ").and_then(|at| text.get(at + 6..)).and_then(number).is_some()
 }
 
 /// `Received disconnect from HOST[ port N]: CODE: TEXT [preauth]`.
@@ -153,7 +155,7 @@ pub(super) fn timeout(message: &[u8]) -> Class<'_> {
     };
     let (rest, _) = preauth(rest);
     let rest = rest.strip_prefix(b"connection from ").unwrap_or(rest);
-    let end = memmem::find(rest, b" to ").unwrap_or(rest.len());
+    let end = search::find(rest, b" to ").unwrap_or(rest.len());
     rest.get(..end)
         .and_then(|text| peer::exact(text.strip_suffix(b".").unwrap_or(text)))
         .map(|peer| Fact::new(EventKind::ConnectionClosed).from(peer).because(b"timeout"))
@@ -213,7 +215,7 @@ pub(super) fn scanned(message: &[u8]) -> Class<'_> {
     let probed = || {
         let (peer, rest) = peer::leading(rest)?;
         let banner = rest.strip_prefix(b" with ")?;
-        let end = memmem::rfind(banner, b".  Don't panic").unwrap_or(banner.len());
+        let end = search::rfind(banner, b".  Don't panic").unwrap_or(banner.len());
         let client = banner.get(..end);
         Some(Fact {
             client,

@@ -78,7 +78,7 @@ pub(super) fn attempt_with_info(text: &[u8]) -> Option<Fact<'_>> {
         let (peer, rest) = peer::leading(text.get(at + 6..)?)?;
         Some((text.get(..at)?, peer, protocol_version(rest)?))
     };
-    let mut found = memmem::find_iter(text, b" from ").filter_map(candidate);
+    let mut found = search::places(text, b" from ").filter_map(candidate);
     let (user, peer, info) = found.next()?;
     let fact = Fact::new(EventKind::AuthAttempted);
     let Some((last_user, last_peer, last_info)) = found.last() else {
@@ -105,7 +105,7 @@ pub(super) fn authentication(message: &[u8]) -> Class<'_> {
         return housekeeping(message);
     };
     let Some((user, _)) = cut(rest, b" with correct ") else { return Class::Unparsed };
-    let ip = memmem::rfind(rest, b", ip=").and_then(|at| rest.get(at + 5..));
+    let ip = search::rfind(rest, b", ip=").and_then(|at| rest.get(at + 5..));
     let end = |text: &[u8]| text.iter().position(|b| matches!(b, b',' | b')'));
     ip.and_then(|ip| ip.get(..end(ip)?))
         .and_then(peer::host)
@@ -141,7 +141,7 @@ pub(super) fn user_or_negotiation(message: &[u8]) -> Class<'_> {
         return negotiation(rest);
     }
     let Some(rest) = message.strip_prefix(b"User ") else { return housekeeping(message) };
-    let Some(at) = memmem::rfind(rest, b" not allowed because ") else {
+    let Some(at) = search::rfind(rest, b" not allowed because ") else {
         return housekeeping(message);
     };
     let not_allowed = || {

@@ -33,13 +33,13 @@ mod sight;
 #[cfg(test)]
 mod tests;
 
-use memchr::memmem;
 use palisade_event::{
     AttributeValue, Attributes, Category, Credentials, EventKind, HostName, Outcome, Timestamp,
     Untrusted,
 };
 
 use super::peer::{self, Peer};
+use super::search;
 use super::syslog::{self, number};
 use super::{LineContext, Observation, Parsed};
 use crate::Sighting;
@@ -235,7 +235,7 @@ fn after_any<'a>(text: &'a [u8], prefixes: &[&[u8]]) -> Option<&'a [u8]> {
 
 /// Splits at the first `separator`.
 fn cut<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = memmem::find(text, separator)?;
+    let at = search::find(text, separator)?;
     Some((text.get(..at)?, text.get(at + separator.len()..)?))
 }
 

@@ -93,6 +93,16 @@ fn names_are_kept_as_written() {
 }
 
 #[test]
+fn a_name_may_end_with_the_word_before_the_address() {
+    for (name, method) in [("a from", "publickey"), ("from", "publickey"), ("a from", "password")] {
+        let key = if method == "publickey" { ": ED25519 SHA256:aa" } else { "" };
+        let seen =
+            seen(&format!("Accepted {method} for {name} from 198.51.100.9 port 1 ssh2{key}"));
+        assert_eq!((user(&seen).as_str(), address(&seen).as_str()), (name, "198.51.100.9"));
+    }
+}
+
+#[test]
 fn a_repeated_message_counts_as_often_as_it_says() {
     let got =
         seen("message repeated 5 times: [ Failed password for root from 192.0.2.7 port 1 ssh2]");
