@@ -2,6 +2,8 @@
 //! each event does, whatever happened to their files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod check;
+
 use crate::common;
 
 use std::path::{Path, PathBuf};
@@ -672,59 +674,4 @@ fn what_takes_too_much_memory_is_counted_share_by_share_and_refused_past_that() 
     let refused = limited(2_000).aggregate(&Query::ALL, &top(Field::Session, 10));
     let Err(QueryError::Unsupported(reason)) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("too many different values"), "{reason}");
-}
-
-#[test]
-fn damage_that_no_question_met_is_found_by_a_check_and_mended_by_a_rebuild() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = filled(dir.path(), &eager(), 0..1000);
-    upkeep(&store, TODAY);
-    drop(store);
-    let path = &files(dir.path())[0];
-    let mut bytes = std::fs::read(path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(path, bytes).unwrap();
-    let store = open(dir.path(), &eager());
-    upkeep(&store, TODAY);
-    let found = engine(&store).check_ready().unwrap();
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].ends_with("are damaged"), "{found:?}");
-    for day in [TODAY, TODAY - DAY] {
-        engine(&store).rebuild_ready(Timestamp::from_millis(day).day()).unwrap();
-    }
-    assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn a_check_finds_what_no_checksum_does_and_a_rebuild_mends_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = filled(dir.path(), &eager(), 0..1000);
-    upkeep(&store, TODAY);
-    drop(store);
-    // One count is one more, with all checksums made to fit.
-    let path = &files(dir.path())[0];
-    let bytes = std::fs::read(path).unwrap();
-    let len = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
-    let mut table: serde_json::Value = serde_json::from_slice(&bytes[20..20 + len]).unwrap();
-    let mut body = bytes[20 + len..].to_vec();
-    *body.last_mut().unwrap() += 1;
-    let row = table["questions"].as_array_mut().unwrap().iter_mut();
-    let row = row.max_by_key(|row| (row["at"].as_u64(), row["len"].as_u64())).unwrap();
-    row["crc"] = crc32c::crc32c(&body[row["at"].as_u64().unwrap() as usize..]).into();
-    let table = serde_json::to_vec(&table).unwrap();
-    let mut forged = bytes[..12].to_vec();
-    forged.extend((table.len() as u32).to_le_bytes());
-    forged.extend(crc32c::crc32c(&table).to_le_bytes());
-    forged.extend(table);
-    forged.extend(body);
-    std::fs::write(path, forged).unwrap();
-    let store = open(dir.path(), &eager());
-    let found = engine(&store).check_ready().unwrap();
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("differ"), "{found:?}");
-    for day in [TODAY, TODAY - DAY] {
-        engine(&store).rebuild_ready(Timestamp::from_millis(day).day()).unwrap();
-    }
-    assert_eq!(engine(&store).check_ready().unwrap(), Vec::<String>::new());
-    assert_eq!(files(dir.path()).len(), 2);
 }

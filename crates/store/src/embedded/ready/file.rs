@@ -203,14 +203,10 @@ impl File {
 
     /// Whether a section is as its checksum says; looked at once a process.
     pub(super) fn is_whole(&self, place: usize) -> bool {
-        self.crc_fits(place).unwrap_or(false)
-    }
-
-    fn crc_fits(&self, place: usize) -> Option<bool> {
-        let row = self.table.questions.get(place)?;
-        let bytes = self.raw_section(place)?;
+        let row = self.table.questions.get(place).zip(self.whole.get(place));
+        let Some(((row, whole), bytes)) = row.zip(self.raw_section(place)) else { return false };
         let start = self.body as u64 + row.at;
-        let whole = self.whole.get(place)?.get_or_init(|| {
+        *whole.get_or_init(|| {
             let on_disk = self.path.as_ref().map(|path| crc_on_disk(path, start, row.len));
             let crc = match on_disk {
                 Some(Ok(crc)) => Some(crc),
@@ -222,8 +218,7 @@ impl File {
                 None => Some(crc32c::crc32c(bytes)),
             };
             crc == Some(row.crc)
-        });
-        Some(*whole)
+        })
     }
 
     /// One answer; `None` where its section is damaged.
