@@ -74,7 +74,9 @@ pub(crate) fn run(with_browser: bool) -> anyhow::Result<()> {
         // Each takes a minute: begun last they would be waited for alone.
         programs.splice(0..0, pages()?);
     }
+    programs.push(documentation());
     let all = programs.len();
+    let begun = Instant::now();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let (left, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -100,23 +102,99 @@ pub(crate) fn run(with_browser: bool) -> anyhow::Result<()> {
             let last = lines.len().saturating_sub(LAST_LINES);
             eprintln!("\n{name}, its last lines:\n{}", lines.get(last..).unwrap_or(&[]).join("\n"));
         }
+    }
+    let sums = ended.iter().map(|one| Sums::of(&one.output)).fold(Sums::default(), Sums::and);
+    // As the last of a test program's lines, for those who read no other.
+    eprintln!("\n{}", sums.line(failed.is_empty(), begun.elapsed()));
+    if !failed.is_empty() {
         let failed: Vec<&str> = failed.iter().map(|one| one.name.as_str()).collect();
         bail!("tests failed in {}", failed.join(", "));
     }
-    let status = cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]).status()?;
-    if !status.success() {
-        bail!("examples in the documentation fail");
+    if sums.passed == 0 {
+        bail!("no test was run");
     }
     Ok(())
 }
 
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+/// How many tests of a program, or of all, ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Sums {
+    /// Adds up what programs said in the end: Rust's test harness in one line,
+    /// `node --test` (TAP) in one for each number.
+    fn of(output: &str) -> Self {
+        let mut sums = Self::default();
+        for line in output.lines() {
+            if let Some((_, numbers)) =
+                line.strip_prefix("test result: ").and_then(|line| line.split_once(". "))
+            {
+                for (number, what) in numbers.split("; ").filter_map(|one| one.split_once(' ')) {
+                    sums.add(what, number);
+                }
+            } else if let Some((what, number)) =
+                line.strip_prefix("# ").and_then(|line| line.split_once(' '))
+            {
+                sums.add(what, number);
+            }
+        }
+        sums
+    }
+
+    fn add(&mut self, what: &str, number: &str) {
+        let Ok(number) = number.parse::<u64>() else { return };
+        match what {
+            "passed" | "pass" => self.passed += number,
+            "failed" | "fail" => self.failed += number,
+            "ignored" | "skipped" => self.ignored += number,
+            _ => {}
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+        }
+    }
+
+    /// As the test harness says it.
+    fn line(self, ok: bool, took: Duration) -> String {
+        let Self { passed, failed, ignored } = self;
+        let verdict = if ok { "ok" } else { "FAILED" };
+        format!(
+            "test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored; \
+             0 measured; 0 filtered out; finished in {:.2}s",
+            took.as_secs_f64()
+        )
+    }
+}
+
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
+
+/// The examples in the documentation; cargo alone runs them.
+fn documentation() -> Program {
+    Program {
+        name: "documentation".to_owned(),
+        path: cargo(),
+        folder: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        integration: false,
+        arguments: ["test", "--quiet", "--locked", "--workspace", "--doc"]
+            .map(str::to_owned)
+            .to_vec(),
+    }
 }
 
 /// Builds all programs with tests and gives them.
 fn build() -> anyhow::Result<Vec<Program>> {
-    let mut child = cargo()
+    let mut child = Command::new(cargo())
         .args(["test", "--locked", "--workspace", "--no-run"])
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
@@ -245,13 +323,29 @@ fn report(ended: &Ended, number: usize, all: usize) {
     let Ended { name, passed, took, output } = ended;
     let seconds = took.as_secs_f64();
     if *passed {
-        let sum = output
-            .lines()
-            .rev()
-            .find_map(|line| line.strip_prefix("test result: ").or(line.strip_prefix("# pass ")));
-        let sum = sum.and_then(|line| line.split("; finished").next()).unwrap_or("no tests");
-        eprintln!("[{number}/{all}] {name}: {sum} ({seconds:.1} s)");
+        let Sums { passed, ignored, .. } = Sums::of(output);
+        eprintln!("[{number}/{all}] {name}: {passed} passed, {ignored} ignored ({seconds:.1} s)");
     } else {
         eprintln!("[{number}/{all}] {name} FAILED after {seconds:.1} s\n{output}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_say_in_the_end_is_added_up() {
+        let rust = "running 2 tests\n\ntest result: ok. 2 passed; 0 failed; 1 ignored; \
+                    0 measured; 7 filtered out; finished in 0.00s\n";
+        let node = "# tests 12\n# suites 0\n# pass 11\n# fail 1\n# cancelled 0\n# skipped 0\n";
+        assert_eq!(Sums::of(rust), Sums { passed: 2, failed: 0, ignored: 1 });
+        assert_eq!(Sums::of(node), Sums { passed: 11, failed: 1, ignored: 0 });
+        let both = Sums::of(&format!("{rust}{node}"));
+        assert_eq!(both, Sums::of(rust).and(Sums::of(node)));
+        let line = both.line(false, Duration::from_secs(3));
+        assert!(line.starts_with("test result: FAILED. 13 passed; 1 failed; 1 ignored;"), "{line}");
+        assert_eq!(Sums::of(&line), both);
+        assert_eq!(Sums::of("# a note 3\nall is well. 3 passed"), Sums::default());
     }
 }
