@@ -25,7 +25,7 @@ pub use allowlist::{
 pub use detector::{Detector, Finding, Origin, Verdict, alert_address, alert_reason};
 pub use engine::{
     Alert, Counter, DEFAULT_MAX_TRACKED, Engine, EngineError, EngineOptions, EngineStats, Group,
-    Hit, MAX_DISORDER_SECS, Matcher, Trace,
+    Hit, Index, MAX_DISORDER_SECS, Matcher, Trace,
 };
 pub use evidence::{EVIDENCE_EVENTS, Evidence};
 pub use explain::{

@@ -7,6 +7,7 @@
 //! nothing.
 
 use palisade_resident::{HUGE_PAGE_BYTES, prefer_huge_pages};
+use prefetch_index::prefetch_index;
 
 /// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;
@@ -17,19 +18,19 @@ const PAGE_BYTES: usize = 4096;
 
 /// A fixed number of numbers, zero at first.
 #[derive(Debug, Default)]
-pub(super) struct Memory<T> {
-    cells: Box<[T]>,
+pub(super) struct Memory {
+    cells: Box<[u32]>,
     /// Cells before the first one that is used.
     skip: usize,
     length: usize,
 }
 
-impl<T: Zero> Memory<T> {
+impl Memory {
     pub(super) fn new(length: usize) -> Self {
-        let bytes = length * size_of::<T>();
+        let bytes = length * size_of::<u32>();
         let begin = if is_large(bytes) { HUGE_PAGE_BYTES } else { LINE_BYTES };
-        let mut cells = T::zeros(length + begin / size_of::<T>());
-        let skip = cells.as_ptr().addr().wrapping_neg() % begin / size_of::<T>();
+        let mut cells = vec![0; length + begin / size_of::<u32>()].into_boxed_slice();
+        let skip = cells.as_ptr().addr().wrapping_neg() % begin / size_of::<u32>();
         if is_large(bytes)
             && let Some(used) = cells.get_mut(skip..skip + length)
         {
@@ -45,37 +46,43 @@ impl<T: Zero> Memory<T> {
 
     /// One of them.
     #[inline]
-    pub(super) fn at(&self, place: usize) -> Option<&T> {
+    pub(super) fn at(&self, place: usize) -> Option<&u32> {
         self.cells.get(self.skip + place)
     }
 
     #[inline]
-    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut T> {
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut u32> {
         self.cells.get_mut(self.skip + place)
+    }
+
+    /// Asks for one of them, which need not be there, without waiting for it.
+    #[inline]
+    pub(super) fn ask(&self, place: usize) {
+        prefetch_index(&*self.cells, self.skip.wrapping_add(place));
     }
 
     /// Some of them, one after the other.
     #[inline]
-    pub(super) fn some(&self, from: usize, length: usize) -> Option<&[T]> {
+    pub(super) fn some(&self, from: usize, length: usize) -> Option<&[u32]> {
         let from = self.skip + from;
         self.cells.get(from..from + length)
     }
 
     #[inline]
-    pub(super) fn some_mut(&mut self, from: usize, length: usize) -> Option<&mut [T]> {
+    pub(super) fn some_mut(&mut self, from: usize, length: usize) -> Option<&mut [u32]> {
         let from = self.skip + from;
         self.cells.get_mut(from..from + length)
     }
 
     /// Bytes that the kernel gives where so many of the first are used.
     pub(super) fn bytes(&self, used: usize) -> usize {
-        let all = self.length * size_of::<T>();
+        let all = self.length * size_of::<u32>();
         let page = if is_large(all) { HUGE_PAGE_BYTES } else { PAGE_BYTES };
-        (used * size_of::<T>()).next_multiple_of(page).min(all + LINE_BYTES)
+        (used * size_of::<u32>()).next_multiple_of(page).min(all + LINE_BYTES)
     }
 }
 
-impl<T: Zero> Clone for Memory<T> {
+impl Clone for Memory {
     fn clone(&self) -> Self {
         let mut made = Self::new(self.length);
         let (from, to) = (self.some(0, self.length), made.some_mut(0, self.length));
@@ -92,35 +99,18 @@ const fn is_large(bytes: usize) -> bool {
     bytes >= LARGE_BYTES
 }
 
-/// A number of which many zeros can be had without writing them.
-pub(super) trait Zero: Copy + PartialEq {
-    fn zeros(length: usize) -> Box<[Self]>;
-}
-
-impl Zero for u32 {
-    fn zeros(length: usize) -> Box<[Self]> {
-        vec![0; length].into_boxed_slice()
-    }
-}
-
-impl Zero for u64 {
-    fn zeros(length: usize) -> Box<[Self]> {
-        vec![0; length].into_boxed_slice()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn memory_begins_where_lines_and_large_pages_do() {
-        for length in [1, 100, LARGE_BYTES / 8 - 1] {
-            let memory = Memory::<u64>::new(length);
+        for length in [1, 100, LARGE_BYTES / 4 - 1] {
+            let memory = Memory::new(length);
             assert_eq!(std::ptr::from_ref(memory.at(0).unwrap()).addr() % LINE_BYTES, 0);
             assert_eq!(memory.some(0, length).unwrap().len(), length);
         }
-        let mut memory = Memory::<u32>::new(LARGE_BYTES / 4);
+        let mut memory = Memory::new(LARGE_BYTES / 4);
         assert_eq!(std::ptr::from_ref(memory.at(0).unwrap()).addr() % HUGE_PAGE_BYTES, 0);
         *memory.at_mut(LARGE_BYTES / 4 - 1).unwrap() = 7;
         let copy = memory.clone();
@@ -129,10 +119,10 @@ mod tests {
 
     #[test]
     fn what_is_not_used_counts_for_nothing() {
-        let memory = Memory::<u32>::new(LARGE_BYTES);
+        let memory = Memory::new(LARGE_BYTES);
         assert_eq!(memory.bytes(1), HUGE_PAGE_BYTES);
         assert_eq!(memory.bytes(HUGE_PAGE_BYTES / 4 + 1), 2 * HUGE_PAGE_BYTES);
-        let memory = Memory::<u32>::new(10_000);
+        let memory = Memory::new(10_000);
         assert_eq!((memory.bytes(1), memory.bytes(10_000)), (4096, 40_064));
     }
 }

@@ -13,6 +13,7 @@
 
 mod group;
 mod hit;
+mod index;
 mod layout;
 mod memory;
 mod state;
@@ -27,6 +28,7 @@ use palisade_event::Timestamp;
 pub use group::Group;
 pub(crate) use hit::hash as stable_hash;
 pub use hit::{Hit, Matcher};
+pub use index::Index;
 pub use table::MAX_DISORDER_SECS;
 pub use trace::Trace;
 
@@ -41,15 +43,27 @@ use crate::scenario::{MAX_SCENARIOS, MAX_SEQUENCES, Rule, Scenario, ScenarioSet}
 /// that were not seen for longest go, counted.
 pub const DEFAULT_MAX_TRACKED: usize = 1_000_000;
 
-/// Hits whose places in memory are looked up together.
-const TOGETHER: usize = 64;
+/// Hits that one table counts before the next one does: so many that asking for
+/// memory ahead pays, so few that they stay in the cache for all tables.
+const TOGETHER: usize = 512;
+/// Hits that take a step of their look-ups one right after the other, so that the
+/// processor finds the pages of several at once. While so many are counted, memory
+/// has answered the next ones.
+const STEP: usize = 8;
 
-/// A hit whose place in memory is looked up.
+/// Hits that take steps together.
 #[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    /// Its place among those that are looked up together.
-    place: usize,
-    sought: Sought,
+struct Steps {
+    /// Their places among those that are counted together.
+    all: [(usize, Sought); STEP],
+    used: usize,
+}
+
+impl Steps {
+    #[inline]
+    fn used(&mut self) -> &mut [(usize, Sought)] {
+        self.all.get_mut(..self.used).unwrap_or_default()
+    }
 }
 
 /// What scenarios are counted with.
@@ -141,9 +155,8 @@ impl Counter {
 
     /// Counts hits in their order and hands over the alerts, each with the place
     /// of its hit. The same as one by one; but where the tables are larger than
-    /// the processor's caches, several hits wait for memory at once.
+    /// the processor's caches, memory is asked for while hits before it are counted.
     pub fn count_all(&mut self, hits: &[Hit], mut alert: impl FnMut(usize, Alert)) {
-        let mut all = [Waiting::default(); TOGETHER];
         let mut alerts: Vec<(usize, Alert)> = Vec::new();
         for (batch, hits) in hits.chunks(TOGETHER).enumerate() {
             self.hits += hits.len() as u64;
@@ -151,25 +164,9 @@ impl Counter {
                 hits.iter().fold(ScenarioSet::default(), |all, hit| all.with(&hit.matched));
             let wanted = |(part, _): &&mut (Part, Table)| part.filters.meets(&matched);
             for (part, table) in self.parts.iter_mut().filter(wanted) {
-                let mut used = 0;
-                for (place, hit) in hits.iter().enumerate() {
-                    if hit.matched.meets(&part.filters)
-                        && let Some(group) = Group::of(part.group_by, hit)
-                        && let Some(one) = all.get_mut(used)
-                    {
-                        *one = Waiting { place, sought: table.aim(group.key()) };
-                        used += 1;
-                    }
-                }
-                let waiting = all.get_mut(..used).unwrap_or_default();
-                table.seek_all(waiting);
-                for Waiting { place, sought } in waiting {
-                    let Some(hit) = hits.get(*place) else { continue };
-                    let place = batch * TOGETHER + *place;
-                    part.step(table, hit, sought, &mut |_, _, _, _| {}, &mut |alert| {
-                        alerts.push((place, alert));
-                    });
-                }
+                part.count_all(table, hits, &mut |place, alert| {
+                    alerts.push((batch * TOGETHER + place, alert));
+                });
             }
             if alerts.is_empty() {
                 continue;
@@ -253,6 +250,37 @@ impl Counter {
 }
 
 impl Part {
+    /// Counts those of the hits that it is meant for, in their order. While some are
+    /// counted, the entries of the next ones come from memory, and of those after
+    /// them the places in the index: nobody waits.
+    #[inline]
+    fn count_all(&self, table: &mut Table, hits: &[Hit], alert: &mut impl FnMut(usize, Alert)) {
+        let mut wanted = hits.iter().enumerate().filter_map(|(place, hit)| {
+            let is_meant = hit.matched.meets(&self.filters);
+            Some((place, is_meant.then(|| Group::of(self.group_by, hit))??.key()))
+        });
+        let [first, second, third] = &mut [Steps::default(); 3];
+        let (mut aimed, mut sought, mut counted) = (first, second, third);
+        loop {
+            aimed.used = 0;
+            for (one, (place, key)) in aimed.all.iter_mut().zip(wanted.by_ref()) {
+                *one = (place, table.aim(key));
+                aimed.used += 1;
+            }
+            sought.used().iter_mut().for_each(|(_, sought)| table.seek(sought));
+            for (place, sought) in counted.used() {
+                let Some(hit) = hits.get(*place) else { continue };
+                self.step(table, hit, sought, &mut |_, _, _, _| {}, &mut |one| {
+                    alert(*place, one);
+                });
+            }
+            if aimed.used + sought.used == 0 {
+                return;
+            }
+            (aimed, sought, counted) = (counted, aimed, sought);
+        }
+    }
+
     /// Counts a hit in the entry of its group.
     #[inline]
     fn step(

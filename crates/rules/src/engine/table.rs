@@ -3,16 +3,17 @@
 //! Entries lie one after the other in pages, each twice as large as the one
 //! before, so that growing copies nothing and any number of them is found by a few sums;
 //! each entry fills lines of the processor's cache of its own, as few as it can. An
-//! index of open addressing with linear probing has 32 bits of the hash and the
-//! entry's number, so that a look-up touches one line of the index and the entry.
-//! It has steps ([`Table::aim`], [`Table::seek_all`], [`Table::entry`]): those who have
-//! many groups to look up take each step for all of them, and memory answers them
-//! at the same time. Each new entry makes room of some that hold nothing any more:
-//! memory follows what is live, and no call takes long.
+//! [`Index`] finds them: a look-up touches one line of it and the entry.
+//! It has steps ([`Table::aim`], [`Table::seek`], [`Table::entry`]), each of which asks
+//! for the memory of the next one and does not wait for it (prefetching): those who
+//! have many groups to look up take the next step of one after the steps of some
+//! others. Each new entry makes room of some that hold nothing any more: memory
+//! follows what is live, and no call takes long.
 
+use super::EngineOptions;
+use super::index::Index;
 use super::memory::Memory;
 use super::state::When;
-use super::{EngineOptions, Waiting};
 use palisade_event::Timestamp;
 
 /// How much older than the newest sighting of its group one may be and still
@@ -29,8 +30,6 @@ const LAST: usize = 4;
 const SWEEP: usize = 4;
 /// Entries that are compared when one has to go.
 const EVICT_AMONG: usize = 16;
-/// Smallest index.
-const MIN_SLOTS: usize = 64;
 /// Words of a line of the processor's cache (64 bytes).
 const LINE_WORDS: usize = 16;
 
@@ -42,17 +41,14 @@ pub(super) struct Table {
     life_secs: Option<u32>,
     max: usize,
     seed: u64,
-    /// High half: bits of the hash; low half: number of the entry plus one; 0 is
-    /// free. Its length is a power of two.
-    index: Memory<u64>,
+    index: Index,
     /// The first has [`FIRST_ENTRIES`], each of the others twice as many as the one before.
-    pages: Vec<Memory<u32>>,
+    pages: Vec<Memory>,
     /// Words from one entry to the next.
     stride: usize,
     /// Entries that were ever used.
     used: usize,
     free: Vec<u32>,
-    len: usize,
     hand: usize,
     evicted: u64,
     resets: u64,
@@ -82,12 +78,11 @@ impl Table {
             life_secs,
             max: options.max_tracked.clamp(1, u32::MAX as usize / 2),
             seed: options.seed,
-            index: Memory::default(),
+            index: Index::default(),
             pages: Vec::new(),
             stride: stride(words),
             used: 0,
             free: Vec::new(),
-            len: 0,
             hand: 0,
             evicted: 0,
             resets: 0,
@@ -95,7 +90,7 @@ impl Table {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.index.len()
     }
 
     pub(super) fn evicted(&self) -> u64 {
@@ -114,46 +109,34 @@ impl Table {
             left -= used;
             page.bytes(used)
         });
-        pages.sum::<usize>() + self.index.bytes(self.index.len()) + self.free.capacity() * 4
+        pages.sum::<usize>() + self.index.bytes() + self.free.capacity() * 4
     }
 
-    /// The first step of a look-up.
+    /// The first step of a look-up: asks for the group's place in the index.
     #[inline]
     pub(super) fn aim(&self, key: u128) -> Sought {
-        Sought { key, hash: self.hash(key), guess: 0 }
+        let hash = self.hash(key);
+        self.index.ask(hash);
+        Sought { key, hash, guess: 0 }
     }
 
-    /// Looks up where many may be, and reads from each line of the cache that will
-    /// be needed: memory is waited for once for each step, not for each group. Each
-    /// loop asks for memory alone; the next one uses it.
+    /// The second step, which may be left out: looks up in the index where the
+    /// group may be, and asks for that.
     #[inline]
-    pub(super) fn seek_all(&self, sought: &mut [Waiting]) {
-        let mut seen = 0;
-        for one in sought.iter() {
-            seen ^= self.index.at(one.sought.hash as usize & self.mask()).copied().unwrap_or(0);
+    pub(super) fn seek(&self, sought: &mut Sought) {
+        if let Some(number) = self.index.guess(sought.hash) {
+            sought.guess = number + 1;
+            self.ask(number);
         }
-        for one in sought.iter_mut() {
-            self.seek(&mut one.sought);
-        }
-        for one in sought.iter() {
-            let words = self.words_of(one.sought.guess.wrapping_sub(1)).unwrap_or_default();
-            seen ^= words.iter().step_by(LINE_WORDS).fold(0, |seen, word| seen ^ u64::from(*word));
-        }
-        // What was read ahead must not look unused.
-        std::hint::black_box(seen);
     }
 
-    /// Looks up in the index where the group may be.
+    /// Asks for the lines of the cache that an entry lies in.
     #[inline]
-    fn seek(&self, sought: &mut Sought) {
-        let mask = self.mask();
-        let mut place = sought.hash as usize & mask;
-        while let Some(slot) = self.index.at(place).copied().filter(|slot| *slot != 0) {
-            if slot >> 32 == sought.hash >> 32 {
-                sought.guess = slot as u32;
-                return;
-            }
-            place = (place + 1) & mask;
+    fn ask(&self, number: u32) {
+        let (page, within) = locate(number);
+        if let Some(page) = self.pages.get(page) {
+            let words = (0..HEAD_WORDS + self.words).step_by(LINE_WORDS);
+            words.for_each(|word| page.ask(within * self.stride + word));
         }
     }
 
@@ -190,11 +173,6 @@ impl Table {
         (state, when)
     }
 
-    #[inline]
-    fn mask(&self) -> usize {
-        self.index.len().wrapping_sub(1)
-    }
-
     /// Mixes a key with the seed (two multiplications of 64 bits, folded).
     #[inline]
     fn hash(&self, key: u128) -> u64 {
@@ -209,31 +187,13 @@ impl Table {
 
     #[inline]
     fn find(&self, key: u128, hash: u64) -> Option<u32> {
-        let mask = self.mask();
-        let tag = hash >> 32;
-        let mut place = hash as usize & mask;
-        loop {
-            let slot = *self.index.at(place)?;
-            if slot == 0 {
-                return None;
-            }
-            if slot >> 32 == tag {
-                let number = slot as u32 - 1;
-                if self.key_of(number) == Some(key) {
-                    return Some(number);
-                }
-            }
-            place = (place + 1) & mask;
-        }
+        self.index.find(hash, |number| self.key_of(number) == Some(key))
     }
 
     fn insert(&mut self, key: u128, hash: u64, secs: u32) -> u32 {
         self.sweep(secs);
-        if self.len >= self.max {
+        if self.len() >= self.max {
             self.evict();
-        }
-        if (self.len + 1) * 4 > self.index.len() * 3 {
-            self.grow();
         }
         let number = match self.free.pop() {
             Some(number) => number,
@@ -247,6 +207,13 @@ impl Table {
                 number
             }
         };
+        if !self.index.has_room(number) {
+            let all = 0..self.used as u32;
+            let mut index = std::mem::take(&mut self.index);
+            index.grow(all.filter_map(|one| Some((self.hash(self.key_of(one)?), one))));
+            self.index = index;
+        }
+        self.index.insert(hash, number);
         if let Some(entry) = self.words_of_mut(number) {
             entry.fill(0);
             for (place, word) in entry.iter_mut().take(4).enumerate() {
@@ -256,33 +223,7 @@ impl Table {
                 *last = secs.max(1);
             }
         }
-        self.place(hash, number);
-        self.len += 1;
         number
-    }
-
-    /// Puts a number into the index, which has room.
-    fn place(&mut self, hash: u64, number: u32) {
-        let mask = self.mask();
-        let mut place = hash as usize & mask;
-        while let Some(slot) = self.index.at_mut(place) {
-            if *slot == 0 {
-                *slot = hash >> 32 << 32 | u64::from(number + 1);
-                return;
-            }
-            place = (place + 1) & mask;
-        }
-    }
-
-    fn grow(&mut self) {
-        let slots = (self.index.len() * 2).max(MIN_SLOTS);
-        self.index = Memory::new(slots);
-        for number in 0..self.used as u32 {
-            if let Some(key) = self.key_of(number) {
-                let hash = self.hash(key);
-                self.place(hash, number);
-            }
-        }
     }
 
     /// Looks at the next few entries and gives up those that hold nothing.
@@ -321,40 +262,17 @@ impl Table {
     /// Takes an entry out and closes the gap in the index.
     fn remove(&mut self, number: u32) {
         let Some(key) = self.key_of(number) else { return };
-        let mask = self.mask();
-        let mut place = self.hash(key) as usize & mask;
-        while let Some(slot) = self.index.at(place) {
-            if *slot == 0 {
-                return;
-            }
-            if *slot as u32 == number + 1 {
-                break;
-            }
-            place = (place + 1) & mask;
-        }
-        let mut gap = place;
-        let mut next = (place + 1) & mask;
-        while let Some(slot) = self.index.at(next).copied().filter(|slot| *slot != 0) {
-            let home = self
-                .key_of((slot as u32).wrapping_sub(1))
-                .map_or(next, |key| self.hash(key) as usize & mask);
-            // Whether `home` lies cyclically at or before the gap.
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
-                if let Some(to) = self.index.at_mut(gap) {
-                    *to = slot;
-                }
-                gap = next;
-            }
-            next = (next + 1) & mask;
-        }
-        if let Some(slot) = self.index.at_mut(gap) {
-            *slot = 0;
+        let mut index = std::mem::take(&mut self.index);
+        let was_there =
+            index.remove(self.hash(key), number, |one| Some(self.hash(self.key_of(one)?)));
+        self.index = index;
+        if !was_there {
+            return;
         }
         if let Some(last) = self.words_of_mut(number).and_then(|entry| entry.get_mut(LAST)) {
             *last = 0;
         }
         self.free.push(number);
-        self.len -= 1;
     }
 
     #[inline]
@@ -385,7 +303,7 @@ impl Table {
 
     /// Appends what it holds: how many entries, then their words.
     pub(super) fn save(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&(self.len as u64).to_le_bytes());
+        bytes.extend_from_slice(&(self.len() as u64).to_le_bytes());
         for number in 0..self.used as u32 {
             if self.last_of(number).is_none() {
                 continue;
@@ -439,11 +357,7 @@ fn locate(number: u32) -> (usize, usize) {
 
 /// The words of an entry.
 #[inline]
-fn place(
-    pages: &mut [Memory<u32>],
-    (stride, words): (usize, usize),
-    number: u32,
-) -> Option<&mut [u32]> {
+fn place(pages: &mut [Memory], (stride, words): (usize, usize), number: u32) -> Option<&mut [u32]> {
     let (page, within) = locate(number);
     pages.get_mut(page)?.some_mut(within * stride, HEAD_WORDS + words)
 }

@@ -13,6 +13,7 @@ mod merge;
 mod pieces;
 mod report;
 mod tally;
+mod users;
 mod work;
 
 use std::collections::BTreeMap;

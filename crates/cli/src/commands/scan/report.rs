@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::pieces::Pieces;
 use super::ranked;
-use super::tally::{Attacker, Names, Tally};
+use super::tally::{Attacker, Tally};
+use super::users::KEPT_USERS;
 use crate::out;
 
 /// Bytes of a report that are written at once.
@@ -92,7 +93,7 @@ impl Report {
             let what = tally.attackers().get(row.place);
             let weight =
                 what.map(|what| (what.failed(), what.failed() + what.probes() + what.requests()));
-            (Reverse(weight), what.map(|what| what.address))
+            (Reverse(weight), what.map(Attacker::address))
         };
         rows.sort_by_cached_key(weighed);
         Self { matcher, files, tally, rows, judged, problems, skipped }
@@ -181,11 +182,11 @@ impl Report {
         out::line("");
         let rows = self.attackers().take(top).map(|(row, what)| {
             vec![
-                what.address.to_string(),
+                what.address().to_string(),
                 what.failed().to_string(),
                 what.probes().to_string(),
                 what.requests().to_string(),
-                users(what, &self.tally.names, SHOWN_USERS),
+                users(&self.tally, what, SHOWN_USERS),
                 what.first.to_string(),
                 what.last.to_string(),
                 row.ban_secs.map_or_else(|| "-".to_owned(), span),
@@ -271,11 +272,11 @@ impl Report {
         page.push_str("<h2>Attackers</h2><table><tr><th>Address<th>Failed logins<th>Probes<th>Requests<th>Users tried<th>First seen<th>Last seen<th>Would be banned for<th>Scenarios</tr>");
         for (row, what) in self.attackers() {
             let text = [
-                what.address.to_string(),
+                what.address().to_string(),
                 what.failed().to_string(),
                 what.probes().to_string(),
                 what.requests().to_string(),
-                users(what, &self.tally.names, super::tally::KEPT_USERS),
+                users(&self.tally, what, KEPT_USERS),
                 what.first.to_string(),
                 what.last.to_string(),
                 row.ban_secs.map_or_else(String::new, span),
@@ -400,13 +401,13 @@ impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let attackers = || {
             self.attackers().map(|(row, what)| AttackerJson {
-                address: what.address,
+                address: what.address(),
                 attempts: what.failed(),
                 accepted: what.accepted(),
                 probes: what.probes(),
                 requests: what.requests(),
-                users_tried: what.users.count(),
-                users: what.users.names(&self.tally.names).into_iter().map(Name).collect(),
+                users_tried: self.tally.count_users(what),
+                users: self.tally.users(what).into_iter().map(Name).collect(),
                 first_seen: what.first,
                 last_seen: what.last,
                 scenarios: self.names_of(row),
@@ -482,12 +483,12 @@ impl Serialize for Report {
 }
 
 /// How many login names, and some of them.
-fn users(what: &Attacker, names: &Names, most: usize) -> String {
-    let count = what.users.count();
+fn users(tally: &Tally, what: &Attacker, most: usize) -> String {
+    let count = tally.count_users(what);
     if count == 0 {
         return "-".to_owned();
     }
-    let names: Vec<String> = what.users.names(names).into_iter().take(most).map(shown).collect();
+    let names: Vec<String> = tally.users(what).into_iter().take(most).map(shown).collect();
     let more = if count > names.len() as u64 { ", …" } else { "" };
     format!("{count}: {}{more}", names.join(", "))
 }

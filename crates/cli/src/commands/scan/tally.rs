@@ -1,94 +1,35 @@
 //! What is added up of all sightings, in any order: who tried what, how often,
 //! from when to when.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use foldhash::fast::{FixedState, RandomState};
+use foldhash::fast::RandomState;
 use palisade_event::{EventKind, Outcome, Timestamp};
-use palisade_rules::Sighting;
+use palisade_rules::{Index, Sighting};
 
 use super::pieces::Pieces;
+use super::users::{self, Lists, Users};
 
-/// Login names of an address that are counted exactly; beyond them their number
-/// is estimated from the smallest hashes (the k-minimum-values sketch).
-const EXACT_USERS: usize = 64;
-/// Login names of an address that are kept as text.
-pub(super) const KEPT_USERS: usize = 8;
 /// Longest part of a login name that is kept, in bytes.
 const MAX_USER_BYTES: usize = 64;
-/// Places that a list of names grows by.
-const MORE_USERS: usize = 8;
 /// Most addresses; more are counted and left out.
 const MAX_ADDRESSES: usize = 2_000_000;
-
-/// Sightings that are added together: memory is asked for all of them at once.
-const TOGETHER: usize = 64;
-
-/// Where the sums of an address are. Whose addresses they are, the seed of the
-/// hash is not for them to know.
-#[derive(Default)]
-struct Places {
-    v4: HashMap<u32, u32, RandomState>,
-    v6: HashMap<u128, u32, RandomState>,
-}
-
-impl Places {
-    #[inline]
-    fn get(&self, address: IpAddr) -> Option<usize> {
-        let place = match address {
-            IpAddr::V4(v4) => self.v4.get(&v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.get(&v6.to_bits()),
-        };
-        place.map(|place| *place as usize)
-    }
-
-    fn insert(&mut self, address: IpAddr, place: usize) {
-        // There are at most MAX_ADDRESSES.
-        let place = place as u32;
-        match address {
-            IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), place),
-            IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), place),
-        };
-    }
-}
-
-/// What a login name is told by: two that share it count as one.
-#[inline]
-fn hash(user: &[u8]) -> u32 {
-    (FixedState::default().hash_one(user) >> 32) as u32
-}
-
-/// Login names by their hash: those that some address shows. `None` where two
-/// share it: neither is shown, whichever came first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names(HashMap<u32, Option<Box<[u8]>>, FixedState>);
-
-impl Names {
-    fn keep(&mut self, hash: u32, kept: &[u8]) {
-        let known = self.0.entry(hash).or_insert_with(|| Some(kept.into()));
-        known.take_if(|known| **known != *kept);
-    }
-
-    fn merge(&mut self, other: Self) {
-        if self.0.is_empty() {
-            *self = other;
-            return;
-        }
-        for (hash, name) in other.0 {
-            let known = self.0.entry(hash).or_insert_with(|| name.clone());
-            known.take_if(|known| name.as_ref() != Some(known));
-        }
-    }
-}
+/// Sightings that are added together: memory is asked for ahead.
+const TOGETHER: usize = 256;
+/// Sightings that take a step of being added one right after the other. While so many
+/// are added, memory has answered the next ones.
+const STEP: usize = 8;
 
 /// Sums over a log.
 #[derive(Default)]
 pub(super) struct Tally {
-    places: Places,
+    /// Places of addresses. Whose they are, the seed of the hash is not for them to
+    /// know.
+    places: Index,
+    seed: RandomState,
     attackers: Pieces<Attacker>,
-    pub(super) names: Names,
+    lists: Lists,
     pub(super) lines: u64,
     pub(super) unparsed: u64,
     pub(super) sightings: u64,
@@ -109,7 +50,11 @@ struct Waiting {
 /// What is added of a sighting.
 #[derive(Clone, Copy)]
 struct Note {
-    address: IpAddr,
+    key: u128,
+    /// Of the key.
+    hash: u64,
+    /// Where the sums may be.
+    guess: Option<u32>,
     at: Timestamp,
     times: u32,
     what: What,
@@ -128,19 +73,20 @@ enum What {
 
 /// How many of each. Which it is differs from one sighting to the next, so that
 /// it is a place and not a choice: a processor takes the wrong one of four often.
+/// Four billion are as many as there can be.
 #[derive(Clone, Copy, Debug, Default)]
-struct Each([u64; 4]);
+struct Each([u32; 4]);
 
 impl Each {
     #[inline]
     fn of(&self, what: What) -> u64 {
-        self.0.get(what as usize).copied().unwrap_or(0)
+        self.0.get(what as usize).copied().unwrap_or(0).into()
     }
 
     #[inline]
-    fn add(&mut self, what: What, times: u64) {
+    fn add(&mut self, what: What, times: u32) {
         if let Some(count) = self.0.get_mut(what as usize) {
-            *count += times;
+            *count = count.saturating_add(times);
         }
     }
 }
@@ -156,19 +102,35 @@ impl What {
     }
 }
 
-/// What one address did.
+/// What one address did: a line of the processor's cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Attacker {
-    pub(super) address: IpAddr,
+    key: u128,
     counts: Each,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
-    pub(super) users: Users,
+    users: Users,
+}
+
+const _: () = assert!(size_of::<Attacker>() == 64);
+
+/// An address as a number: IPv4 as IPv6 has it (RFC 4291, 2.5.5.2).
+#[inline]
+fn key(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => 0xffff_0000_0000 | u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
 }
 
 impl Attacker {
-    fn new(address: IpAddr, at: Timestamp) -> Self {
-        Self { address, counts: Each::default(), first: at, last: at, users: Users::default() }
+    fn new(key: u128, at: Timestamp) -> Self {
+        Self { key, counts: Each::default(), first: at, last: at, users: Users::default() }
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        Ipv6Addr::from_bits(self.key).to_canonical()
     }
 
     /// Failed logins.
@@ -196,23 +158,14 @@ impl Attacker {
         self.failed() > 0 || self.probes() > 0
     }
 
-    #[inline]
-    fn add(&mut self, note: &Note, text: &[u8], names: &mut Names) {
-        self.first = self.first.min(note.at);
-        self.last = self.last.max(note.at);
-        self.counts.add(note.what, u64::from(note.times));
-        if let Some((hash, (from, to))) = note.user {
-            self.users.note(hash, text.get(from as usize..to as usize).unwrap_or_default(), names);
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for what in [What::Failed, What::Accepted, What::Probe, What::Request] {
-            self.counts.add(what, other.counts.of(what));
+    /// Adds another sum of the same address, whose users are in other lists.
+    fn merge(&mut self, lists: &mut Lists, (others, other): (&Lists, &Self)) {
+        for (sum, other) in self.counts.0.iter_mut().zip(other.counts.0) {
+            *sum = sum.saturating_add(other);
         }
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        self.users.merge(other.users);
+        lists.merge(&mut self.users, (others, &other.users));
     }
 }
 
@@ -234,48 +187,42 @@ impl Tally {
         let user = sighting.user.filter(|_| !matches!(what, What::Accepted)).map(|user| {
             let from = self.waiting.text.len() as u32;
             self.waiting.text.extend_from_slice(user.get(..MAX_USER_BYTES).unwrap_or(user));
-            (hash(user), (from, self.waiting.text.len() as u32))
+            (users::hash(user), (from, self.waiting.text.len() as u32))
         });
-        self.waiting.notes.push(Note { address, at, times: sighting.repeat, what, user });
+        let key = key(address);
+        let hash = self.seed.hash_one(key);
+        self.places.ask(hash);
+        let times = sighting.repeat;
+        self.waiting.notes.push(Note { key, hash, guess: None, at, times, what, user });
         if self.waiting.notes.len() >= TOGETHER {
             self.add();
         }
     }
 
-    /// Adds what was noted: first all look for their places, then for the sums
-    /// there, so that each waits for memory while the others do.
+    /// Adds what was noted: while some are added, the lists of users of the next ones
+    /// come from memory, and the sums of those after them. Nobody waits.
     pub(super) fn add(&mut self) {
         let Waiting { mut notes, mut text } = std::mem::take(&mut self.waiting);
-        let mut places = [None; TOGETHER];
-        for (place, note) in places.iter_mut().zip(&notes) {
-            *place = self.places.get(note.address);
-        }
-        let mut seen = 0;
-        let known = |place: &Option<usize>| place.and_then(|place| self.attackers.get(place));
-        // Nothing is decided by what is read here: that would wait for it.
-        for attacker in places.iter().filter_map(known) {
-            seen ^= attacker.failed() as u32 ^ attacker.users.bound;
-        }
-        for (place, note) in places.iter().zip(&notes) {
-            if let (Some(attacker), Some((hash, _))) = (known(place), note.user) {
-                seen ^= attacker.users.touch(hash);
-            }
-        }
-        // What was touched must not look unused.
-        std::hint::black_box(seen);
-        for (place, note) in places.into_iter().zip(&notes) {
-            // A new address may be there twice.
-            let known = place.or_else(|| self.places.get(note.address));
-            let place = match known {
-                Some(place) => place,
-                None if self.attackers.len() >= MAX_ADDRESSES => {
-                    self.left_out += 1;
-                    continue;
-                }
-                None => self.place_of_new(Attacker::new(note.address, note.at)),
+        let end = notes.len();
+        for from in (0..end + 2 * STEP).step_by(STEP) {
+            let step = |behind: usize| {
+                let from = from.checked_sub(behind * STEP)?;
+                Some(from..(from + STEP).min(end))
             };
-            if let Some(attacker) = self.attackers.get_mut(place) {
-                attacker.add(note, &text, &mut self.names);
+            for note in step(0).and_then(|step| notes.get_mut(step)).unwrap_or_default() {
+                note.guess = self.places.guess(note.hash);
+                if let Some(place) = note.guess {
+                    self.attackers.ask(place as usize);
+                }
+            }
+            for note in step(1).and_then(|step| notes.get(step)).unwrap_or_default() {
+                let attacker = note.guess.and_then(|place| self.attackers.get(place as usize));
+                if let (Some((hash, _)), Some(attacker)) = (note.user, attacker) {
+                    self.lists.ask(&attacker.users, hash);
+                }
+            }
+            for note in step(2).and_then(|step| notes.get(step)).unwrap_or_default() {
+                self.add_one(note, &text);
             }
         }
         notes.clear();
@@ -283,16 +230,56 @@ impl Tally {
         self.waiting = Waiting { notes, text };
     }
 
-    fn place_of_new(&mut self, attacker: Attacker) -> usize {
+    #[inline]
+    fn add_one(&mut self, note: &Note, text: &[u8]) {
+        let guess = note.guess.filter(|place| self.is_at(*place, note.key));
+        // A new address may be there twice.
+        let place = match guess.or_else(|| self.place(note.key, note.hash)) {
+            Some(place) => place as usize,
+            None if self.attackers.len() >= MAX_ADDRESSES => {
+                self.left_out += 1;
+                return;
+            }
+            None => self.push(note.hash, Attacker::new(note.key, note.at)),
+        };
+        let Some(attacker) = self.attackers.get_mut(place) else { return };
+        attacker.first = attacker.first.min(note.at);
+        attacker.last = attacker.last.max(note.at);
+        attacker.counts.add(note.what, note.times);
+        if let Some((hash, (from, to))) = note.user {
+            let kept = text.get(from as usize..to as usize).unwrap_or_default();
+            self.lists.note(&mut attacker.users, hash, kept);
+        }
+    }
+
+    /// Puts in sums of an address that has none; gives their place.
+    fn push(&mut self, hash: u64, attacker: Attacker) -> usize {
         let place = self.attackers.len();
-        self.places.insert(attacker.address, place);
+        // There are at most MAX_ADDRESSES.
+        let number = place as u32;
+        if !self.places.has_room(number) {
+            let hashes = self.attackers.iter().map(|known| self.seed.hash_one(known.key));
+            self.places.grow(hashes.zip(0..));
+        }
+        self.places.insert(hash, number);
         self.attackers.push(attacker);
         place
     }
 
     /// The place of what an address did.
     pub(super) fn place_of(&self, address: IpAddr) -> Option<usize> {
-        self.places.get(address)
+        let key = key(address);
+        self.place(key, self.seed.hash_one(key)).map(|place| place as usize)
+    }
+
+    #[inline]
+    fn place(&self, key: u128, hash: u64) -> Option<u32> {
+        self.places.find(hash, |place| self.is_at(place, key))
+    }
+
+    #[inline]
+    fn is_at(&self, place: u32, key: u128) -> bool {
+        self.attackers.get(place as usize).is_some_and(|known| known.key == key)
     }
 
     /// What each address did.
@@ -300,20 +287,38 @@ impl Tally {
         &self.attackers
     }
 
+    /// How many different login names an address tried; about right where they are
+    /// many.
+    pub(super) fn count_users(&self, attacker: &Attacker) -> u64 {
+        self.lists.count(&attacker.users)
+    }
+
+    /// Some of the login names that an address tried, in the order of the alphabet.
+    pub(super) fn users(&self, attacker: &Attacker) -> Vec<&[u8]> {
+        self.lists.names(&attacker.users)
+    }
+
     /// Adds another sum.
-    pub(super) fn merge(&mut self, other: Self) {
-        self.names.merge(other.names);
+    pub(super) fn merge(&mut self, mut other: Self) {
         if self.attackers.len() == 0 {
-            (self.places, self.attackers) = (other.places, other.attackers);
-        } else {
-            for attacker in other.attackers {
-                let place = self.places.get(attacker.address);
-                match place.and_then(|place| self.attackers.get_mut(place)) {
-                    Some(known) => known.merge(attacker),
-                    None => {
-                        self.place_of_new(attacker);
-                    }
+            std::mem::swap(&mut self.places, &mut other.places);
+            std::mem::swap(&mut self.seed, &mut other.seed);
+            std::mem::swap(&mut self.attackers, &mut other.attackers);
+            std::mem::swap(&mut self.lists, &mut other.lists);
+        }
+        self.lists.merge_names(std::mem::take(&mut other.lists.names));
+        for theirs in other.attackers.iter() {
+            let hash = self.seed.hash_one(theirs.key);
+            let place = match self.place(theirs.key, hash) {
+                Some(place) => place as usize,
+                None if self.attackers.len() >= MAX_ADDRESSES => {
+                    self.left_out += 1;
+                    continue;
                 }
+                None => self.push(hash, Attacker::new(theirs.key, theirs.first)),
+            };
+            if let Some(attacker) = self.attackers.get_mut(place) {
+                attacker.merge(&mut self.lists, (&other.lists, theirs));
             }
         }
         self.lines += other.lines;
@@ -325,147 +330,89 @@ impl Tally {
     }
 }
 
-/// Different login names: those with the smallest hashes, so that the same names
-/// give the same answer in whatever order they come.
-#[derive(Clone, Debug)]
-pub(super) struct Users {
-    /// The name before this one; many try the same one again.
-    last: Option<u32>,
-    /// Hashes from here on are not kept: there are enough smaller ones.
-    bound: u32,
-    /// In their order. The texts of the first [`KEPT_USERS`] are kept.
-    hashes: Vec<u32>,
-}
-
-impl Default for Users {
-    fn default() -> Self {
-        Self { last: None, bound: u32::MAX, hashes: Vec::new() }
-    }
-}
-
-impl Users {
-    /// Notes a name by its hash; `kept` is the part of it that would be kept.
-    #[inline]
-    fn note(&mut self, hash: u32, kept: &[u8], names: &mut Names) {
-        if self.last == Some(hash) || hash >= self.bound {
-            return;
-        }
-        self.last = Some(hash);
-        if self.insert(hash).is_some_and(|place| place < KEPT_USERS) {
-            names.keep(hash, kept);
-        }
-    }
-
-    /// Reads where a name would be looked for; means nothing.
-    #[inline]
-    fn touch(&self, hash: u32) -> u32 {
-        if self.last == Some(hash) || hash >= self.bound {
-            return 0;
-        }
-        self.hashes.get(self.hashes.len() / 2).copied().unwrap_or(0)
-    }
-
-    /// The place of a hash that was not there.
-    #[inline]
-    fn insert(&mut self, hash: u32) -> Option<usize> {
-        let place = self.hashes.binary_search(&hash).err()?;
-        if place >= EXACT_USERS {
-            return None;
-        }
-        if self.hashes.len() >= EXACT_USERS {
-            self.hashes.pop();
-        }
-        if self.hashes.len() == self.hashes.capacity() {
-            // There are many such lists: what is twice as long is half empty.
-            self.hashes.reserve_exact(MORE_USERS);
-        }
-        self.hashes.insert(place, hash);
-        if self.hashes.len() >= EXACT_USERS {
-            self.bound = self.hashes.last().copied().unwrap_or(u32::MAX);
-        }
-        Some(place)
-    }
-
-    fn merge(&mut self, other: Self) {
-        for hash in other.hashes {
-            self.insert(hash);
-        }
-    }
-
-    /// How many; exact up to [`EXACT_USERS`], about right beyond.
-    pub(super) fn count(&self) -> u64 {
-        match self.hashes.last() {
-            Some(largest) if self.hashes.len() >= EXACT_USERS => {
-                let part = (f64::from(*largest) + 1.0) / f64::from(u32::MAX);
-                ((EXACT_USERS - 1) as f64 / part).round() as u64
-            }
-            _ => self.hashes.len() as u64,
-        }
-    }
-
-    /// Some of them, in the order of the alphabet.
-    pub(super) fn names<'n>(&self, names: &'n Names) -> Vec<&'n [u8]> {
-        let kept = self.hashes.iter().take(KEPT_USERS);
-        let mut names: Vec<&[u8]> = kept.filter_map(|hash| names.0.get(hash)?.as_deref()).collect();
-        names.sort_unstable();
-        names
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panic")]
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    fn users(range: impl Iterator<Item = u32>) -> (Users, Names) {
-        let (mut users, mut names) = (Users::default(), Names::default());
-        range.for_each(|n| {
-            let name = format!("user{n}");
-            users.note(hash(name.as_bytes()), name.as_bytes(), &mut names);
+    fn failed(address: IpAddr, user: &[u8], at: i64) -> Sighting<'_> {
+        Sighting {
+            source: Some(address),
+            user: Some(user),
+            outcome: Some(Outcome::Failed),
+            ..Sighting::new(EventKind::AuthAttempted, Timestamp::from_millis(at), "sshd")
+        }
+    }
+
+    /// Address, how often, from when to when, different login names and some of them.
+    type Sums = BTreeMap<IpAddr, (u64, i64, i64, u64, Vec<Vec<u8>>)>;
+
+    fn sums(tally: &Tally) -> Sums {
+        let sums = tally.attackers().iter().map(|one| {
+            assert_eq!(
+                tally.attackers().get(tally.place_of(one.address()).unwrap()).unwrap().key,
+                one.key
+            );
+            let names = tally.users(one).into_iter().map(<[u8]>::to_vec).collect();
+            let (first, last) = (one.first.as_millis(), one.last.as_millis());
+            (one.address(), (one.failed(), first, last, tally.count_users(one), names))
         });
-        (users, names)
+        sums.collect()
     }
 
     #[test]
-    fn the_same_names_give_the_same_answer_in_any_order() {
-        let (whole, names) = users(0..500);
-        let (backwards, other) = users((0..500).rev());
-        assert_eq!(backwards.hashes, whole.hashes);
-        assert_eq!(backwards.names(&other), whole.names(&names));
-        let (mut parts, mut known) = users(300..500);
-        let (more, others) = users(0..301);
-        parts.merge(more);
-        known.merge(others);
-        assert_eq!(parts.hashes, whole.hashes);
-        assert_eq!(parts.names(&known), whole.names(&names));
-        assert_eq!(whole.names(&names).len(), KEPT_USERS);
+    fn what_is_added_together_or_by_several_is_what_one_by_one_makes() {
+        let (mut together, mut single) = (Tally::default(), Tally::default());
+        let mut several = [Tally::default(), Tally::default(), Tally::default()];
+        for turn in 0..9_000_u32 {
+            let number = turn.wrapping_mul(2_654_435_761) >> 21;
+            let address = match number % 3 {
+                0 => Ipv6Addr::from_bits(1 << 100 | u128::from(number)).into(),
+                _ => std::net::Ipv4Addr::from_bits(number).into(),
+            };
+            let user = format!("user{}", turn % 70).into_bytes();
+            let sighting = failed(address, &user, i64::from(turn ^ 64));
+            together.note(&sighting, true);
+            single.note(&sighting, true);
+            single.add();
+            several[turn as usize % 3].note(&sighting, true);
+        }
+        together.add();
+        let mut merged = Tally::default();
+        for mut one in several {
+            one.add();
+            merged.merge(one);
+        }
+        let expected = sums(&single);
+        assert_eq!(expected.values().map(|one| one.0).sum::<u64>(), 9_000);
+        assert!(expected.len() > 1_000, "{}", expected.len());
+        assert_eq!(sums(&together), expected);
+        assert_eq!(sums(&merged), expected);
+        assert_eq!(merged.sightings, 9_000);
     }
 
     #[test]
-    fn of_two_names_that_cannot_be_told_apart_neither_is_shown() {
-        let keep = |all: &[(u32, &[u8])]| {
-            let mut names = Names::default();
-            all.iter().for_each(|(hash, name)| names.keep(*hash, name));
-            names
-        };
-        let users = Users { hashes: vec![3, 7], ..Users::default() };
-        let one = keep(&[(7, b"root"), (3, b"admin"), (7, b"root")]);
-        assert_eq!(users.names(&one), [&b"admin"[..], b"root"]);
-        let both = keep(&[(7, b"root"), (7, b"git"), (7, b"root"), (3, b"admin")]);
-        assert_eq!(users.names(&both), [b"admin"]);
-        let mut merged = one;
-        merged.merge(keep(&[(7, b"git")]));
-        assert_eq!(merged, both);
-        merged.merge(keep(&[(7, b"git"), (3, b"admin")]));
-        assert_eq!(merged, both);
+    fn an_address_is_the_same_in_both_ways_to_write_it() {
+        let mut tally = Tally::default();
+        let [v4, mapped] = ["203.0.113.9", "::ffff:203.0.113.9"].map(|text| text.parse().unwrap());
+        tally.note(&failed(v4, b"root", 1), true);
+        tally.note(&failed(mapped, b"root", 2), true);
+        tally.add();
+        assert_eq!(sums(&tally), BTreeMap::from([(v4, (2, 1, 2, 1, vec![b"root".to_vec()]))]));
+        assert_eq!(tally.place_of(mapped), Some(0));
     }
 
     #[test]
-    fn few_names_are_counted_exactly_and_many_about() {
-        assert_eq!(users(0..0).0.count(), 0);
-        assert_eq!(users((0..63).chain(0..63)).0.count(), 63);
-        let many = users(0..10_000).0.count();
-        assert!((6_000..15_000).contains(&many), "{many}");
+    fn sums_end_at_their_largest_number() {
+        let mut tally = Tally::default();
+        let address = "203.0.113.9".parse().unwrap();
+        for _ in 0..3 {
+            tally.note(&Sighting { repeat: u32::MAX / 2, ..failed(address, b"root", 1) }, true);
+        }
+        tally.add();
+        assert_eq!(tally.attackers().get(0).unwrap().failed(), u64::from(u32::MAX));
     }
 }

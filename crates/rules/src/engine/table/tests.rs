@@ -121,15 +121,14 @@ fn many_that_are_looked_up_together_are_found_on_every_page() {
     }
     table.remove(17);
     let keys = (0..6000u128).step_by(7);
-    let mut all: Vec<Waiting> =
-        keys.map(|key| Waiting { place: key as usize, sought: table.aim(key) }).collect();
-    table.seek_all(&mut all);
+    let mut all: Vec<Sought> = keys.map(|key| table.aim(key)).collect();
+    all.iter_mut().for_each(|one| table.seek(one));
     for one in &all {
-        let known = one.place < 5000 && one.sought.guess != 18;
-        let expected = if known { one.place as u32 + 1 } else { 0 };
-        assert_eq!(one.sought.guess, expected, "{}", one.place);
-        let (state, _) = table.entry(&one.sought, at(1001));
-        assert_eq!(state[0], u32::from(one.place < 5000));
+        let known = one.key < 5000 && one.guess != 18;
+        let expected = if known { one.key as u32 + 1 } else { 0 };
+        assert_eq!(one.guess, expected, "{}", one.key);
+        let (state, _) = table.entry(one, at(1001));
+        assert_eq!(state[0], u32::from(one.key < 5000));
     }
 }
 
