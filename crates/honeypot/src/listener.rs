@@ -471,7 +471,8 @@ async fn attend(door: &Listener, session: &mut Session, stream: &mut Stream) -> 
 
 /// What the first packet of a connection says about its sender.
 fn first_packet(zone: &Zone, socket: &TcpStream) -> Option<Fingerprint> {
-    let syn = Syn::parse(&fingerprint::saved::take(socket)?)?;
+    let mut memory = [0; palisade_savedsyn::MAX_BYTES];
+    let syn = Syn::parse(palisade_savedsyn::take(socket, &mut memory)?)?;
     Some(zone.signatures.identify(&syn))
 }
 

@@ -10,7 +10,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::fingerprint;
 use crate::honeypot::BindError;
 use crate::plugin::{self, PluginName};
 use crate::{Config, ServiceKind};
@@ -173,7 +172,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // Each connection has it from here, without a call of its own.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    if let Err(error) = fingerprint::saved::keep(&socket) {
+    // What most machines have. One that paces (BBR) sets a timer for each answer, and
+    // answers here are single packets. Who may not have it keeps what there is.
+    if socket.set_tcp_congestion(b"cubic").is_err() {
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
+    if let Err(error) = palisade_savedsyn::keep(&socket) {
         tracing::warn!(%error, %address, "the kernel keeps no first packets; systems stay unknown");
     }
     socket.listen(BACKLOG)?;

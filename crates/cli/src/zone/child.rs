@@ -29,11 +29,15 @@ use super::{Start, descriptors};
 
 /// Events that wait for the stream to the parent. Few: they are lost with the
 /// process, those in the stream are not. They are what comes in twice
-/// [`TELL_EVERY`] under the greatest load, else sessions would wait for it.
-pub(super) const OUTGOING_EVENTS: usize = 256;
+/// [`TELL_BUSY`] under the greatest load, else sessions would wait for it.
+pub(super) const OUTGOING_EVENTS: usize = 512;
 /// After some events were told, more are gathered for so long: a write and a
 /// wake of the parent for each event cost more than the event.
 const TELL_EVERY: Duration = Duration::from_millis(1);
+/// The same where they are so many that the parent's next fsync has more to do.
+const TELL_BUSY: Duration = Duration::from_millis(3);
+/// From how many events in [`TELL_EVERY`] on that is so.
+const BUSY_EVENTS: usize = 16;
 /// Room for frames that is kept from one write to the next, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 /// How often the counters are told.
@@ -262,7 +266,8 @@ impl Tell {
                         FromZone::encode_event_into(&mut frames, number, &event);
                     }
                     self.writer.write_all(&frames).await?;
-                    tokio::time::sleep(TELL_EVERY).await;
+                    let busy = count >= BUSY_EVENTS;
+                    tokio::time::sleep(if busy { TELL_BUSY } else { TELL_EVERY }).await;
                 }
                 _ = ticks.tick() => self.tell_counters().await?,
             }

@@ -1,10 +1,9 @@
 //! Passive fingerprints: what the first packet of a connection says about the
 //! system that sent it. The kernel keeps that packet for a listener that asks
-//! ([`saved`]); it needs no rights and no capture library. The uptime is not
+//! ([`palisade_savedsyn`]); it needs no rights and no capture library. The uptime is not
 //! told: one packet cannot, and clocks are drawn anew for each connection.
 
 pub mod matcher;
-pub(crate) mod saved;
 pub mod signature;
 pub mod syn;
 
