@@ -1,25 +1,19 @@
 //! Lines a second through parser, scenarios, counting and decisions: `palisade
 //! scan` on made-up logs, on one core and on all, beside the tools that only
-//! look for a text where they are installed; and what a tracked address costs.
+//! look for a text where they are installed; and what ever more addresses cost.
 
 use std::io::{BufWriter, Write as _};
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use palisade_event::{EventKind, Outcome, Timestamp};
-use palisade_rules::scenario::shipped_scenarios;
-use palisade_rules::{Engine, EngineOptions, Sighting};
 
-use crate::generate::{self, Random};
+use crate::generate;
 use crate::process::binary;
 use crate::table::{number, print};
 
-/// Hits that are counted at once, as those of a chunk of a log are.
-const BATCH: usize = 4096;
 /// How often each row is measured; the middle one counts.
 const ROUNDS: usize = 5;
 /// What a plain search for failures looks for.
@@ -89,8 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &["what", "log", "lines/s", "CPU s", "peak RSS", "found"],
         &rows,
     );
-    tracked();
-    Ok(())
+    crate::tracked::run()
 }
 
 fn count_lines(path: &Path) -> anyhow::Result<usize> {
@@ -99,15 +92,15 @@ fn count_lines(path: &Path) -> anyhow::Result<usize> {
 }
 
 /// What a child process took.
-struct Took {
-    wall: Duration,
+pub(crate) struct Took {
+    pub(crate) wall: Duration,
     cpu: f64,
-    peak_kib: u64,
+    pub(crate) peak_kib: u64,
     output: Vec<u8>,
 }
 
 /// Runs a command to its end and looks at it meanwhile.
-fn measure(command: &mut Command) -> anyhow::Result<Took> {
+pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Took> {
     let begin = Instant::now();
     let mut child = command
         .env("LC_ALL", "C")
@@ -156,7 +149,7 @@ fn watch(pid: u32, ended: &AtomicBool) -> (f64, u64) {
 }
 
 /// The middle of several runs, by time.
-fn middle(mut run: impl FnMut() -> anyhow::Result<Took>) -> anyhow::Result<Took> {
+pub(crate) fn middle(mut run: impl FnMut() -> anyhow::Result<Took>) -> anyhow::Result<Took> {
     let mut all = Vec::new();
     for _ in 0..ROUNDS {
         all.push(run()?);
@@ -249,56 +242,4 @@ fn fail2ban(auth: &Path) -> anyhow::Result<Option<Vec<String>>> {
     let (start, mut all) = (run(1)?, run(SAMPLE)?);
     all.wall = all.wall.saturating_sub(start.wall);
     Ok(Some(row("fail2ban-regex, stock sshd", "first 50,000", SAMPLE, &all, String::new())))
-}
-
-/// A failed login of the n-th address.
-fn failure(n: u64, at: i64) -> Sighting<'static> {
-    let bits = 0x0b00_0000u32.wrapping_add(n as u32);
-    Sighting {
-        source: Some(Ipv4Addr::from(bits).into()),
-        user: Some(b"root"),
-        outcome: Some(Outcome::Failed),
-        ..Sighting::new(EventKind::AuthAttempted, Timestamp::from_millis(at), "sshd")
-    }
-}
-
-/// What a sighting costs with ever more addresses.
-fn tracked() {
-    let mut rows = Vec::new();
-    for addresses in [1_000u64, 10_000, 100_000, 1_000_000] {
-        let Ok(scenarios) = shipped_scenarios() else { return };
-        let options = EngineOptions { max_tracked: 2_000_000, ..EngineOptions::default() };
-        let Ok(mut engine) = Engine::new(scenarios, options) else { return };
-        let mut random = Random::new(addresses);
-        let base = 1_795_000_000_000i64;
-        for n in 0..addresses {
-            engine.see(&failure(n, base));
-        }
-        let count = 4_000_000u64;
-        let matcher = engine.matcher();
-        let mut hits = Vec::with_capacity(BATCH);
-        let begin = Instant::now();
-        let mut alerts = 0;
-        for turn in 0..count {
-            let n = random.next() % addresses;
-            hits.extend(matcher.look(&failure(n, base + (turn / 1000) as i64)));
-            if hits.len() == BATCH {
-                engine.counter().count_all(&hits, |_, _| alerts += 1);
-                hits.clear();
-            }
-        }
-        let nanos = begin.elapsed().as_nanos() as f64 / count as f64;
-        let stats = engine.stats();
-        rows.push(vec![
-            number(addresses as f64),
-            format!("{nanos:.0} ns"),
-            format!("{:.0}", stats.bytes as f64 / stats.tracked as f64),
-            number(alerts as f64),
-        ]);
-    }
-    print(
-        "Counting: one failed login of a random address, scenarios of sshd",
-        &["addresses", "a sighting", "bytes an address", "alerts"],
-        &rows,
-    );
 }

@@ -25,6 +25,7 @@ mod spool;
 mod store;
 mod table;
 mod torture;
+mod tracked;
 mod wire;
 
 use clap::Parser;

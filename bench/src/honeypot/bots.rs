@@ -2,12 +2,14 @@
 //! on one thread with one buffer: they share the machine with what is measured,
 //! and each microsecond here is one that the honeypot does not get.
 
+use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -170,6 +172,10 @@ impl Place {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        // A port is looked for where it is known what for, not among all that are used;
+        // and nothing is paced, which sets a timer for each packet.
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        let _ = setsockopt(&socket, sockopt::TcpCongestion, &OsString::from("cubic"));
         rustix::net::bind(&socket, &SocketAddrV4::new(address(visit), 0))?;
         match rustix::net::connect(&socket, &target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
