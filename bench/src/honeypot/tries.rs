@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(lost.get("early"), Some(&1));
         assert_eq!(lost.get("late"), Some(&AT_ONCE));
         let left = tries.left().unwrap();
-        assert_eq!(left.0, "not tried after 64 failures in a row");
+        assert_eq!(left.0, format!("not tried after {AT_ONCE} failures in a row"));
         assert_eq!(lost.values().sum::<usize>() + 1 + left.1, 990, "one succeeded: {lost:?}");
     }
 

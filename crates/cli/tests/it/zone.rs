@@ -212,7 +212,7 @@ fn the_zone_has_no_rights_and_is_replaced_when_it_is_killed() {
     // It says that the newest events may be lost, and how many at most.
     again.wait_count("kind:sensor.failed", 2);
     let failures = again.query("kind:sensor.failed");
-    let undrained = |event: &&serde_json::Value| event["attributes"]["at_most"] == 1_280;
+    let undrained = |event: &&serde_json::Value| event["attributes"]["at_most"] == 1_536;
     assert_eq!(failures.iter().filter(undrained).count(), 1, "{failures:?}");
     let zone = zone_of(again.child.id()).unwrap();
     assert_eq!(again.terminate(), Some(0));
