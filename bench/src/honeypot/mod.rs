@@ -28,10 +28,12 @@ use self::row::{Row, Rows};
 use self::subject::{Memory, Plugins, Protocol, Subject};
 use self::talk::dial;
 
-/// Clients at the same time: so many that the machine always has something to do.
-/// A login of telnet waits for two milliseconds in which nobody does anything (login
-/// is started), and one client of SSH computes for as long as its server does.
-const AT_ONCE: usize = 256;
+/// Clients at the same time.
+const AT_ONCE: usize = 64;
+/// The same where a visit has time in which one side does nothing: a client of SSH
+/// computes for as long as its server does, and telnetd takes two milliseconds to
+/// start login. So many that the machine always has something to do.
+const WAITING_AT_ONCE: usize = 256;
 /// Clients that come all at the same moment in the rows about that.
 const PARALLEL: usize = 2_000;
 /// Telnet sessions of bots, all at the same time: a device makes them wait for
@@ -134,7 +136,9 @@ async fn rates(args: &Args, rows: &mut Rows) -> anyhow::Result<()> {
     for (protocol, target) in subject.targets.clone() {
         for kept in [false, true] {
             if !kept || protocol == Protocol::Http {
-                let load = Load { count: args.logins, at_once: AT_ONCE, kept };
+                let waits = matches!(protocol, Protocol::Ssh | Protocol::Telnet);
+                let at_once = if waits { WAITING_AT_ONCE } else { AT_ONCE };
+                let load = Load { count: args.logins, at_once, kept };
                 rows.push(rate::row(args, &subject, protocol, target, load).await?)?;
             }
         }
