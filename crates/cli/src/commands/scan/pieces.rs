@@ -9,7 +9,7 @@ use prefetch_index::prefetch_index;
 const FIRST: usize = 1 << 10;
 
 /// A list in pieces.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Pieces<T> {
     pieces: Vec<Vec<T>>,
     len: usize,

@@ -33,6 +33,7 @@ pub(super) struct Tally {
     pub(super) lines: u64,
     pub(super) unparsed: u64,
     pub(super) sightings: u64,
+    /// What addresses did that are left out, because there are too many.
     pub(super) left_out: u64,
     pub(super) first: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
@@ -119,7 +120,7 @@ const _: () = assert!(size_of::<Attacker>() == 64);
 #[inline]
 fn key(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => 0xffff_0000_0000 | u128::from(v4.to_bits()),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
     }
 }
@@ -237,7 +238,7 @@ impl Tally {
         let place = match guess.or_else(|| self.place(note.key, note.hash)) {
             Some(place) => place as usize,
             None if self.attackers.len() >= MAX_ADDRESSES => {
-                self.left_out += 1;
+                self.left_out += u64::from(note.times);
                 return;
             }
             None => self.push(note.hash, Attacker::new(note.key, note.at)),
@@ -312,7 +313,7 @@ impl Tally {
             let place = match self.place(theirs.key, hash) {
                 Some(place) => place as usize,
                 None if self.attackers.len() >= MAX_ADDRESSES => {
-                    self.left_out += 1;
+                    self.left_out += theirs.counts.0.iter().copied().map(u64::from).sum::<u64>();
                     continue;
                 }
                 None => self.push(hash, Attacker::new(theirs.key, theirs.first)),

@@ -72,7 +72,7 @@ impl Users {
 
 /// The lists of all addresses, in the order of their hashes. They lie side by side,
 /// as long as they need: each by itself would have a place and a page of its own.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lists {
     eight: Pieces<[u32; 8]>,
     sixteen: Pieces<[u32; 16]>,
